@@ -1,0 +1,75 @@
+"""What every generator is: a module that grows by a task at a time and writes that task's tensors."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.hyper.factor import Factor, Shapes, assemble
+from hypermnesia.hyper.layers import TaskRows
+from hypermnesia.tensors import Tensors
+
+__all__ = ["Factor", "Generator"]
+
+
+class Generator(nn.Module, ABC):
+    """A hypernetwork h: task embeddings → the tensors of a target network (von Oswald et al. 2020, eq. 1).
+
+    It starts without tasks; each `grow` adds the parameters of one more, so nothing of the earlier ones moves and
+    their optimizer state stays valid. The value is a pure function of the parameters: it works under
+    `torch.func.functional_call`, `torch.func.vmap` and `torch.compile(fullgraph=True)`.
+    """
+
+    shapes: Shapes
+    """The tensors that are written, by name; the order of the results."""
+    embeddings: TaskRows
+    """One embedding per task."""
+
+    def __init__(self, shapes: Mapping[str, torch.Size], embeddings: TaskRows) -> None:
+        super().__init__()
+        if not shapes:
+            raise HypermnesiaError("a generator needs at least one tensor to write; `shapes` is empty")
+        self.shapes = {name: torch.Size(shape) for name, shape in shapes.items()}
+        self.embeddings = embeddings
+
+    @abstractmethod
+    def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
+        """The tensors of the tasks before they are multiplied out, all tasks in one batched pass."""
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks that it has grown for."""
+        return len(self.embeddings)
+
+    def grow(self, rng: torch.Generator, init: Literal["random", "previous"] = "random") -> None:
+        """Add exactly the rows of one more task: drawn from `rng` (a CPU generator), or copies of the last task's."""
+        like = next(parameter for parameter in self.parameters())
+        for _, rows in self._task_rows():
+            rows.grow(rng, init, like)
+
+    def task_parameters(self, task: int) -> list[str]:
+        """Names of the parameters that belong to that task alone."""
+        return [f"{path}.{task}" for path, rows in self._task_rows() if task < len(rows)]
+
+    @overload
+    def forward(self, tasks: Sequence[int] | Tensor, factored: Literal[False] = False) -> Tensors: ...
+    @overload
+    def forward(self, tasks: Sequence[int] | Tensor, factored: Literal[True]) -> list[Factor]: ...
+    def forward(self, tasks: Sequence[int] | Tensor, factored: bool = False) -> Tensors | list[Factor]:
+        """name → (T, *shape) for the T tasks asked, or, `factored`, the factors that `assemble` makes them of.
+
+        `tasks` are task numbers, or an index tensor (T,) for tasks that were drawn at random.
+        """
+        factors = self.factors(tasks)
+        return factors if factored else self.assemble(factors)
+
+    def assemble(self, factors: Sequence[Factor]) -> Tensors:
+        """name → (T, *shape), in the order of `shapes`."""
+        tensors = assemble(factors)
+        return {name: tensors[name] for name in self.shapes}
+
+    def _task_rows(self) -> list[tuple[str, TaskRows]]:
+        return [(path, module) for path, module in self.named_modules() if isinstance(module, TaskRows)]

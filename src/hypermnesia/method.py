@@ -1,0 +1,365 @@
+"""What a continual-learning method is, what it sees, and how methods and penalties are combined."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from hypermnesia.hyper.generator import Factor
+from hypermnesia.hyper.model import Model
+from hypermnesia.nets.stages import classifier
+from hypermnesia.optim import OptimizerOptions
+from hypermnesia.streams import Preprocess, Task
+from hypermnesia.tensors import Tensors, add, scale, under_prefix
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from: B samples of one task."""
+
+    x: Tensor
+    """(B, …) what the network sees: normalised and augmented."""
+    y: Tensor
+    """(B,) int64, global class ids."""
+    target: Tensor
+    """(B,) int64, position of y among the model's active outputs of `task`."""
+    task: int
+    raw: Tensor
+    """(B, …) the samples before augmentation, as a memory stores them (uint8 images)."""
+
+
+@dataclass(frozen=True)
+class Aux:
+    """What a loss hands out beside its value."""
+
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    """Named parts of the loss (scalars, detached), for display."""
+    logits: Tensor | None = None
+    """(B, outputs) logits of the batch, detached, for methods that remember them."""
+
+
+class Net:
+    """A model with its parameters bound: what a loss sees. Called `net(x, task)` → logits (B, active outputs).
+
+    Without `params` it is the model itself, with no overhead; with them it is a pure function of the given tensors.
+    """
+
+    def __init__(self, model: Model, params: Tensors | None = None, buffers: Tensors | None = None) -> None:
+        self.model = model
+        self._params, self._buffers = params, buffers or {}
+
+    @cached_property
+    def params(self) -> Tensors:
+        """The trainable parameters, by name."""
+        if self._params is not None:
+            return self._params
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def __call__(self, x: Tensor, task: int, *extra: Any) -> Any:
+        if self._params is None:
+            return self.model(x, task, *extra)
+        return functional_call(self.model, self._params | self._buffers, (x, task, *extra), tie_weights=False)
+
+    def at(self, params: Tensors, buffers: Tensors | None = None) -> "Net":
+        """This network at other parameter values (names that are not given keep the model's own)."""
+        return Net(self.model, self.params | params, self._buffers if buffers is None else buffers)
+
+    def generate(self, tasks: Sequence[int], factored: bool = False) -> Tensors | list[Factor]:
+        """What the generator writes for `tasks`, at the bound parameters."""
+        assert self.model.generator is not None
+        if self._params is None:
+            return self.model.generator(tasks, factored)
+        bound = under_prefix("generator.", self._params)
+        return functional_call(self.model.generator, bound, (tasks, factored), tie_weights=False)
+
+    def features(self, x: Tensor, task: int) -> tuple[Tensor, Tensor]:
+        """(features, logits): the input of the target's last linear layer (B, d), and the logits."""
+        seen: list[Tensor] = []
+        layer = self.model.target.get_submodule(classifier(self.model.target))
+        hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            logits = self(x, task)
+        finally:
+            hook.remove()
+        return seen[-1], logits
+
+    def gradients(self, loss: Tensor, create_graph: bool = False) -> Tensors:
+        """∂loss/∂params by name; parameters that the loss does not reach are absent."""
+        found = torch.autograd.grad(loss, list(self.params.values()), create_graph=create_graph, allow_unused=True)
+        return {name: g for name, g in zip(self.params, found, strict=True) if g is not None}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training within a task; `fit` runs a task's phases in order."""
+
+    name: str = "train"
+    model: str = "main"
+    """Which of the learner's models trains."""
+    data: Literal["task", "memory"] = "task"
+    """Batches of the task, or of what the method remembers (`Method.memory_part`)."""
+    trains: bool = True
+    """False: batches are only shown to `after_step`, no parameter moves."""
+    restart: bool = False
+    """Whether the model starts from fresh initial parameters."""
+    iterations: int | None = None
+    epochs: float | None = None
+    batch_size: int | None = None
+    optimizer: OptimizerOptions | None = None
+    """None: as the run's own settings."""
+
+
+@dataclass
+class Learner:
+    """The learner that a method sees: its models and where in the stream it is."""
+
+    models: dict[str, Model]
+    preprocess: Preprocess
+    """raw samples → network input; augments when a random generator is given."""
+    shape: tuple[int, ...]
+    """Shape of one raw sample."""
+    num_classes: int
+    classes: tuple[tuple[int, ...], ...]
+    """Global class ids of every task of the stream; a method reads only those up to `task`."""
+    boundaries: bool = True
+    """False: the stream does not tell where one task ends."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    task: int = -1
+    phase: Phase = field(default_factory=Phase)
+    progress: float = 0.0
+    """Share of the phase's steps that are done, 0..1."""
+
+    @property
+    def model(self) -> Model:
+        return self.models["main"]
+
+    @property
+    def seen_classes(self) -> tuple[int, ...]:
+        """Global class ids of the tasks begun so far, in order of appearance."""
+        return tuple(dict.fromkeys(c for classes in self.classes[: self.task + 1] for c in classes))
+
+    def targets(self, y: Tensor, task: int) -> Tensor:
+        """Class ids (B,) as positions among the active outputs of a task."""
+        assert self.model.head is not None
+        return self.model.head.targets(y, task)
+
+
+Candidate = Callable[[Mapping[str, Tensor]], Tensors]
+"""Gradients by name → the change of the parameters that the optimizer would make with them."""
+
+
+class Method:
+    """A continual-learning method: a frozen dataclass of hyper-parameters with functions over an explicit state.
+
+    `init`, `draw` and `loss` are every method's own; the rest has the default that is stated. `loss` is pure in
+    the net's parameters and buffers, the state's tensors, the batch and the draw: no `.item()`, no in-place
+    writes, no Python branch on a tensor's value, and no randomness, which lives in `draw` alone. That makes resume
+    exact, compiling possible, and several seeds one stacked program.
+    """
+
+    needs_boundaries: ClassVar[bool] = False
+    """Whether the method must be told where one task ends and the next begins."""
+    custom_gradients: ClassVar[bool] = False
+    """Whether `gradients` is more than the gradient of `loss`."""
+    watches_parameters: ClassVar[bool] = False
+    """Whether `after_step` needs the parameters as they were before the step."""
+    restarts_models: ClassVar[bool] = False
+    """Whether some phase restarts a model, so that its initial parameters must be kept."""
+
+    def init(self, learner: Learner) -> Any:
+        """The first state, before any task: a dataclass of tensors, numbers and nested states, or None."""
+        return None
+
+    def begin_task(self, state: Any, learner: Learner) -> Any:
+        """State at a task's start, the models having grown. Default: unchanged."""
+        return state
+
+    def phases(self, learner: Learner) -> Sequence[Phase]:
+        """The current task's phases. Default: one, of the run's own length."""
+        return (Phase(),)
+
+    def memory_part(self, state: Any, learner: Learner) -> Any:
+        """Samples of a phase with `data="memory"`: anything with a length and `batch(positions) → (raw, y)`."""
+        raise NotImplementedError(f"{type(self).__name__} declares a phase over its memory but keeps none")
+
+    def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
+        """Every random choice of one step, and what is rehearsed in it. Default: nothing."""
+        return None
+
+    def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
+        """The scalar to minimise and its auxiliary outputs."""
+        raise NotImplementedError
+
+    def gradients(
+        self, net: Net, state: Any, batch: Batch, draw: Any, candidate: Candidate
+    ) -> tuple[Tensors, Tensor, Aux]:
+        """(gradients by name, loss, aux). Default: the gradient of `loss`."""
+        value, aux = self.loss(net, state, batch, draw)
+        return net.gradients(value), value.detach(), aux
+
+    def after_step(
+        self, state: Any, learner: Learner, batch: Batch, draw: Any, aux: Aux, step: "Step", rng: torch.Generator
+    ) -> Any:
+        """State after an optimizer step (a memory may write into its own storage). Default: unchanged."""
+        return state
+
+    def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
+        """State after a task's last step; `task.train` may be read once more. Default: unchanged."""
+        return state
+
+    def scores(self, state: Any, learner: Learner, x: Tensor, task: int) -> Tensor | None:
+        """(B, active outputs) scores in place of logits, as iCaRL's nearest mean; None (default) = the logits."""
+        return None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an optimizer step did: parameters before it (only if watched), after it, and the gradients."""
+
+    before: Tensors
+    after: Tensors
+    gradients: Tensors
+
+
+class Penalty:
+    """Something that holds weights where they were: joins any method by value."""
+
+    name: ClassVar[str]
+
+    def init(self, learner: Learner) -> Any:
+        """First state, before any task."""
+        return None
+
+    def begin_task(self, state: Any, learner: Learner) -> Any:
+        """State at a task's start: snapshots are taken here."""
+        return state
+
+    def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
+        """Random choices of one step. Default: none."""
+        return None
+
+    def value(self, net: Net, state: Any, draw: Any) -> Tensor | None:
+        """The weighted penalty, a scalar; None when there is nothing to hold yet."""
+        raise NotImplementedError
+
+    def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
+        """State after a task's last step. Default: unchanged."""
+        return state
+
+    def look_ahead(self) -> Literal["optimizer"] | float | None:
+        """Where the penalty is evaluated: at the parameters (None), where the optimizer would move them with the
+        method's gradient, or where plain SGD of the given learning rate would. Default: None."""
+        return None
+
+    def second_order(self) -> bool:
+        """Whether a look-ahead differentiates through the candidate step."""
+        return False
+
+
+def combine(method: Method, *penalties: Penalty) -> Method:
+    """`method` with the penalties added to its loss; with none, the method itself."""
+    return Combined(method, penalties) if penalties else method
+
+
+@dataclass(frozen=True)
+class CombinedState:
+    method: Any
+    penalties: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Combined(Method):
+    """A method and its penalties; see `combine`."""
+
+    method: Method
+    penalties: tuple[Penalty, ...]
+
+    @property
+    def needs_boundaries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.needs_boundaries or bool(self.penalties)
+
+    @property
+    def custom_gradients(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.custom_gradients or any(p.look_ahead() is not None for p in self.penalties)
+
+    @property
+    def watches_parameters(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.watches_parameters
+
+    @property
+    def restarts_models(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.restarts_models
+
+    def init(self, learner: Learner) -> CombinedState:
+        return CombinedState(self.method.init(learner), tuple(p.init(learner) for p in self.penalties))
+
+    def begin_task(self, state: CombinedState, learner: Learner) -> CombinedState:
+        penalties = (p.begin_task(s, learner) for p, s in self._with_states(state))
+        return CombinedState(self.method.begin_task(state.method, learner), tuple(penalties))
+
+    def phases(self, learner: Learner) -> Sequence[Phase]:
+        return self.method.phases(learner)
+
+    def memory_part(self, state: CombinedState, learner: Learner) -> Any:
+        return self.method.memory_part(state.method, learner)
+
+    def draw(self, state: CombinedState, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
+        own = self.method.draw(state.method, learner, batch, rng)
+        return own, tuple(p.draw(s, learner, batch, rng) for p, s in self._with_states(state))
+
+    def loss(self, net: Net, state: CombinedState, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
+        total, aux = self.method.loss(net, state.method, batch, draw[0])
+        terms = dict(aux.terms)
+        for penalty, own, drawn in zip(self.penalties, state.penalties, draw[1], strict=True):
+            value = penalty.value(net, own, drawn)
+            if value is not None:
+                total, terms[penalty.name] = total + value, value.detach()
+        return total, replace(aux, terms=terms)
+
+    def gradients(
+        self, net: Net, state: CombinedState, batch: Batch, draw: Any, candidate: Candidate
+    ) -> tuple[Tensors, Tensor, Aux]:
+        """g = ∇(method) + ∇(penalties), each penalty at θ + Δθ(∇method) if it looks ahead (von Oswald et al., eq. 2)."""
+        if not self.custom_gradients:
+            return Method.gradients(self, net, state, batch, draw, candidate)
+        if any(p.second_order() for p in self.penalties):
+            total, aux = self.method.loss(net, state.method, batch, draw[0])
+            grads = net.gradients(total, create_graph=True)
+        else:
+            grads, total, aux = self.method.gradients(net, state.method, batch, draw[0], candidate)
+        task_gradient, terms = grads, dict(aux.terms)
+        for penalty, own, drawn in zip(self.penalties, state.penalties, draw[1], strict=True):
+            value = penalty.value(self._shifted(net, penalty, task_gradient, candidate), own, drawn)
+            if value is not None:
+                grads = add(grads, net.gradients(value))
+                total, terms[penalty.name] = total + value.detach(), value.detach()
+        return {name: g.detach() for name, g in grads.items()}, total.detach(), replace(aux, terms=terms)
+
+    def _shifted(self, net: Net, penalty: Penalty, gradient: Tensors, candidate: Candidate) -> Net:
+        ahead = penalty.look_ahead()
+        if ahead is None:
+            return net
+        change = candidate(gradient) if ahead == "optimizer" else scale(gradient, -ahead)
+        if not penalty.second_order():
+            change = {name: value.detach() for name, value in change.items()}
+        return net.at({name: net.params[name] + value for name, value in change.items()})
+
+    def after_step(
+        self, state: CombinedState, learner: Learner, batch: Batch, draw: Any, aux: Aux, step: Step, rng: torch.Generator
+    ) -> CombinedState:
+        own = self.method.after_step(state.method, learner, batch, draw[0], aux, step, rng)
+        return CombinedState(own, state.penalties)
+
+    def end_task(self, state: CombinedState, learner: Learner, task: Task, rng: torch.Generator) -> CombinedState:
+        own = self.method.end_task(state.method, learner, task, rng)
+        return CombinedState(own, tuple(p.end_task(s, learner, task, rng) for p, s in self._with_states(state)))
+
+    def scores(self, state: CombinedState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
+        return self.method.scores(state.method, learner, x, task)
+
+    def _with_states(self, state: CombinedState) -> list[tuple[Penalty, Any]]:
+        return list(zip(self.penalties, state.penalties, strict=True))

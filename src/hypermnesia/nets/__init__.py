@@ -1,0 +1,53 @@
+"""Target networks: plain modules that never heard of hypernetworks, and what cuts any module into stages.
+
+Every network maps images (B, C, H, W) to logits (B, outputs), declares its `stages` and ends in an
+`nn.Linear` called `head`. Initial weights come from torch's global generator: seed it, inside
+`torch.random.fork_rng()`, before building.
+"""
+
+from hypermnesia.nets.factory import from_factory
+from hypermnesia.nets.lenet import LeNet, LeNetOptions
+from hypermnesia.nets.mlp import MLP, MLPOptions
+from hypermnesia.nets.options import NetOptions, Shape
+from hypermnesia.nets.resnet import ResNet, ResNetOptions
+from hypermnesia.nets.resnet18 import ResNet18, ResNet18Options
+from hypermnesia.nets.stages import classifier, run, section, stages
+from hypermnesia.nets.vit import ViT, ViTOptions
+from hypermnesia.nets.wide_resnet import WideResNet, WideResNetOptions
+from hypermnesia.nets.zenkenet import ZenkeNet, ZenkeNetOptions
+
+NETS: dict[str, type[NetOptions]] = {
+    "mlp": MLPOptions,
+    "lenet": LeNetOptions,
+    "zenkenet": ZenkeNetOptions,
+    "resnet18": ResNet18Options,
+    "resnet": ResNetOptions,
+    "wide-resnet": WideResNetOptions,
+    "vit": ViTOptions,
+}
+"""The options of each network by its name on the command line."""
+
+__all__ = [
+    "MLP",
+    "NETS",
+    "LeNet",
+    "LeNetOptions",
+    "MLPOptions",
+    "NetOptions",
+    "ResNet",
+    "ResNet18",
+    "ResNet18Options",
+    "ResNetOptions",
+    "Shape",
+    "ViT",
+    "ViTOptions",
+    "WideResNet",
+    "WideResNetOptions",
+    "ZenkeNet",
+    "ZenkeNetOptions",
+    "classifier",
+    "from_factory",
+    "run",
+    "section",
+    "stages",
+]

@@ -1,0 +1,65 @@
+"""Normalisation of feature maps, as one choice that every convolutional network offers."""
+
+from collections.abc import Callable, Sequence
+from math import gcd
+from typing import Literal, get_args
+
+from torch import nn
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.nets.options import Shape, check_choice, check_count
+
+NormName = Literal["batch", "batch-stats", "instance", "group", "none"]
+"""batch: batch norm, whose running statistics serve in evaluation.
+batch-stats: batch norm that always uses the statistics of the batch at hand: logits depend on their batch.
+instance: each sample and channel by itself. group: each sample by groups of channels. none: no normalisation.
+All but `none` have a trainable scale and offset per channel, which start at 1 and 0."""
+
+Norm = Callable[[int], nn.Module]
+"""Number of channels -> a module that keeps the shape (B, channels, H, W)."""
+
+
+def norm2d(name: NormName, groups: int, channels: int) -> nn.Module:
+    """The norm layer called `name` for maps (B, channels, H, W); `groups` matters to `group` alone."""
+    match name:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "batch-stats":
+            return nn.BatchNorm2d(channels, track_running_stats=False)
+        case "instance":
+            return nn.InstanceNorm2d(channels, affine=True)
+        case "group":
+            return nn.GroupNorm(groups, channels)
+        case "none":
+            return nn.Identity()
+
+
+def check_norm(name: NormName, groups: int, widths: Sequence[int]) -> None:
+    """Raise unless `name` is a norm and, for `group`, `groups` divides each layer's channels (`widths`)."""
+    check_choice("net.norm", name, get_args(NormName))
+    check_count("net.norm_groups", groups)
+    if name != "group" or all(width % groups == 0 for width in widths):
+        return
+    common = gcd(*widths)
+    channels = ", ".join(str(width) for width in sorted(set(widths)))
+    divisors = ", ".join(str(d) for d in range(1, common + 1) if common % d == 0)
+    raise HypermnesiaError(
+        f"net.norm_groups={groups} does not divide the channels of every layer ({channels}): "
+        f"choose one of {divisors}"
+    )
+
+
+def check_norm_shape(net: str, name: NormName, groups: int, shape: Shape, stride: int, channels: int) -> None:
+    """Raise if some statistic would be taken over a single number, which normalises everything to 0.
+
+    `stride` and `channels` are the network's total stride and the channels of its last maps, its smallest.
+    Batch norms are not judged: their statistics also run over the batch.
+    """
+    per_group = {"instance": 1, "group": channels // groups}.get(name)
+    _, height, width = shape
+    pixels = -(-height // stride) * -(-width // stride)
+    if per_group is not None and per_group * pixels == 1:
+        raise HypermnesiaError(
+            f"{net} shrinks images of {height} x {width} pixels to one pixel, where net.norm={name} "
+            f"normalises single numbers to 0. Use larger images (over {stride} x {stride}) or net.norm=batch"
+        )

@@ -1,0 +1,73 @@
+"""What the options of every network share: what they build, and the checks of their ranges."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from torch import nn
+
+from hypermnesia.errors import HypermnesiaError, unknown
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of one image."""
+
+
+class NetOptions(Protocol):
+    """A frozen dataclass of settings, which builds networks for any image shape and any number of outputs."""
+
+    def build(self, shape: Shape, outputs: int) -> nn.Module:
+        """A network from images (B, *shape) to logits (B, outputs), with weights from torch's global RNG."""
+        ...
+
+
+def check_choice(key: str, value: str, choices: Iterable[str]) -> None:
+    """Raise unless `value` is one of `choices`. `key` is the field, as it is written on the command line."""
+    if value not in choices:
+        raise unknown(key, str(value), choices)
+
+
+def check_count(key: str, value: int, least: int = 1) -> None:
+    """Raise unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise HypermnesiaError(f"{key}={value!r}: expected a whole number, at least {least}")
+
+
+def check_counts(key: str, values: tuple[int, ...], length: int | None = None) -> None:
+    """Raise unless `values` is a tuple of whole numbers of at least 1, `length` of them where given."""
+    whole = isinstance(values, tuple) and all(
+        isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values
+    )
+    if not whole or (length is not None and len(values) != length):
+        number = "" if length is None else f"{length} "
+        raise HypermnesiaError(
+            f"{key}={values!r}: expected a tuple of {number}whole numbers, at least 1 each"
+        )
+
+
+def check_probability(key: str, value: float) -> None:
+    """Raise unless 0 <= `value` < 1."""
+    if not 0 <= value < 1:
+        raise HypermnesiaError(f"{key}={value!r}: expected a probability, at least 0 and below 1")
+
+
+def check_depth(net: str, depth: int, per_block: int, extra: int) -> int:
+    """The n of a network of `per_block` · n + `extra` layers; raise if `depth` is none of those."""
+    check_count("net.depth", depth)
+    blocks, rest = divmod(depth - extra, per_block)
+    if blocks >= 1 and rest == 0:
+        return blocks
+    below = max(blocks, 1) * per_block + extra
+    raise HypermnesiaError(
+        f"net.depth={depth}: {net} has {per_block}n + {extra} layers, such as {below} or {below + per_block}"
+    )
+
+
+def check_shape(net: str, shape: Shape, outputs: int, smallest: int = 1) -> None:
+    """Raise unless `shape` is (C, H, W) with H, W of at least `smallest` pixels, and `outputs` at least 1."""
+    check_counts(f"shape of the images for {net}", shape, length=3)
+    check_count(f"outputs of {net}", outputs)
+    _, height, width = shape
+    if min(height, width) < smallest:
+        raise HypermnesiaError(
+            f"{net} takes no images of {height} x {width} pixels: the smallest are {smallest} x {smallest}. "
+            "Enlarge the images, or choose another network: mlp takes every size"
+        )

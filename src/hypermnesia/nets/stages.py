@@ -1,0 +1,87 @@
+"""A network as a sequence of named stages: where to cut it into body and tail, and where its classifier is.
+
+A network declares `stages`, the names of its child modules such that running them one after another is its
+forward; an `nn.Sequential` needs no declaration. There is no base class: any `nn.Module` may declare.
+"""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from hypermnesia.errors import HypermnesiaError, unknown
+
+
+def stages(net: nn.Module) -> tuple[str, ...]:
+    """Names of the stages of `net`, in the order they run."""
+    declared = getattr(net, "stages", None)
+    # Some libraries have a child module of this name (timm's ConvNeXt): that is no declaration.
+    if isinstance(declared, tuple | list):
+        return _checked(net, tuple(declared))
+    if isinstance(net, nn.Sequential) and type(net).forward is nn.Sequential.forward:
+        return tuple(net._modules)  # named_children() would skip a module that runs twice
+    raise HypermnesiaError(
+        f"{type(net).__name__} declares no stages, so there is nowhere to cut it. Give it an attribute "
+        "`stages`: a tuple of the names of its child modules, such that running them in turn is its forward. "
+        f"Its children: {_children(net)}"
+    )
+
+
+def section(net: nn.Module, first: str | None = None, last: str | None = None) -> nn.Sequential:
+    """The stages from `first` to `last`, both included, as a module (default: from the start, to the end).
+
+    It shares its modules with `net` and names its parameters as `net` does, so that those parameters of
+    `net` that belong to these stages, under their own names, are what `torch.func.functional_call` takes.
+    """
+    return nn.Sequential(OrderedDict((name, getattr(net, name)) for name in _between(net, first, last)))
+
+
+def run(net: nn.Module, x: Tensor, first: str | None = None, last: str | None = None) -> Tensor:
+    """`x` through the stages from `first` to `last`, both included (default: from the start, to the end)."""
+    for name in _between(net, first, last):
+        x = getattr(net, name)(x)
+    return x
+
+
+def classifier(net: nn.Module) -> str:
+    """Path of the last `nn.Linear` of `net` in registration order ("" if `net` is one)."""
+    paths = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]
+    if not paths:
+        raise HypermnesiaError(
+            f"{type(net).__name__} has no nn.Linear, so its classifier cannot be found. Let it end in one. "
+            f"Its children: {_children(net)}"
+        )
+    return paths[-1]
+
+
+def _between(net: nn.Module, first: str | None, last: str | None) -> tuple[str, ...]:
+    names = stages(net)
+    for name in (first, last):
+        if name is not None and name not in names:
+            raise unknown(f"stage of {type(net).__name__}", name, names)
+    start = 0 if first is None else names.index(first)
+    stop = len(names) if last is None else names.index(last) + 1
+    if first is not None and last is not None and stop <= start:
+        raise HypermnesiaError(
+            f"stage {first!r} of {type(net).__name__} runs after {last!r}, so nothing lies between them. "
+            f"In the order they run: {', '.join(names)}"
+        )
+    return names[start:stop]
+
+
+def _checked(net: nn.Module, declared: tuple[str, ...]) -> tuple[str, ...]:
+    for name in declared:
+        if not isinstance(name, str) or not isinstance(getattr(net, name, None), nn.Module):
+            raise HypermnesiaError(
+                f"{type(net).__name__} declares the stage {name!r}, but has no child module of that name. "
+                f"Its children: {_children(net)}"
+            )
+    if len(set(declared)) < len(declared):
+        raise HypermnesiaError(
+            f"{type(net).__name__} declares a stage twice: {', '.join(declared)}. "
+            "A module that runs twice needs an attribute for each run"
+        )
+    return declared
+
+
+def _children(net: nn.Module) -> str:
+    return ", ".join(net._modules) or "none"

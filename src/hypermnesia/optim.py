@@ -1,0 +1,160 @@
+"""Optimizers from options, and the step that one would take, without taking it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.tensors import Tensors
+
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """How parameters move."""
+
+    name: OptimizerName = "adam"
+    """sgd, adam, adamw or rmsprop, as in torch.optim."""
+    lr: float = 1e-3
+    """Learning rate, > 0."""
+    embedding_lr: float | None = None
+    """Learning rate of task embeddings; none = `lr` (von Oswald et al. give them an optimizer of their own)."""
+    momentum: float = 0.0
+    """Of sgd and rmsprop, 0..1."""
+    nesterov: bool = False
+    """Nesterov momentum (sgd)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of Adam's two moments."""
+    weight_decay: float = 0.0
+    """L2 penalty (decoupled for adamw), ≥ 0."""
+    reset: Literal["task", "never"] = "task"
+    """Whether moments start anew with each task. With `never`, Adam's old moments would go on moving nothing but
+    what still trains: rows of finished tasks leave the optimizer in both cases."""
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    """Learning rate within a task: constant, half a cosine to 0, or times `gamma` at each milestone."""
+    milestones: tuple[float, ...] = ()
+    """Fractions of a task (0..1) at which `schedule=steps` multiplies the rate by `gamma`."""
+    gamma: float = 0.1
+    """Factor of `schedule=steps`."""
+
+    def __post_init__(self) -> None:
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise HypermnesiaError(f"optimizer.lr={self.lr} must be a positive number")
+        if self.embedding_lr is not None and not self.embedding_lr > 0:
+            raise HypermnesiaError(f"optimizer.embedding_lr={self.embedding_lr} must be positive")
+        if self.weight_decay < 0:
+            raise HypermnesiaError(f"optimizer.weight_decay={self.weight_decay} must not be negative")
+        if not 0 <= self.momentum < 1:
+            raise HypermnesiaError(f"optimizer.momentum={self.momentum} must lie in 0..1")
+        if self.nesterov and self.momentum == 0:
+            raise HypermnesiaError("optimizer.nesterov=true needs optimizer.momentum above 0")
+
+    def factor(self, progress: float) -> float:
+        """What the learning rate is multiplied by at `progress` (0..1) of a task."""
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        if self.schedule == "steps":
+            return self.gamma ** sum(progress >= m for m in self.milestones)
+        return 1.0
+
+
+def build(options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """A torch optimizer over named parameters; task embeddings form a group of their own.
+
+    Each group carries the `names` of its parameters and the `base_lr` that schedules multiply.
+    """
+    groups = []
+    embeddings = {n: p for n, p in parameters.items() if ".embeddings." in n}
+    for members, lr in (
+        ({n: p for n, p in parameters.items() if n not in embeddings}, options.lr),
+        (embeddings, options.embedding_lr or options.lr),
+    ):
+        if members:
+            groups.append({"params": list(members.values()), "lr": lr, "base_lr": lr, "names": list(members)})
+    if not groups:
+        raise HypermnesiaError("there is nothing to train: every parameter is frozen or belongs to an earlier task")
+    common = {"lr": options.lr, "weight_decay": options.weight_decay}
+    if options.name == "sgd":
+        return torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov, fused=True, **common)
+    if options.name == "rmsprop":
+        return torch.optim.RMSprop(groups, momentum=options.momentum, foreach=True, **common)
+    kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
+    return kind(groups, betas=options.betas, fused=True, **common)
+
+
+def carry_over(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
+    """Give the new optimizer the old one's state of every parameter that both move (`reset=never`)."""
+    for group in new.param_groups:
+        for parameter in group["params"]:
+            if parameter in old.state:
+                new.state[parameter] = old.state[parameter]
+
+
+def set_progress(optimizer: torch.optim.Optimizer, options: OptimizerOptions, progress: float) -> None:
+    """Set the learning rates for `progress` (0..1) of the task."""
+    factor = options.factor(progress)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def candidate(optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor]) -> Tensors:
+    """The change Δθ that the optimizer would make with these gradients, by name; it and its state stay untouched.
+
+    Differentiable in the gradients, so a second-order look-ahead may pass gradients that carry a graph. Covers
+    weight decay (which the published code forgets for Adam). Parameters without a gradient do not move.
+    """
+    change: Tensors = {}
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            if name in gradients:
+                state = optimizer.state.get(parameter, {})
+                change[name] = _change(optimizer, group, parameter.detach(), gradients[name], state)
+    return change
+
+
+def _change(optimizer: torch.optim.Optimizer, group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tensor:
+    if isinstance(optimizer, torch.optim.SGD):
+        return _sgd_change(group, parameter, g, state)
+    if isinstance(optimizer, torch.optim.RMSprop):
+        return _rmsprop_change(group, parameter, g, state)
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass with decoupled decay
+        return _adam_change(group, parameter, g, state)
+    raise HypermnesiaError(f"no look-ahead for {type(optimizer).__name__}; there are: SGD, RMSprop, Adam, AdamW")
+
+
+def _sgd_change(group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tensor:
+    g = g + group["weight_decay"] * parameter
+    momentum = group["momentum"]
+    if momentum:
+        buffer = state.get("momentum_buffer")
+        velocity = g if buffer is None else momentum * buffer + (1 - group["dampening"]) * g
+        g = g + momentum * velocity if group["nesterov"] else velocity
+    return -group["lr"] * g
+
+
+def _rmsprop_change(group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tensor:
+    g = g + group["weight_decay"] * parameter
+    square = state.get("square_avg", torch.zeros_like(parameter))
+    square = group["alpha"] * square + (1 - group["alpha"]) * g.square()
+    direction = g / (square.sqrt() + group["eps"])
+    if group["momentum"]:
+        direction = group["momentum"] * state.get("momentum_buffer", torch.zeros_like(parameter)) + direction
+    return -group["lr"] * direction
+
+
+def _adam_change(group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tensor:
+    decay, lr, (beta1, beta2) = group["weight_decay"], group["lr"], group["betas"]
+    if not group["decoupled_weight_decay"]:
+        g = g + decay * parameter
+    step = float(state.get("step", 0)) + 1
+    zero = torch.zeros_like(parameter)
+    mean = beta1 * state.get("exp_avg", zero) + (1 - beta1) * g
+    square = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * g.square()
+    direction = (mean / (1 - beta1**step)) / ((square / (1 - beta2**step)).sqrt() + group["eps"])
+    change = -lr * direction
+    return change - lr * decay * parameter if group["decoupled_weight_decay"] else change

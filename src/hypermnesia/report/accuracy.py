@@ -1,0 +1,221 @@
+"""Sections on accuracy and cost: means with intervals, accuracy over time, accuracy matrices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hypermnesia.metrics import statistics
+from hypermnesia.report import units
+from hypermnesia.report.blocks import Block, Figure, Section, key, ordered_key
+from hypermnesia.report.heat import heat_map
+from hypermnesia.report.plots import Dot, Series, dots, lines
+from hypermnesia.report.records import Matrix, Result
+from hypermnesia.report.runs import Group
+from hypermnesia.report.summary import SCENARIO_TITLES, Row, Summary
+from hypermnesia.report.svg import Scale
+
+_FEW_TASKS = 10  # a legend names every task up to here, and the first, middle and last ones beyond
+
+
+def numbers(summary: Summary) -> Section:
+    """Dot plots of the columns of the main table."""
+    blocks = [
+        _dot_block(summary, "Average accuracy", [f"{name}.average_accuracy" for name in summary.benchmark.scenarios]),
+        _dot_block(
+            summary,
+            "Forgetting and backward transfer",
+            [f"{name}.{metric}" for name in summary.benchmark.scenarios for metric in ("forgetting", "backward_transfer")],
+        ),
+        _dot_block(
+            summary,
+            "Cost",
+            [f"costs.{n}" for n in ("trainable_parameters", "stored_bytes", "train_seconds", "peak_memory_bytes")],
+        ),
+    ]
+    about = (
+        "Means over the seeds; whiskers are 95 % intervals of the mean (Student's t). Forgetting: how far below its best "
+        "a task ended, lower is better. Backward transfer: what later tasks changed, above 0 they helped."
+    )
+    return Section("Accuracy, forgetting and cost", about, [block for block in blocks if block.figures])
+
+
+def _dot_block(summary: Summary, title: str, keys: Sequence[str]) -> Block:
+    figures = []
+    for name in keys:
+        column = summary.column(name)
+        rows = [
+            Dot(row.group.label, column.scale * mean, _times(column.scale, found["ci95"]), summary.written(row, name), index)
+            for index, row in enumerate(summary.rows)
+            if (mean := (found := row.statistics[name])["mean"]) is not None
+        ]
+        if not rows:
+            continue
+        means = [row.mean for row in rows]
+        cost = name.startswith("costs.")
+        log = cost and min(means) > 0 and max(means) / min(means) > 30
+        axis = {"%": "accuracy (%)", "points": "percentage points"}.get(column.unit, column.title.lower())
+        axis += " (logarithmic)" if log else ""
+        unit = _tick_unit(name) if cost else units.plain
+        picture = dots(rows, column.title, axis, log=log, zero=cost, unit=unit)
+        figures.append(Figure(column.title, picture))
+    return Block(title, figures)
+
+
+def _tick_unit(name: str):
+    if name.endswith("bytes"):
+        return units.tick(units.size)
+    return units.tick(units.duration if name.endswith("seconds") else units.count)
+
+
+def _times(scale: float, value: float | None) -> float | None:
+    return None if value is None else scale * value
+
+
+def over_time(summary: Summary) -> Section:
+    """Average accuracy after each task, every approach in one picture per scenario."""
+    figures = []
+    for scenario in summary.benchmark.scenarios:
+        longest = max(len(_matrices(row.group, scenario)[0]) for row in summary.rows if _matrices(row.group, scenario))
+        series = [
+            Series(row.group.label, points, index)
+            for index, row in enumerate(summary.rows)
+            if (points := _average_after_each(row.group, scenario, longest))
+        ]
+        if series:
+            title = _title(scenario)
+            picture = lines(
+                series,
+                f"Average accuracy after each task, {title}",
+                "tasks learned",
+                "average accuracy (%)",
+                whole=True,
+                height=280,
+            )
+            figures.append(Figure(title, picture))
+    keys = [key(row.group.label, index) for index, row in enumerate(summary.rows)]
+    about = (
+        "Mean accuracy over the tasks learned so far; bands are 95 % intervals over the seeds. "
+        "An approach that was evaluated only once stands at the end."
+    )
+    return Section("Average accuracy after each task", about, [Block("", figures, keys)] if figures else [])
+
+
+def _average_after_each(group: Group, scenario: str, longest: int) -> list[tuple[float, float, float | None]]:
+    rows = [_averages(matrix) for matrix in _matrices(group, scenario)]
+    points = []
+    for task in range(len(rows[0]) if rows else 0):
+        found = statistics([row[task] for row in rows])
+        if found["mean"] is not None:
+            # One row for several tests is joint training: it has seen all tasks.
+            place = longest if len(rows[0]) == 1 else task + 1
+            points.append((float(place), 100 * found["mean"], _times(100, found["ci95"])))
+    return points
+
+
+def _averages(matrix: Matrix) -> list[float | None]:
+    """After each task the mean over the tests of the tasks so far; None while one of them is absent."""
+    square = len(matrix) == len(matrix[0])
+    averages: list[float | None] = []
+    for task, row in enumerate(matrix):
+        part = row[: task + 1] if square else [value for value in row if value is not None]
+        known = [value for value in part if value is not None]
+        averages.append(sum(known) / len(known) if known and len(known) == len(part) else None)
+    return averages
+
+
+def per_task(summary: Summary) -> Section:
+    """Accuracy of every task over time: a picture per approach, a line per task."""
+    blocks = []
+    for scenario in _primary_first(summary):
+        figures, most = [], 0
+        for row in summary.rows:
+            matrices = _matrices(row.group, scenario)
+            if not matrices or len(matrices[0]) < 2:
+                continue
+            mean = mean_matrix(matrices)
+            names = names_of_tests(row.group.first.result, len(mean[0]))
+            total = len(names)
+            series = [
+                Series(names[test], points, order=(test, total), thin=total > _FEW_TASKS)
+                for test in range(total)
+                if (points := [(float(t + 1), 100 * v, None) for t, r in enumerate(mean) if (v := r[test]) is not None])
+            ]
+            if series:
+                label = f"Accuracy of every test over time, {row.group.label}"
+                picture = lines(
+                    series, label, "tasks learned", "accuracy (%)", whole=True, y=Scale(0, 100, 188, 28), height=230
+                )
+                figures.append(Figure(row.group.label, picture))
+                most = max(most, total)
+        if figures:
+            names = names_of_tests(summary.rows[0].group.first.result, most)
+            shown = range(most) if most <= _FEW_TASKS else (0, most // 2, most - 1)
+            keys = [ordered_key(names[test], test, most) for test in shown]
+            blocks.append(Block(_title(scenario), figures, keys, collapsed=scenario != summary.primary))
+    about = "Mean over the seeds of the accuracy on each test set, from the first time it was evaluated to the end."
+    return Section("Accuracy of every task over time", about, blocks)
+
+
+def matrices(summary: Summary) -> Section:
+    """Accuracy matrices as heat maps."""
+    blocks = []
+    for scenario in _primary_first(summary):
+        figures = [figure for row in summary.rows if (figure := _matrix_figure(row, scenario)) is not None]
+        if figures:
+            blocks.append(Block(_title(scenario), figures, scale=True, collapsed=scenario != summary.primary))
+    about = "Row: after learning that task. Column: accuracy on that test set in %, mean over the seeds."
+    return Section("Accuracy matrices", about, blocks)
+
+
+def _matrix_figure(row: Row, scenario: str) -> Figure | None:
+    found = _matrices(row.group, scenario)
+    if not found:
+        return None
+    mean = mean_matrix(found)
+    result = row.group.first.result
+    square = len(mean) == len(mean[0])
+    tests = names_of_tests(result, len(mean[0]))
+    rows = ["all tasks"] if len(mean) == 1 and not square else names_of_tasks(result, len(mean), numbered=True)
+    columns = [str(i + 1) for i in range(len(tests))] if square else tests
+    picture = heat_map(mean, f"Accuracy matrix of {row.group.label}", rows, columns, "after", "tested on")
+    return Figure(row.group.label, picture)
+
+
+def _primary_first(summary: Summary) -> list[str]:
+    return sorted(summary.benchmark.scenarios, key=lambda name: name != summary.primary)
+
+
+def _title(scenario: str) -> str:
+    words = SCENARIO_TITLES.get(scenario, scenario)
+    return words[:1].upper() + words[1:]
+
+
+def _matrices(group: Group, scenario: str) -> list[Matrix]:
+    """The matrices of the seeds that have one in this scenario; all have the same shape."""
+    scenarios = [seed.result.scenarios.get(scenario) for seed in group.seeds]
+    return [found.matrix for found in scenarios if found is not None and found.matrix]
+
+
+def mean_matrix(found: Sequence[Matrix]) -> list[list[float | None]]:
+    """The mean of matrices of one shape, entry by entry over those that have it; None where none has."""
+    stack = np.array(found, dtype=float)  # None becomes NaN
+    present = ~np.isnan(stack)
+    counts = present.sum(0)
+    sums = np.where(present, stack, 0.0).sum(0)
+    return [
+        [float(s / n) if n else None for s, n in zip(*pair, strict=True)] for pair in zip(sums, counts, strict=True)
+    ]
+
+
+def names_of_tasks(result: Result, total: int, *, numbered: bool = False) -> list[str]:
+    """Names of `total` tasks; "task 3" where the run did not say. `numbered` puts the number before a name."""
+    if len(result.task_names) != total:
+        return [f"task {i + 1}" for i in range(total)]
+    return [f"{i + 1} · {name}" if numbered else name for i, name in enumerate(result.task_names)]
+
+
+def names_of_tests(result: Result, total: int) -> list[str]:
+    """Names of `total` test sets, which belong to the tasks or, in streams with repetition, to the classes."""
+    if total != len(result.task_names) and total == len(result.class_names):
+        return list(result.class_names)
+    return names_of_tasks(result, total)

@@ -1,0 +1,126 @@
+"""Learning curves from events.jsonl, read line by line and thinned while reading, so a log of any length fits."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypermnesia.report.records import LARGEST
+
+_MOST_POINTS = 2048
+_LONGEST_LINE = 16 * 2**20
+_BINS = 120
+
+Point = tuple[float, float]
+
+
+class _Thinned:
+    """A series of at most `_MOST_POINTS` means: neighbours are merged whenever it is full."""
+
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+        self._merge = 1  # readings per point
+        self._pending: list[Point] = []
+
+    def add(self, step: float, value: float) -> None:
+        self._pending.append((step, value))
+        if len(self._pending) == self._merge:
+            self._flush()
+        if len(self.points) > _MOST_POINTS:
+            pairs = [self.points[i : i + 2] for i in range(0, len(self.points), 2)]
+            self.points = [_mean(pair) for pair in pairs]
+            self._merge *= 2
+
+    def _flush(self) -> None:
+        if self._pending:
+            self.points.append(_mean(self._pending))
+            self._pending = []
+
+    def finish(self) -> tuple[Point, ...]:
+        self._flush()
+        return tuple(self.points)
+
+
+@dataclass(frozen=True)
+class Log:
+    """One run's curves by name ("loss" first, then its terms) over the steps of all tasks, counted from 0.
+
+    `starts[t]` is the step at which task t began; `problem` says where reading stopped, if it did.
+    """
+
+    curves: dict[str, tuple[Point, ...]] = field(default_factory=dict)
+    starts: tuple[float, ...] = ()
+    problem: str | None = None
+
+
+def read(path: Path) -> Log:
+    """The curves of one event log. A damaged line ends the reading and is told in `problem`."""
+    series: dict[str, _Thinned] = {}
+    starts: list[float] = []
+    task: Any = None
+    offset, last = 0.0, -1.0  # steps may be counted per task or phase: the count then jumps back
+    problem = None
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), b""), start=1):
+                event = _event(line)
+                if event is None:
+                    problem = f"events.jsonl: line {number} is not a JSON object; read up to it"
+                    break
+                counted = "total_steps" if "total_steps" in event else "step"
+                step = _number(event.get(counted))
+                if event.get("event") != "step" or step is None:
+                    continue
+                if step + offset <= last:
+                    offset = last
+                if event.get("task") != task:
+                    task = event.get("task")
+                    starts.append(step + offset)
+                last = step + offset
+                for name, value in _values(event):
+                    series.setdefault(name, _Thinned()).add(step + offset, value)
+    except FileNotFoundError:
+        return Log()
+    except OSError as error:
+        problem = f"events.jsonl cannot be read: {error.strerror}"
+    return Log({name: thinned.finish() for name, thinned in series.items()}, tuple(starts), problem)
+
+
+def average(logs: Sequence[Log]) -> dict[str, tuple[Point, ...]]:
+    """The mean curve over seeds, in `_BINS` equal bins of the steps (bins without a reading are left out)."""
+    end = max((points[-1][0] for log in logs for points in log.curves.values()), default=0.0) + 1
+    curves: dict[str, tuple[Point, ...]] = {}
+    for name in dict.fromkeys(name for log in logs for name in log.curves):
+        bins: dict[int, list[Point]] = {}
+        for log in logs:
+            for step, value in log.curves.get(name, ()):
+                bins.setdefault(int(step / end * _BINS), []).append((step, value))
+        curves[name] = tuple(_mean(bins[key]) for key in sorted(bins))
+    return curves
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _values(event: dict[str, Any]) -> list[tuple[str, float]]:
+    terms = event.get("terms")
+    named = {"loss": event.get("loss"), **(terms if isinstance(terms, dict) else {})}
+    return [(name, number) for name, value in named.items() if (number := _number(value)) is not None]
+
+
+def _number(value: Any) -> float | None:
+    """A float of a plausible size, or None for anything else (NaN compares false)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= LARGEST else None
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    n = len(points)
+    return sum(step for step, _ in points) / n, sum(value / n for _, value in points)

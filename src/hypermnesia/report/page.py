@@ -1,0 +1,209 @@
+"""The page: sections from the runs, laid out by the template, one file that loads nothing."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hypermnesia import __version__
+from hypermnesia.report import accuracy, inside, sweeps, tables, units
+from hypermnesia.report.blocks import Block, Figure, Section, colour_bar, key
+from hypermnesia.report.labels import flatten
+from hypermnesia.report.records import Sweep
+from hypermnesia.report.runs import Benchmark, Note, Runs, SweepRecord
+from hypermnesia.report.summary import BOUNDS, SCENARIO_TITLES, Summary
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One benchmark of the page."""
+
+    anchor: str
+    summary: Summary
+    facts: Sequence[tuple[str, str]]
+    warnings: Sequence[str]
+    sections: Sequence[Section]
+    environment: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class SweepChapter:
+    """One search of the page; `trials` are rows of number, state, value, seconds, settings and reason."""
+
+    anchor: str
+    record: SweepRecord
+    facts: Sequence[tuple[str, str]]
+    winner: Sequence[tuple[str, str]]
+    space: Sequence[tuple[str, str]]
+    final: Sequence[tuple[str, str]]
+    block: Block
+    trials: Sequence[Sequence[str]]
+
+
+def html(runs: Runs, summaries: Sequence[Summary]) -> str:
+    """One self-contained HTML page without any script; every text of the runs is escaped."""
+    notes = list(runs.notes)
+    chapters = [_chapter(f"b{i}", summary, notes) for i, summary in enumerate(summaries, start=1)]
+    searches = [_sweep(f"s{i}", record) for i, record in enumerate(runs.sweeps, start=1)]
+    names = [*(chapter.summary.benchmark.name for chapter in chapters), *(s.record.sweep.benchmark for s in searches)]
+    environment = Environment(
+        loader=PackageLoader("hypermnesia.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        title=", ".join(dict.fromkeys(names)),
+        version=__version__,
+        chapters=chapters,
+        searches=searches,
+        notes=notes,
+        colour_bar=colour_bar(),
+        difference=tables.difference,
+        p_value=_p_value,
+        key=key,
+        scenario_titles=SCENARIO_TITLES,
+    )
+
+
+def _chapter(anchor: str, summary: Summary, notes: list[Note]) -> Chapter:
+    sections = [
+        accuracy.numbers(summary),
+        accuracy.over_time(summary),
+        accuracy.per_task(summary),
+        accuracy.matrices(summary),
+        inside.confusion(summary),
+        inside.learning_curves(summary, notes),
+        inside.embeddings(summary),
+        inside.masks(summary),
+        inside.memory(summary, notes),
+    ]
+    return Chapter(
+        anchor,
+        summary,
+        _facts(summary),
+        _warnings(summary.benchmark),
+        [section for section in sections if section.blocks],
+        _environment(summary.benchmark),
+    )
+
+
+def _facts(summary: Summary) -> list[tuple[str, str]]:
+    benchmark = summary.benchmark
+    results = [seed.result for group in benchmark.groups for seed in group.seeds]
+    tasks = max(len(s.matrix) for result in results for s in result.scenarios.values())
+    classes = max(len(result.class_names) for result in results)
+    facts = [
+        ("Approaches", f"{len(benchmark.groups)}"),
+        ("Seeds", _ranges({result.seed for result in results})),
+        ("Runs", f"{len(results)}"),
+    ]
+    facts += [("Tasks", f"{tasks}")] if tasks else []
+    facts += [("Classes", f"{classes}")] if classes else []
+    facts.append(("Sorted by", f"average accuracy, {SCENARIO_TITLES.get(summary.primary, summary.primary)}"))
+    return facts
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """{0, 1, 2, 5} -> "0–2, 5"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def _warnings(benchmark: Benchmark) -> list[str]:
+    """What makes the numbers of this benchmark hard to compare."""
+    streams: dict[int, set[str]] = {}
+    for group in benchmark.groups:
+        for seed in group.seeds:
+            if seed.result.stream_sha256 is not None and group.approach not in BOUNDS:
+                streams.setdefault(seed.result.seed, set()).add(seed.result.stream_sha256)
+    mixed = _ranges(number for number, found in streams.items() if len(found) > 1)
+    warnings = []
+    if mixed:
+        warnings.append(
+            f"Seed {mixed}: not all approaches ran on the same stream, so their difference is not the approach alone."
+        )
+    sets = {frozenset(seed.result.seed for seed in group.seeds) for group in benchmark.groups}
+    if len(sets) > 1:
+        warnings.append("Not all approaches have the same seeds; paired differences use those that both have.")
+    return warnings
+
+
+def _environment(benchmark: Benchmark) -> list[tuple[str, str]]:
+    """environment.json of all runs, merged: every value that a key had."""
+    values: dict[str, dict[str, None]] = {}
+    for group in benchmark.groups:
+        for seed in group.seeds:
+            for name, value in seed.environment.items():
+                values.setdefault(name, {})[value] = None
+    return [(name, _few(list(found))) for name, found in values.items()]
+
+
+def _few(values: Sequence[str], most: int = 4) -> str:
+    more = f" · and {len(values) - most} more" if len(values) > most else ""
+    return " · ".join(values[:most]) + more
+
+
+def _p_value(p: float | None) -> str:
+    return "" if p is None else "paired t test: p < 0.001" if p < 0.001 else f"paired t test: p = {p:.3f}"
+
+
+def _sweep(anchor: str, record: SweepRecord) -> SweepChapter:
+    sweep = record.sweep
+    states = dict.fromkeys(trial.state for trial in sweep.trials)
+    counts = ", ".join(f"{sum(t.state == state for t in sweep.trials)} {state}" for state in states)
+    best = next((trial for trial in sweep.trials if trial.number == sweep.best), None)
+    facts = [
+        ("Benchmark", sweep.benchmark),
+        ("Approach", sweep.approach),
+        ("Objective", f"{sweep.objective} ({'larger' if sweeps.maximises(sweep) else 'smaller'} is better)"),
+        ("Trials", f"{len(sweep.trials)} ({counts})" if counts else "0"),
+        ("Total time", units.duration(sum(trial.seconds or 0 for trial in sweep.trials))),
+    ]
+    if best is not None:
+        facts.append(("Best", f"trial {best.number}, {units.plain(best.value)}"))
+    plots: list[tuple[str, Callable[[Sweep], Any], bool, str]] = [
+        ("Importance of the settings", sweeps.importance_plot, False, _IMPORTANCE),
+        ("History", sweeps.history_plot, False, "Steps: the best value so far. Crosses: trials without a value."),
+        ("Parallel coordinates", sweeps.parallel_plot, True, _PARALLEL),
+    ]
+    figures = [Figure(t, p, remark=r, wide=w) for t, plot, w, r in plots if (p := plot(sweep)) is not None]
+    return SweepChapter(
+        anchor,
+        record,
+        facts,
+        [] if best is None else _pairs(best.settings),
+        _pairs(sweep.space),
+        [(name, value) for name, value in flatten(sweep.final or {}).items() if len(value) <= _LONGEST_VALUE],
+        Block("", figures),
+        [
+            (
+                str(trial.number),
+                trial.state,
+                units.plain(trial.value),
+                units.duration(trial.seconds),
+                ", ".join(f"{name}={sweeps.shown(value)}" for name, value in trial.settings.items()),
+                trial.reason or "",
+            )
+            for trial in sorted(sweep.trials, key=lambda trial: trial.number)
+        ],
+    )
+
+
+_LONGEST_VALUE = 200  # characters; what is longer, such as a matrix, is no line of a table
+_IMPORTANCE = (
+    "ε²: variance between bins of one setting (its values, or quarters by rank), corrected for chance. "
+    "It sees each setting alone, no interactions."
+)
+_PARALLEL = "One line per complete trial, coloured from the worst to the best; the best one is bold."
+
+
+def _pairs(tree: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, sweeps.shown(value)) for name, value in tree.items()]

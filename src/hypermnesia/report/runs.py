@@ -1,0 +1,221 @@
+"""Finding and reading run directories. What cannot be used becomes a note and never an exception."""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.report.labels import flatten, labels, redact
+from hypermnesia.report.records import Damaged, Result, Sweep, read_json, read_record, read_text
+
+SCENARIOS = ("class", "domain", "task")
+"""Known scenarios, the hardest first: `class` and `domain` do not give the task away."""
+
+_SEED = re.compile(r"seed-\d+")
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that was not read: `path` relative to the directory that was asked for, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One finished run: its result, and the files beside it as far as they could be read."""
+
+    directory: Path
+    path: str  # relative to the directory that was asked for
+    result: Result
+    config: str | None = None  # text of config.toml
+    settings: dict[str, str] = field(default_factory=dict)  # config.toml as dotted key -> value
+    environment: dict[str, str] = field(default_factory=dict)  # environment.json as dotted key -> value
+
+
+@dataclass(frozen=True)
+class Group:
+    """The seeds of one approach with one configuration, in ascending order; `label` is unique in its benchmark."""
+
+    label: str
+    seeds: tuple[Seed, ...]
+
+    @property
+    def first(self) -> Seed:
+        return self.seeds[0]
+
+    @property
+    def approach(self) -> str:
+        return self.first.result.approach
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything that was run on one stream; groups in order of their labels."""
+
+    name: str
+    groups: tuple[Group, ...]
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """The scenarios that any seed has numbers for: known ones first, hardest first."""
+        found = {name for group in self.groups for seed in group.seeds for name in seed.result.scenarios}
+        return (*(name for name in SCENARIOS if name in found), *sorted(found - set(SCENARIOS)))
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    path: str
+    sweep: Sweep
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All that was found below the directories: benchmarks by name, sweeps, and notes on what was skipped."""
+
+    benchmarks: tuple[Benchmark, ...]
+    sweeps: tuple[SweepRecord, ...]
+    notes: tuple[Note, ...]
+
+
+def load(directories: Sequence[Path]) -> Runs:
+    """Read every run and sweep in or below `directories`.
+
+    A directory may be one seed's (it holds result.json), one run's (it holds seed-K directories), a sweep's (it holds
+    sweep.json) or any parent of such. Symbolic links below it are not followed. Damage becomes a note; raises
+    `HypermnesiaError` for a directory that does not exist or when nothing usable was found.
+    """
+    seeds: list[Seed] = []
+    sweeps: list[SweepRecord] = []
+    notes: list[Note] = []
+    seen: set[Path] = set()
+    for root in directories:
+        if not root.is_dir():
+            raise HypermnesiaError(f"no such directory: {str(root)!r}; report reads run directories or their parents")
+        for kind, directory in _search(root, notes):
+            if (directory.resolve(), kind) in seen:
+                continue  # asked for twice, or inside another directory that was asked for
+            seen.add((directory.resolve(), kind))
+            path = _relative(directory, root)
+            try:
+                if kind == "sweep":
+                    sweeps.append(SweepRecord(path, read_record(directory / "sweep.json", Sweep)))
+                elif (seed := _seed(directory, path, notes)) is not None:
+                    seeds.append(seed)
+            except Damaged as damage:
+                notes.append(Note(path, str(damage)))
+    if not seeds and not sweeps:
+        raise HypermnesiaError(_nothing(directories, notes))
+    return Runs(_benchmarks(seeds, notes), tuple(sweeps), tuple(notes))
+
+
+def _nothing(directories: Sequence[Path], notes: Sequence[Note]) -> str:
+    asked = ", ".join(repr(str(directory)) for directory in directories) or "no directory"
+    found = "".join(f"\n  {note.path}: {note.reason}" for note in notes[:20])
+    skipped = f"; {len(notes)} skipped:{found}" if notes else ""
+    return f"report found no usable run in {asked}: expected result.json or sweep.json in it or below it{skipped}"
+
+
+def _relative(directory: Path, root: Path) -> str:
+    relative = directory.relative_to(root)
+    return str(relative) if relative.parts else root.resolve().name
+
+
+def _search(root: Path, notes: list[Note]) -> Iterator[tuple[str, Path]]:
+    """Pairs of what a directory is ("seed", "sweep") and the directory, in order of their names."""
+
+    def unreadable(error: OSError) -> None:
+        notes.append(Note(_relative(Path(error.filename), root), f"cannot be listed: {error.strerror}"))
+
+    swept: list[Path] = []
+    for name, children, files in os.walk(root, onerror=unreadable):
+        children.sort()
+        directory = Path(name)
+        children[:] = [child for child in children if child != "checkpoint" and not child.startswith(".")]
+        if "sweep.json" in files:
+            swept.append(directory)
+            yield "sweep", directory
+        if any(_SEED.fullmatch(child) for child in children):
+            continue  # a run: its own result.json is a copy of its only seed's
+        if "result.json" in files:
+            children.clear()
+            yield "seed", directory
+        elif "config.toml" not in files and "events.jsonl" not in files:
+            continue
+        elif not any(directory.is_relative_to(sweep) for sweep in swept):  # trials may be pruned: the sweep tells
+            notes.append(Note(_relative(directory, root), "no result.json: the run has not finished"))
+
+
+def _seed(directory: Path, path: str, notes: list[Note]) -> Seed | None:
+    """One run, or None for a trial of a sweep, which has no test figures by design."""
+    result = read_record(directory / "result.json", Result)
+    if not result.scenarios:
+        if result.validation is not None:
+            return None
+        raise Damaged("result.json: scenarios: no accuracy in any scenario")
+    seed = Seed(directory, path, result)
+    try:
+        text = read_text(directory / "config.toml")
+        seed = replace(seed, config=redact(text), settings=flatten(tomllib.loads(text)))
+    except (Damaged, tomllib.TOMLDecodeError, RecursionError) as error:
+        notes.append(Note(path, f"its configuration is left out: {_reason(error, 'config.toml')}"))
+    try:
+        seed = replace(seed, environment=flatten(_object(read_json(directory / "environment.json"))))
+    except (Damaged, RecursionError) as error:
+        notes.append(Note(path, f"its environment is left out: {_reason(error, 'environment.json')}"))
+    return seed
+
+
+def _reason(error: Exception, name: str) -> str:
+    return str(error) if isinstance(error, Damaged) else f"{name}: {error}"
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise Damaged(f"environment.json holds a {type(value).__name__}, expected an object")
+
+
+def _benchmarks(seeds: Iterable[Seed], notes: list[Note]) -> tuple[Benchmark, ...]:
+    ordered = sorted(seeds, key=lambda seed: (*_identity(seed), seed.result.seed, seed.path))
+    groups = [_group(list(members), notes) for _, members in groupby(ordered, key=_identity)]
+    benchmarks = []
+    for name, found in groupby(groups, key=lambda group: group.first.result.benchmark):
+        members = list(found)
+        named = labels([group.approach for group in members], [group.first.settings for group in members])
+        renamed = [replace(group, label=label) for group, label in zip(members, named, strict=True)]
+        benchmarks.append(Benchmark(name, tuple(sorted(renamed, key=lambda group: group.label))))
+    return tuple(benchmarks)
+
+
+def _identity(seed: Seed) -> tuple[str, str, str]:
+    """What seeds of one group share. Without a config hash only the seeds of one run directory belong together."""
+    config = seed.result.config_sha256 or str(seed.directory.resolve().parent)
+    return seed.result.benchmark, seed.result.approach, config
+
+
+def _group(members: list[Seed], notes: list[Note]) -> Group:
+    """The seeds that can be averaged: each number once, all matrices of one shape."""
+    kept: dict[int, Seed] = {}
+    for seed in members:
+        number = seed.result.seed
+        if number in kept:
+            notes.append(Note(seed.path, f"seed {number} of this configuration is read from {kept[number].path}"))
+        elif kept and _shapes(seed) != _shapes(first := next(iter(kept.values()))):
+            notes.append(Note(seed.path, f"its matrices have other shapes than those of {first.path}"))
+        else:
+            kept[number] = seed
+    return Group(members[0].result.approach, tuple(kept.values()))
+
+
+def _shapes(seed: Seed) -> dict[str, tuple[int, int]]:
+    return {
+        name: (len(scenario.matrix), len(scenario.matrix[0]) if scenario.matrix else 0)
+        for name, scenario in seed.result.scenarios.items()
+    }

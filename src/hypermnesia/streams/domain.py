@@ -1,0 +1,61 @@
+"""Domain-incremental streams: every task has all classes, in another guise."""
+
+import torch
+
+from hypermnesia.rng import generator
+from hypermnesia.streams.augment import Preprocess
+from hypermnesia.streams.build import Cut, build
+from hypermnesia.streams.source import Source, require_images
+from hypermnesia.streams.stream import Stream
+from hypermnesia.streams.transforms import Chain, Pad, Permutations, Rotations, Transform
+
+
+def permuted(
+    source: Source,
+    *,
+    tasks: int,
+    pad: int = 0,
+    first_permuted: bool = True,
+    seed: int = 0,
+    preprocess: Preprocess | None = None,
+    name: str = "permuted",
+) -> Stream:
+    """Each task shuffles the pixels of all images in its own way, after `pad` black pixels on every side.
+
+    `first_permuted=False` leaves the first task's images as they are (von Oswald et al. 2019); the replay
+    papers permute all of them.
+    """
+    require_images(source, name)
+    padding = Pad(pad)
+    _, height, width = padding.shape(source.shape)
+    table = Permutations.draw(tasks, height * width, seed, first_permuted)
+    transform = Chain([padding, table]) if pad else table
+    names = [f"permutation {t}" if t or first_permuted else "unpermuted" for t in range(tasks)]
+    return _domains(source, names, transform, preprocess, name)
+
+
+def rotated(
+    source: Source,
+    *,
+    tasks: int,
+    seed: int = 0,
+    preprocess: Preprocess | None = None,
+    name: str = "rotated",
+) -> Stream:
+    """Each task turns all images by one angle, uniform in 0..180 degrees (Lopez-Paz & Ranzato 2017)."""
+    require_images(source, name)
+    angles = [
+        torch.rand((), generator=generator(seed, "rotation", t), dtype=torch.float64) for t in range(tasks)
+    ]
+    degrees = 180 * torch.stack(angles)
+    names = [f"{angle:.1f} degrees" for angle in degrees.tolist()]
+    return _domains(source, names, Rotations(degrees), preprocess, name)
+
+
+def _domains(
+    source: Source, names: list[str], transform: Transform, preprocess: Preprocess | None, name: str
+) -> Stream:
+    classes = tuple(range(len(source.class_names)))
+    train, test = torch.arange(len(source.train)), torch.arange(len(source.test))
+    cuts = [Cut(title, classes, train, test, code, code) for code, title in enumerate(names)]
+    return build(name, source, cuts, transform=transform, preprocess=preprocess, shared_labels=True)

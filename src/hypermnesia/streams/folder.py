@@ -1,0 +1,68 @@
+"""Sources in folders of images, one sub-folder for each class."""
+
+from pathlib import Path
+
+import numpy as np
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.streams.cache import cached, fingerprint
+from hypermnesia.streams.records import Records, build_source
+from hypermnesia.streams.source import Source
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff")
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+
+
+def read_folder(name: str, path: Path, size: int | None) -> Source:
+    """The source in folder `path`: PATH/CLASS/..., or PATH/train/CLASS/... with PATH/test/CLASS/...
+
+    Classes are numbered in the order of their folders' names. Files without an image's suffix and hidden ones
+    do not count; deeper folders do. Without test/ (or val/) the test part is cut as `build_source` says.
+    Raises `HypermnesiaError` for a folder that does not exist or has fewer than two classes.
+    """
+    if not path.is_dir():
+        raise HypermnesiaError(f"folder {str(path)!r}: no such folder")
+    train, test = path, None
+    if (path / "train").is_dir():
+        train = path / "train"
+        test = next((path / part for part in TEST_FOLDERS if (path / part).is_dir()), None)
+    names = _subfolders(train)
+    if len(names) < 2:
+        found = f"one class only ({names[0]})" if names else "no sub-folder"
+        raise HypermnesiaError(
+            f"folder {str(train)!r} has {found}; expected at least two, one for each class, with images in them"
+        )
+    files = {part: _files(part, names) for part in (train, test) if part is not None}
+
+    def records(part: Path) -> Records:
+        labels = [names.index(file.relative_to(part).parts[0]) for file in files[part]]
+        return Records(files[part], np.array(labels, dtype=np.int64))
+
+    def build() -> Source:
+        return build_source(name, records(train), None if test is None else records(test), names, size)
+
+    key = {str(part.relative_to(path)): fingerprint(found, path) for part, found in files.items()}
+    return cached(name, {"folder": key, "size": size}, build)
+
+
+def _subfolders(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(part: Path, names: list[str]) -> list[Path]:
+    """The images of all classes, ordered by class and path."""
+    foreign = [name for name in _subfolders(part) if name not in names]
+    if foreign:
+        raise HypermnesiaError(
+            f"folder {str(part)!r} has class {foreign[0]!r}, which is not in train; expected {', '.join(names)}"
+        )
+    found = []
+    for name in names:
+        files = (file for file in (part / name).rglob("*") if file.suffix.lower() in SUFFIXES)
+        images = sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+        if not images:
+            raise HypermnesiaError(
+                f"folder {str(part / name)!r} has no image; expected files ending in {', '.join(SUFFIXES)}"
+            )
+        found.extend(images)
+    return found

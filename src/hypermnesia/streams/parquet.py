@@ -1,0 +1,89 @@
+"""Sources in parquet files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.streams.cache import cached, fingerprint
+from hypermnesia.streams.decode import MAX_BYTES
+from hypermnesia.streams.records import build_source
+from hypermnesia.streams.source import Source
+from hypermnesia.streams.table import find_columns, to_records
+
+
+def read_parquet(name: str, path: Path, size: int | None) -> Source:
+    """The source in a parquet file, or in the folder `path` of such files.
+
+    In a folder, files whose names begin with "train" are the training part and those with "test" (or else
+    "val") the test part; other files do not count unless there is no train file. A single file or a folder
+    without test files gets a test part as `build_source` cuts it. Decoded images are cached (see `cached`).
+    """
+    train, test = find_files(path)
+
+    def build() -> Source:
+        tables = [_read(files) for files in (train, test) if files]
+        columns = find_columns(tables[0][0].schema, str(train[0]))
+        if test:
+            find_columns(tables[1][0].schema, str(test[0]))
+        records, class_names = to_records(tables, columns)
+        return build_source(name, records[0], records[1] if test else None, class_names, size)
+
+    key = {"train": fingerprint(train, path), "test": fingerprint(test, path), "size": size}
+    return cached(name, key, build)
+
+
+def find_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """Training and test files of `path`; the latter may be none. Raises `HypermnesiaError` for no parquet
+    file."""
+    if path.is_file():
+        return [path], []
+    files = sorted(file for file in path.glob("*.parquet") if file.is_file()) if path.is_dir() else []
+    if not files:
+        reason = "no *.parquet file in it" if path.is_dir() else "no such file or folder"
+        raise HypermnesiaError(f"parquet {str(path)!r}: {reason}")
+    train = [file for file in files if file.name.startswith("train")]
+    test = [file for file in files if file.name.startswith("test")]
+    test = test or [file for file in files if file.name.startswith("val")]
+    if test and not train:
+        raise HypermnesiaError(
+            f"parquet {str(path)!r}: there is {test[0].name} but no train*.parquet; found "
+            + ", ".join(file.name for file in files)
+        )
+    return train or files, test
+
+
+def _read(files: Sequence[Path]) -> tuple[pa.Table, list[tuple[str, int]]]:
+    """The image and label columns of the files as one table, and each file's name and number of rows."""
+    tables = [_read_file(file) for file in files]
+    for table, file in zip(tables, files, strict=True):
+        if not table.schema.equals(tables[0].schema):
+            raise HypermnesiaError(
+                f"{file}: its columns {_columns(table)} differ from {_columns(tables[0])} of {files[0]}"
+            )
+    counts = [(str(file), len(table)) for file, table in zip(files, tables, strict=True)]
+    return pa.concat_tables(tables), counts
+
+
+def _read_file(path: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = find_columns(file.schema_arrow, str(path))
+            metadata = file.metadata
+            claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+            if claimed > MAX_BYTES:
+                raise HypermnesiaError(
+                    f"{path}: claims {claimed / 2**30:.1f} GiB of data, more than the {MAX_BYTES / 2**30:.0f} GiB "
+                    "allowed"
+                )
+            return file.read(columns=[columns.image, columns.label])
+    except (pa.ArrowException, OSError) as error:
+        raise HypermnesiaError(
+            f"{path}: cannot be read as parquet ({error}); is the file cut short? Fetch it again"
+        ) from error
+
+
+def _columns(table: pa.Table) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in table.schema)

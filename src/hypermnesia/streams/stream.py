@@ -1,0 +1,160 @@
+"""A sequence of tasks, and the manifest that proves which data a run saw."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from hypermnesia.streams.augment import Preprocess
+from hypermnesia.streams.part import Part, concatenate
+
+Moved = TypeVar("Moved")
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is learned between two boundaries of a stream.
+
+    `classes`: the global class ids that its training samples have, in the order of the task's own outputs.
+    `validation`: cut from train on request only; nothing is ever selected on test.
+    """
+
+    index: int
+    name: str
+    classes: tuple[int, ...]
+    train: Part
+    test: Part
+    validation: Part | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Tasks over one source. Global class ids number the classes in the order in which the tasks bring them.
+
+    So task 0 of a split stream has the classes 0, 1, ... whatever order a seed has chosen, and
+    `class_names[id]` tells which class of the source that is.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    class_names: tuple[str, ...]
+    preprocess: Preprocess
+    tests: tuple[Part, ...]
+    """Evaluation sets: one for each task (`tests[i] is tasks[i].test`) or, where classes return, for each
+    class."""
+    source_sha256: str
+    """`Source.sha256` of the data."""
+    boundaries: bool = True
+    """False: the learner may not know where a task ends; tasks are then chunks for ordering and
+    evaluation."""
+    shared_labels: bool = False
+    """Every task has the same classes in other guise (domain-incremental)."""
+    ordered: bool = False
+    """True: training samples are meant to be seen in the order of their part, without shuffling."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape (C, H, W) of a sample after the stream's transform."""
+        part = self.tasks[0].train
+        return part.transform.shape(tuple(part.images.x.shape[1:]))
+
+    def joined(self) -> "Stream":
+        """All tasks as one, as joint training sees them; `tests` unchanged."""
+        test = concatenate([task.test for task in self.tasks])
+        cuts = [task.validation for task in self.tasks if task.validation is not None]
+        task = Task(
+            0,
+            "all tasks",
+            tuple(sorted({c for task in self.tasks for c in task.classes})),
+            concatenate([task.train for task in self.tasks]),
+            test,
+            concatenate(cuts) if cuts else None,
+        )
+        return replace(self, name=f"{self.name} (joined)", tasks=(task,), ordered=False)
+
+    def to(self, device: torch.device | str) -> "Stream":
+        """The stream with all tensors on `device`; what parts share is moved once and stays shared."""
+        moved: dict[int, Any] = {}
+
+        def once(value: Moved, move: Callable[[Moved], Moved]) -> Moved:
+            if id(value) not in moved:
+                moved[id(value)] = move(value)
+            return moved[id(value)]
+
+        def tensor(value: Tensor) -> Tensor:
+            return once(value, lambda v: v.to(device))
+
+        def part(value: Part) -> Part:
+            return Part(
+                once(value.images, lambda v: v.to(device)),
+                tensor(value.index),
+                tensor(value.labels),
+                once(value.transform, lambda v: v.to(device)),
+                value.code if isinstance(value.code, int) else tensor(value.code),
+            )
+
+        tasks = tuple(
+            replace(
+                task,
+                train=once(task.train, part),
+                test=once(task.test, part),
+                validation=None if task.validation is None else once(task.validation, part),
+            )
+            for task in self.tasks
+        )
+        return replace(self, tasks=tasks, tests=tuple(once(test, part) for test in self.tests))
+
+    def manifest(self) -> dict[str, Any]:
+        """A JSON-able account of the data: content, sample ids, labels, transforms and preprocessing.
+
+        It holds no path and no name of a benchmark: equal data give equal manifests wherever they lie.
+        """
+        digests: dict[tuple[int, int], dict[str, str]] = {}
+
+        def account(part: Part) -> dict[str, Any]:
+            key = id(part.index), id(part.labels)
+            if key not in digests:
+                digests[key] = {"ids": _sha256(part.ids), "labels": _sha256(part.y)}
+            code = part.code if isinstance(part.code, int) else _sha256(part.code)
+            return {"samples": len(part), **digests[key], "code": code}
+
+        return {
+            "format": 1,
+            "source": self.source_sha256,
+            "class_names": list(self.class_names),
+            "shape": list(self.shape),
+            "transform": self.tasks[0].train.transform.describe(),
+            "preprocess": asdict(self.preprocess),
+            "boundaries": self.boundaries,
+            "ordered": self.ordered,
+            "tasks": [
+                {
+                    "name": task.name,
+                    "classes": list(task.classes),
+                    "train": account(task.train),
+                    "test": account(task.test),
+                    "validation": None if task.validation is None else account(task.validation),
+                }
+                for task in self.tasks
+            ],
+            "tests": [account(test) for test in self.tests],
+        }
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of `manifest()`: equal for two runs that saw the same data."""
+        text = json.dumps(self.manifest(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()

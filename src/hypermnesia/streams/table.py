@@ -1,0 +1,127 @@
+"""Labelled images in an Arrow table, in the layout that the Hugging Face hub uses."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.streams.records import Records, place
+
+IMAGE_COLUMNS = ("image", "img", "picture")
+LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "target")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns hold the images and the labels."""
+
+    image: str
+    label: str
+
+
+def find_columns(schema: pa.Schema, where: str) -> Columns:
+    """The first known name of each kind; raises `HypermnesiaError`, which lists the columns there are."""
+    listed = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+    found = {}
+    for kind, known in (("image", IMAGE_COLUMNS), ("label", LABEL_COLUMNS)):
+        names = [name for name in known if name in schema.names]
+        if not names:
+            raise HypermnesiaError(
+                f"{where}: no {kind} column; expected one named {' or '.join(known)}, found {listed}"
+            )
+        found[kind] = names[0]
+    columns = Columns(found["image"], found["label"])
+    image, label = schema.field(columns.image).type, schema.field(columns.label).type
+    nested = pa.types.is_struct(image) and image.get_field_index("bytes") >= 0
+    if not _is_binary(image.field("bytes").type if nested else image):
+        raise HypermnesiaError(
+            f"{where}: column {columns.image!r} is {image}; expected encoded images, binary or struct<bytes: "
+            "binary, path: string>"
+        )
+    if not (pa.types.is_integer(label) or _is_text(label)):
+        raise HypermnesiaError(
+            f"{where}: column {columns.label!r} is {label}; expected integer class ids or strings"
+        )
+    return columns
+
+
+def named_classes(schema: pa.Schema, column: str) -> list[str] | None:
+    """Class names that the hub's metadata give for a label column; None where there are none."""
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])
+        names = info["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+
+def read_images(column: pa.ChunkedArray, files: Sequence[tuple[str, int]]) -> list[bytes]:
+    """The encoded images of a column; `files` as in `Records`. Paths in the data are never followed."""
+    if pa.types.is_struct(column.type):
+        column = pc.struct_field(column, "bytes")
+    images = column.to_pylist()
+    if column.null_count:
+        raise HypermnesiaError(
+            f"{place(files, images.index(None))}: the image has no bytes; images must lie in the table, not beside it"
+        )
+    return images
+
+
+def read_labels(
+    column: pa.ChunkedArray, files: Sequence[tuple[str, int]], names: Sequence[str] | None
+) -> np.ndarray:
+    """int64 (N,) class ids; `names` numbers the classes of a column of strings."""
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise HypermnesiaError(f"{place(files, row)}: the label is missing")
+    if _is_text(column.type):
+        numbers = {name: i for i, name in enumerate(names or ())}
+        return np.array([numbers[label] for label in column.to_pylist()], dtype=np.int64)
+    labels = column.to_numpy()
+    # Compared before the conversion, so that huge unsigned ids do not turn into small or negative ones.
+    wrong = np.flatnonzero((labels < 0) | (labels > 2**31))
+    if len(wrong):
+        row = int(wrong[0])
+        raise HypermnesiaError(
+            f"{place(files, row)}: the label is {labels[row]}; expected a class id from 0 on (test sets without "
+            "labels cannot be used)"
+        )
+    return labels.astype(np.int64)
+
+
+def text_classes(columns: Sequence[pa.ChunkedArray]) -> list[str] | None:
+    """The sorted distinct values of label columns that hold strings; None for columns of integers."""
+    if not all(_is_text(column.type) for column in columns):
+        return None
+    return sorted(
+        {label for column in columns for label in pc.unique(column).to_pylist() if label is not None}
+    )
+
+
+def to_records(
+    tables: Sequence[tuple[pa.Table, Sequence[tuple[str, int]]]], columns: Columns
+) -> tuple[list[Records], list[str] | None]:
+    """Records of each table (with its `files`), and the names of the classes where the tables tell them."""
+    text = text_classes([table[columns.label] for table, _ in tables])
+    names = text or named_classes(tables[0][0].schema, columns.label)
+    records = [
+        Records(
+            read_images(table[columns.image], files),
+            read_labels(table[columns.label], files, text),
+            tuple(files),
+        )
+        for table, files in tables
+    ]
+    return records, names
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

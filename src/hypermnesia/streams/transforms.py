@@ -1,0 +1,189 @@
+"""Deterministic transforms of whole batches: what makes one task's images differ from another's.
+
+A transform is a family with numbered members (permutation 0, 1, ...; angle 0, 1, ...), and each sample says
+which member it wants: an int when all samples of a part want the same one, else a tensor of codes (B,). One
+batch may so mix samples of several tasks without a loop, and 100 tasks share one transform and one set of
+images.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia.rng import generator
+from hypermnesia.streams import corrupt
+
+Code = int | Tensor
+
+
+class Transform(Protocol):
+    """Called `transform(x, code)`: uint8 (B, C, H, W) and an int or int64 codes (B,) → uint8 (B, C, H',
+    W')."""
+
+    def __call__(self, x: Tensor, code: Code) -> Tensor: ...
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one sample after the transform."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """A JSON-able account of all members: equal accounts mean equal transforms."""
+        ...
+
+    def to(self, device: torch.device | str) -> "Transform": ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The samples as they are."""
+
+    def __call__(self, x: Tensor, code: Code) -> Tensor:
+        return x
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "identity"}
+
+    def to(self, device: torch.device | str) -> "Identity":
+        return self
+
+
+@dataclass(frozen=True)
+class Pad:
+    """`margin` black pixels on every side, the same for every code."""
+
+    margin: int
+
+    def __call__(self, x: Tensor, code: Code) -> Tensor:
+        return F.pad(x, [self.margin] * 4)
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        channels, height, width = shape
+        return channels, height + 2 * self.margin, width + 2 * self.margin
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "pad", "margin": self.margin}
+
+    def to(self, device: torch.device | str) -> "Pad":
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Permutations:
+    """Pixel j of the result is pixel `table[code, j]` of the image; the channels of a pixel stay together.
+
+    `table`: int64 (members, H·W), each row a permutation of 0..H·W−1, pixels counted row by row.
+    """
+
+    table: Tensor
+
+    @classmethod
+    def draw(cls, members: int, pixels: int, seed: int, first_permuted: bool) -> "Permutations":
+        """One random permutation for each member; member t depends on `seed` and t alone."""
+        rows = [torch.randperm(pixels, generator=generator(seed, "permutation", t)) for t in range(members)]
+        if not first_permuted:
+            rows[0] = torch.arange(pixels)
+        return cls(torch.stack(rows))
+
+    def __call__(self, x: Tensor, code: Code) -> Tensor:
+        flat = x.flatten(2)
+        if isinstance(code, int):
+            return flat.index_select(2, self.table[code]).view_as(x)
+        return flat.gather(2, self.table[code].unsqueeze(1).expand_as(flat)).view_as(x)
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def describe(self) -> dict[str, Any]:
+        digest = hashlib.sha256(self.table.cpu().numpy().tobytes()).hexdigest()
+        return {"kind": "permutations", "members": len(self.table), "sha256": digest}
+
+    def to(self, device: torch.device | str) -> "Permutations":
+        return Permutations(self.table.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Rotations:
+    """Turns by `degrees[code]`, counter-clockwise about the centre: bilinear, black outside, rounded to
+    uint8.
+
+    `degrees`: float64 (members,).
+    """
+
+    degrees: Tensor
+
+    def __call__(self, x: Tensor, code: Code) -> Tensor:
+        height, width = x.shape[-2:]
+        angle = torch.deg2rad(self.degrees[code]).reshape(-1)
+        cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+        # The grid counts from -1 to 1 along each side, so on oblong images the axes are scaled against each
+        # other.
+        ratio = height / width
+        theta = torch.stack([cos, -sin * ratio, zero, sin / ratio, cos, zero], 1).view(-1, 2, 3).float()
+        grid = F.affine_grid(theta, [len(theta), 1, height, width], align_corners=False)
+        turned = F.grid_sample(x.float(), grid.expand(len(x), -1, -1, -1), align_corners=False)
+        return turned.round_().to(torch.uint8)
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def describe(self) -> dict[str, Any]:
+        digest = hashlib.sha256(self.degrees.cpu().numpy().tobytes()).hexdigest()
+        return {"kind": "rotations", "members": len(self.degrees), "sha256": digest}
+
+    def to(self, device: torch.device | str) -> "Rotations":
+        return Rotations(self.degrees.to(device))
+
+
+@dataclass(frozen=True)
+class Corruptions:
+    """`corrupt.KINDS[kinds[code]]` of each image."""
+
+    kinds: tuple[str, ...]
+
+    def __call__(self, x: Tensor, code: Code) -> Tensor:
+        if isinstance(code, int):
+            return corrupt.KINDS[self.kinds[code]](x)
+        out = x
+        for member, kind in enumerate(self.kinds):
+            out = torch.where((code == member).view(-1, 1, 1, 1), corrupt.KINDS[kind](x), out)
+        return out
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "corruptions", "members": list(self.kinds)}
+
+    def to(self, device: torch.device | str) -> "Corruptions":
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The transforms one after the other, all with the same code."""
+
+    links: Sequence[Transform]
+
+    def __call__(self, x: Tensor, code: Code) -> Tensor:
+        for link in self.links:
+            x = link(x, code)
+        return x
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        for link in self.links:
+            shape = link.shape(shape)
+        return shape
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "chain", "links": [link.describe() for link in self.links]}
+
+    def to(self, device: torch.device | str) -> "Chain":
+        return Chain([link.to(device) for link in self.links])

@@ -1,0 +1,213 @@
+"""Which weights task t uses for a target network: the choice between plain, generated, partly generated and masked."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.hyper.generator import Generator
+from hypermnesia.hyper.head import Head, HeadKind
+from hypermnesia.hyper.heads import HeadsOptions
+from hypermnesia.hyper.lowrank import LowRankOptions
+from hypermnesia.hyper.mask import Add, MaskOptions, SemiBinaryMask
+from hypermnesia.hyper.model import WRITTEN, Compose, Model, Role, assign_roles
+from hypermnesia.nets.stages import classifier, stages
+from hypermnesia.tensors import matching
+
+Kind = Literal["plain", "hyper", "partial", "mask", "lora"]
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+DEFAULT_GENERATOR: dict[Kind, str] = {"hyper": "chunked", "partial": "heads", "mask": "dense", "lora": "lowrank"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOptions:
+    """What becomes of each parameter of the target network.
+
+    `kind` sets the rule for all of them; the pattern fields (`generated`, `masked`, `shared`, `per_task`, `frozen`,
+    `body`) override it for the parameters they match, for example `weights.per_task=["*.norm*"]`.
+    """
+
+    kind: Kind = "plain"
+    """plain: shared by all tasks · hyper: generated · partial: a body trained with task 1 and frozen, the tail
+    generated · mask: θ ⊙ mask, the mask generated · lora: frozen, plus a generated low-rank addition."""
+    head: Literal["auto", "shared", "sliced", "per_task"] = "auto"
+    """Which classes the outputs stand for; auto = shared with plain weights, else per_task."""
+    cut: str | None = "auto"
+    """partial: the last stage of the network that belongs to the shared body; auto = all but the classifier, none =
+    no body, everything is generated (HN-F)."""
+    tail: Literal["generated", "stored"] = "generated"
+    """partial: whether the tail is generated or stored for each task (the bound that cannot forget)."""
+    tail_norm: Literal["instance", "group", "keep"] = "instance"
+    """partial: norm layers of the tail. The reference generates weights per sample, which makes its batch norm an
+    instance norm; keep = as the network has them, with statistics per task."""
+    target: tuple[str, ...] = ()
+    """lora: patterns of the weight matrices that get an addition; none given = every matrix but the classifier."""
+    scale: float = 1.0
+    """lora: factor s of the addition w = w0 + s·B(e)A(e)."""
+    norms: Literal["per_task", "shared", "written"] = "per_task"
+    """hyper, partial and mask: whether norm layers keep affine values per task, share them (HyperMask's reference)
+    or have them written (generated, masked) like all others."""
+    generated: tuple[str, ...] = ()
+    """Name patterns of parameters to generate."""
+    masked: tuple[str, ...] = ()
+    """Name patterns of parameters to mask."""
+    shared: tuple[str, ...] = ()
+    """Name patterns of parameters shared by all tasks and trained throughout."""
+    per_task: tuple[str, ...] = ()
+    """Name patterns of parameters stored for each task."""
+    frozen: tuple[str, ...] = ()
+    """Name patterns of parameters that never train."""
+    body: tuple[str, ...] = ()
+    """Name patterns of parameters that train with the first task only."""
+    statistics: Literal["auto", "shared", "per_task"] = "auto"
+    """Running statistics of norm layers outside a frozen body: one set, or one per task; auto = per task wherever
+    weights differ by task."""
+    base_trainable: Literal["always", "first_task", "never"] = "always"
+    """mask: when the target's own values θ train."""
+    embedding_init: Literal["random", "previous"] = "random"
+    """Start of a new task's embedding: drawn anew, or the previous task's (partial hypernetworks)."""
+    plastic_embeddings: bool = False
+    """Whether embeddings of finished tasks go on training under the drift penalty."""
+
+
+def head_kind(options: WeightsOptions) -> HeadKind:
+    """The head that the options ask for, `auto` resolved."""
+    if options.head != "auto":
+        return options.head
+    stored = options.per_task or options.body
+    return "shared" if options.kind == "plain" and not stored else "per_task"
+
+
+def roles(net: nn.Module, options: WeightsOptions, matrices_only: bool = False) -> dict[str, Role]:
+    """The role of every parameter. With `matrices_only` the generator writes no 1-D tensors: they are stored per task."""
+    names = [name for name, _ in net.named_parameters()]
+    assigned = dict.fromkeys(names, _default_role(options))
+    if options.kind in ("hyper", "partial", "mask") and options.norms != "written":
+        assigned |= dict.fromkeys(_norm_names(net), options.norms)
+    if matrices_only and options.kind != "lora":
+        vectors = [name for name, value in net.named_parameters() if value.ndim < 2]
+        assigned |= dict.fromkeys(vectors, "per_task")
+    if options.kind == "mask":
+        last_bias = classifier(net) + ".bias"
+        if last_bias in assigned:
+            assigned[last_bias] = "shared"  # HyperMask never masks the last tensor
+    if options.kind == "lora":
+        assigned |= dict.fromkeys(_lora_targets(net, options), "added")
+    if options.kind == "partial":
+        assigned |= dict.fromkeys(_body_names(net, options.cut), "body")
+    for role in ("generated", "masked", "shared", "per_task", "frozen", "body"):
+        assigned |= dict.fromkeys(matching(getattr(options, role), names), role)
+    return assigned
+
+
+def _default_role(options: WeightsOptions) -> Role:
+    if options.kind == "partial":
+        return "generated" if options.tail == "generated" else "per_task"
+    by_kind: dict[Kind, Role] = {"plain": "shared", "hyper": "generated", "mask": "masked", "lora": "frozen"}
+    return by_kind[options.kind]
+
+
+def _norm_names(net: nn.Module) -> list[str]:
+    return [
+        f"{path}.{key}"
+        for path, module in net.named_modules()
+        if isinstance(module, NORMS)
+        for key, _ in module.named_parameters(recurse=False)
+    ]
+
+
+def _body_stages(net: nn.Module, cut: str | None) -> tuple[str, ...]:
+    """The stages up to and including `cut`."""
+    order = stages(net)
+    if cut is None:
+        return ()
+    last = order[-2] if cut == "auto" else cut
+    if last not in order[:-1]:
+        raise HypermnesiaError(
+            f"weights.cut={cut!r}: this network has no such stage; there are: {', '.join(order[:-1])}, "
+            "or none for no shared body"
+        )
+    return order[: order.index(last) + 1]
+
+
+def _body_names(net: nn.Module, cut: str | None) -> list[str]:
+    body = _body_stages(net, cut)
+    return [name for name, _ in net.named_parameters() if name.split(".")[0] in body]
+
+
+def _lora_targets(net: nn.Module, options: WeightsOptions) -> list[str]:
+    """Names of the matrices that get a low-rank addition."""
+    matrices = [name for name, value in net.named_parameters() if value.ndim == 2]
+    if options.target:
+        return matching(options.target, matrices, "weight matrix")
+    return [name for name in matrices if not name.startswith(classifier(net) + ".")]
+
+
+def with_tail_norm(net: nn.Module, options: WeightsOptions) -> nn.Module:
+    """`net` with the batch norms of its tail replaced as `tail_norm` says (partial weights only; changed in place)."""
+    if options.kind != "partial" or options.tail_norm == "keep":
+        return net
+    body = _body_stages(net, options.cut)
+    for path, module in list(net.named_modules()):
+        if isinstance(module, nn.BatchNorm2d) and path.split(".")[0] not in body:
+            width = module.num_features
+            if options.tail_norm == "instance":
+                fresh: nn.Module = nn.InstanceNorm2d(width, eps=module.eps, affine=True)
+            else:
+                fresh = nn.GroupNorm(_groups(width), width, eps=module.eps)
+            parent, _, key = path.rpartition(".")
+            setattr(net.get_submodule(parent), key, fresh)
+    return net
+
+
+def _groups(width: int) -> int:
+    """The largest number of groups up to 8 that divides `width`."""
+    return max(groups for groups in range(1, 9) if width % groups == 0)
+
+
+def build_model(
+    net: nn.Module,
+    head: Head | None,
+    options: WeightsOptions,
+    generator_options: Any = None,
+    mask: Any = None,
+    rng: torch.Generator | None = None,
+) -> Model:
+    """The model of a target network under the options.
+
+    `generator_options`: one of `hyper.GENERATORS`' options, where something is written. `mask`: `MaskOptions` for
+    masked weights. `rng` draws the generator's initial parameters.
+    """
+    net = with_tail_norm(net, options)
+    matrices_only = isinstance(generator_options, HeadsOptions | LowRankOptions)
+    assigned = roles(net, options, matrices_only=matrices_only)
+    shapes = {name: value.shape for name, value in net.named_parameters() if assigned[name] in WRITTEN}
+    generator = None
+    if shapes:
+        if generator_options is None or rng is None:
+            raise HypermnesiaError(f"weights={options.kind} writes {len(shapes)} parameters and needs a generator")
+        generator = generator_options.build(shapes, rng)
+    differs = generator is not None or "per_task" in assigned.values()
+    statistics = options.statistics
+    if statistics == "auto":
+        statistics = "per_task" if differs else "shared"
+    return Model(
+        net,
+        head,
+        assigned,
+        generator,
+        compose=_compose(options, mask),
+        statistics=statistics,
+        base_trainable=options.base_trainable,
+        embedding_init=options.embedding_init,
+        plastic_embeddings=options.plastic_embeddings,
+    )
+
+
+def _compose(options: WeightsOptions, mask: Any) -> Compose | None:
+    if options.kind == "lora":
+        return Add(scale=options.scale)
+    return SemiBinaryMask(mask or MaskOptions()) if options.kind == "mask" or options.masked else None
