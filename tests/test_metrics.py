@@ -111,6 +111,7 @@ def test_entries_above_the_diagonal_are_needed_only_for_forward_transfer() -> No
     for known in (lower, array):
         found = metrics.summarise(known, UNTRAINED)
         assert found["forward_transfer"] is None
+        assert metrics.variants(known)["forgetting_mammoth"] == pytest.approx(24.0)
         assert found["matrix"][0] == [90, None, None, None]
         for key in ("average_accuracy", "forgetting", "backward_transfer", "learning_accuracy"):
             assert found[key] == whole[key]
@@ -176,6 +177,8 @@ def test_seen_must_name_existing_tests_for_every_row() -> None:
         metrics.average_accuracy([[0.5, 0.5], [0.5, 0.5]], seen=[[0], [0, 2]])
     with pytest.raises(ValueError, match=r"for each of 2 rows, got \[\[0\]\]"):
         metrics.average_accuracy([[0.5, 0.5], [0.5, 0.5]], seen=[[0]])
+    with pytest.raises(ValueError, match=r"tests of 0..0 for each of 2 rows, got \[\[0\], \[0, 1\]\]"):
+        metrics.learning_accuracy([[0.5], [0.5]], seen=[[0], [0, 1]])
 
 
 def test_infinite_accuracies_are_refused() -> None:
@@ -254,14 +257,14 @@ def test_a_number_is_given_only_if_the_missing_entries_cannot_change_it(a: list[
 # --- during training ---
 
 # Two evaluations in each of three tasks.
-TRACE = [[0.6, 0, 0], [0.9, 0, 0], [0.5, 0.4, 0], [0.8, 0.8, 0], [0.6, 0.3, 0.5], [0.7, 0.9, 0.7]]
+TRACE = [[0.6, 0, 0], [0.9, 0, 0], [0.5, 0.2, 0], [0.8, 0.8, 0], [0.6, 0.3, 0.5], [0.7, 0.9, 0.7]]
 LEARNING = [0, 0, 1, 1, 2, 2]
 
 
 def test_anytime_metrics_by_hand() -> None:
     found = metrics.anytime(TRACE, LEARNING)
     assert found["average_anytime_accuracy"] == pytest.approx(
-        (0.6 + 0.9 + 0.45 + 0.8 + 1.4 / 3 + 2.3 / 3) / 6
+        (0.6 + 0.9 + 0.35 + 0.8 + 1.4 / 3 + 2.3 / 3) / 6
     )
     lowest = (0.5 + 0.3) / 2  # test 0 after task 0, test 1 after task 1
     assert metrics.min_accuracy(TRACE, LEARNING) == pytest.approx(lowest)

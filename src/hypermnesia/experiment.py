@@ -219,12 +219,13 @@ def build(
     seeds = _seeds(parts["seeds"], seed)
     stream = load(cfg.benchmark, data_dir=data_dir, seed=seeds["stream"], options=parts["stream"]).to(device)
     trained = stream.joined() if cfg.approach.joined else stream
-    model = build_network(cfg, trained, seeds["init"])
-    inference = parts["infer"].build() if "infer" in parts else None
+    method = build_method(cfg)
+    models = {"main": build_network(cfg, trained, seeds["init"])} | method.extra_models(trained, seeds["init"])
+    inference = parts.get("infer")
     return Fit(
-        model,
+        models,
         trained,
-        build_method(cfg),
+        method,
         parts["train"],
         parts["optimizer"],
         parts["evaluate"],

@@ -69,3 +69,7 @@ def chosen(guess: Tensor, logits: list[Tensor]) -> TaskScores:
     """The answer of each sample's guessed task: `guess` (B,), `logits` one (B, outputs) per task."""
     answers = torch.stack([of_task.argmax(1) for of_task in logits])  # (T, B)
     return TaskScores(guess, answers.gather(0, guess[None])[0])
+
+
+INFERENCES: dict[str, type] = {"entropy": Entropy}
+"""Every way to infer the task, by its name on the command line: a dataclass of its options."""

@@ -6,14 +6,14 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from hypermnesia.hyper.generator import Factor
 from hypermnesia.hyper.model import Model
 from hypermnesia.nets.stages import classifier
 from hypermnesia.optim import OptimizerOptions
-from hypermnesia.streams import Preprocess, Task
+from hypermnesia.streams import Preprocess, Stream, Task
 from hypermnesia.tensors import Tensors, add, scale, under_prefix
 
 
@@ -59,10 +59,12 @@ class Net:
             return self._params
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
-    def __call__(self, x: Tensor, task: int, *extra: Any) -> Any:
+    def __call__(self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
+        """Logits as `Model.forward` gives them, at the bound parameters."""
         if self._params is None:
-            return self.model(x, task, *extra)
-        return functional_call(self.model, self._params | self._buffers, (x, task, *extra), tie_weights=False)
+            return self.model(x, task, *extra, part=part)
+        bound = self._params | self._buffers
+        return functional_call(self.model, bound, (x, task, *extra), {"part": part}, tie_weights=False)
 
     def at(self, params: Tensors, buffers: Tensors | None = None) -> "Net":
         """This network at other parameter values (names that are not given keep the model's own)."""
@@ -170,6 +172,10 @@ class Method:
     restarts_models: ClassVar[bool] = False
     """Whether some phase restarts a model, so that its initial parameters must be kept."""
 
+    def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
+        """Models beside the main one, by name, freshly initialised from `seed`. Default: none."""
+        return {}
+
     def init(self, learner: Learner) -> Any:
         """The first state, before any task: a dataclass of tensors, numbers and nested states, or None."""
         return None
@@ -229,6 +235,8 @@ class Penalty:
     """Something that holds weights where they were: joins any method by value."""
 
     name: ClassVar[str]
+    holds: str = "main"
+    """Which of the learner's models it holds; it takes part in that model's phases only."""
 
     def init(self, learner: Learner) -> Any:
         """First state, before any task."""
@@ -250,12 +258,12 @@ class Penalty:
         """State after a task's last step. Default: unchanged."""
         return state
 
-    def look_ahead(self) -> Literal["optimizer"] | float | None:
+    def ahead(self) -> Literal["optimizer"] | float | None:
         """Where the penalty is evaluated: at the parameters (None), where the optimizer would move them with the
         method's gradient, or where plain SGD of the given learning rate would. Default: None."""
         return None
 
-    def second_order(self) -> bool:
+    def through_ahead(self) -> bool:
         """Whether a look-ahead differentiates through the candidate step."""
         return False
 
@@ -284,7 +292,7 @@ class Combined(Method):
 
     @property
     def custom_gradients(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.method.custom_gradients or any(p.look_ahead() is not None for p in self.penalties)
+        return self.method.custom_gradients or any(p.ahead() is not None for p in self.penalties)
 
     @property
     def watches_parameters(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -293,6 +301,9 @@ class Combined(Method):
     @property
     def restarts_models(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.method.restarts_models
+
+    def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
+        return self.method.extra_models(stream, seed)
 
     def init(self, learner: Learner) -> CombinedState:
         return CombinedState(self.method.init(learner), tuple(p.init(learner) for p in self.penalties))
@@ -309,13 +320,15 @@ class Combined(Method):
 
     def draw(self, state: CombinedState, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
         own = self.method.draw(state.method, learner, batch, rng)
-        return own, tuple(p.draw(s, learner, batch, rng) for p, s in self._with_states(state))
+        active = [i for i, penalty in enumerate(self.penalties) if penalty.holds == learner.phase.model]
+        return own, {i: self.penalties[i].draw(state.penalties[i], learner, batch, rng) for i in active}
 
     def loss(self, net: Net, state: CombinedState, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
         total, aux = self.method.loss(net, state.method, batch, draw[0])
         terms = dict(aux.terms)
-        for penalty, own, drawn in zip(self.penalties, state.penalties, draw[1], strict=True):
-            value = penalty.value(net, own, drawn)
+        for i, drawn in draw[1].items():
+            penalty = self.penalties[i]
+            value = penalty.value(net, state.penalties[i], drawn)
             if value is not None:
                 total, terms[penalty.name] = total + value, value.detach()
         return total, replace(aux, terms=terms)
@@ -326,25 +339,26 @@ class Combined(Method):
         """g = ∇(method) + ∇(penalties), each penalty at θ + Δθ(∇method) if it looks ahead (von Oswald et al., eq. 2)."""
         if not self.custom_gradients:
             return Method.gradients(self, net, state, batch, draw, candidate)
-        if any(p.second_order() for p in self.penalties):
+        if any(p.through_ahead() for p in self.penalties):
             total, aux = self.method.loss(net, state.method, batch, draw[0])
             grads = net.gradients(total, create_graph=True)
         else:
             grads, total, aux = self.method.gradients(net, state.method, batch, draw[0], candidate)
         task_gradient, terms = grads, dict(aux.terms)
-        for penalty, own, drawn in zip(self.penalties, state.penalties, draw[1], strict=True):
-            value = penalty.value(self._shifted(net, penalty, task_gradient, candidate), own, drawn)
+        for i, drawn in draw[1].items():
+            penalty = self.penalties[i]
+            value = penalty.value(self._shifted(net, penalty, task_gradient, candidate), state.penalties[i], drawn)
             if value is not None:
                 grads = add(grads, net.gradients(value))
                 total, terms[penalty.name] = total + value.detach(), value.detach()
         return {name: g.detach() for name, g in grads.items()}, total.detach(), replace(aux, terms=terms)
 
     def _shifted(self, net: Net, penalty: Penalty, gradient: Tensors, candidate: Candidate) -> Net:
-        ahead = penalty.look_ahead()
+        ahead = penalty.ahead()
         if ahead is None:
             return net
         change = candidate(gradient) if ahead == "optimizer" else scale(gradient, -ahead)
-        if not penalty.second_order():
+        if not penalty.through_ahead():
             change = {name: value.detach() for name, value in change.items()}
         return net.at({name: net.params[name] + value for name, value in change.items()})
 

@@ -320,8 +320,8 @@ def _tasks(matrix: Matrix, seen: Seen | None) -> Grid | None:
     if seen is None:
         one_test_per_task = grid.shape[0] == grid.shape[1]
     else:
-        one_test_per_task = _one_test_per_task(seen[:k])
-    return grid[:k, :k] if one_test_per_task and 0 < k <= grid.shape[1] else None
+        one_test_per_task = _one_test_per_task(_seen_tests(seen, k, grid.shape[1]))
+    return grid[:k, :k] if one_test_per_task and k > 0 else None
 
 
 def _accuracies_over_time(grid: Grid, seen: Seen | None) -> list[float | None]:

@@ -1,6 +1,6 @@
 """Rehearsal: memory and drawing as replay methods use them, on weights that may differ from task to task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,8 @@ from hypermnesia.errors import HypermnesiaError
 from hypermnesia.memory import Drawn, Memory, Policy, check, draw, empty, insert
 from hypermnesia.method import Batch, Learner, Net
 
+Prepare = Callable[[Tensor, torch.Generator], Tensor]
+"""(stored samples, generator) → network input."""
 ABSENT = -1e4
 """The logit of an output that a task does not have, where rows of several tasks are one tensor: no probability."""
 
@@ -99,17 +101,21 @@ def remember(memory: Memory, batch: Batch, rng: torch.Generator, logits: Tensor 
     return insert(memory, batch.raw, batch.y, batch.task, logits, rng)
 
 
-def rehearse(memory: Memory, learner: Learner, options: MemoryOptions, rng: torch.Generator) -> Replay | None:
+def rehearse(
+    memory: Memory, learner: Learner, options: MemoryOptions, rng: torch.Generator, prepare: Prepare | None = None
+) -> Replay | None:
     """Draw and augment min(batch_size, filled) remembered samples; None while the memory is empty.
 
     On weights that depend on the task the draw holds equal shares of at most `tasks_per_step` of the remembered
-    tasks, each share a block, so that each task's weights are built once.
+    tasks, each share a block, so that each task's weights are built once. `prepare` makes network input of what was
+    stored; none = the learner's preprocessing.
     """
     if memory.filled == 0:
         return None
+    prepare = prepare or learner.preprocess
     if not learner.model.depends_on_task:
         drawn = draw(memory, options.batch_size, rng)
-        return _ready(drawn, (Block(learner.task, 0, len(drawn.y)),), learner, rng)
+        return _ready(drawn, (Block(learner.task, 0, len(drawn.y)),), learner, prepare(drawn.x, rng))
     tasks, most = sorted(memory.tasks()), min(options.tasks_per_step, options.batch_size)
     if len(tasks) > most:
         picks = torch.randperm(len(tasks), generator=rng)[:most]
@@ -117,11 +123,10 @@ def rehearse(memory: Memory, learner: Learner, options: MemoryOptions, rng: torc
     drawn = draw(memory, options.batch_size, rng, by_task=tasks)
     share = len(drawn.y) // len(tasks)
     blocks = tuple(Block(task, i * share, (i + 1) * share) for i, task in enumerate(tasks))
-    return _ready(drawn, blocks, learner, rng)
+    return _ready(drawn, blocks, learner, prepare(drawn.x, rng))
 
 
-def _ready(drawn: Drawn, blocks: tuple[Block, ...], learner: Learner, rng: torch.Generator) -> Replay:
-    x = learner.preprocess(drawn.x, rng)
+def _ready(drawn: Drawn, blocks: tuple[Block, ...], learner: Learner, x: Tensor) -> Replay:
     if len(blocks) == 1:
         target = learner.targets(drawn.y, blocks[0].task)
     else:
@@ -168,7 +173,7 @@ def forward(
     return found[0], logits
 
 
-def logits(net: Net, replay: Replay) -> Tensor:
+def logits(net: Callable[[Tensor, int], Tensor], replay: Replay) -> Tensor:
     """(m, outputs) logits of a draw, each block through its own task's weights; absent outputs are `ABSENT`."""
     return _joined(replay, [net(_rows(replay, b), b.task) for b in replay.blocks])
 

@@ -24,7 +24,7 @@ class _Mismatch(Exception):
 def read(hint: object, value: object, where: str, *, finite: bool = True) -> object:
     """`value`, which is plain (see `parse_words`), as the type `hint`.
 
-    Infinite numbers and NaN are refused if `finite`. Raises `HypermnesiaError` that begins with `where` if
+    Infinite numbers and NaN are refused if `finite`. Raises `HypermnesiaError` that names `where` if
     the value is not of the type, `TypeError` if the type is not one of those that a configuration may have.
     """
     try:
@@ -39,7 +39,7 @@ def describe(hint: object) -> str:
     if is_union(hint):
         return " | ".join(describe(arg) for arg in args)
     if get_origin(hint) is Literal:
-        return " | ".join(write_value(choice) for choice in args)
+        return " | ".join(_choices(hint))
     if get_origin(hint) is tuple:
         return "[" + ", ".join("..." if arg is Ellipsis else describe(arg) for arg in args) + "]"
     if isinstance(hint, type) and hint in _NOUNS:
@@ -122,7 +122,7 @@ def _choices(hint: object) -> list[str]:
     if hint is NoneType:
         return ["none"]
     if get_origin(hint) is Literal:
-        return [write_value(choice) for choice in get_args(hint)]
+        return ["none" if choice == "none" else write_value(choice) for choice in get_args(hint)]
     members = [_choices(arg) for arg in get_args(hint)] if is_union(hint) else []
     return [choice for choices in members for choice in choices] if all(members) else []
 

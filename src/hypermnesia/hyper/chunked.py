@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.hyper import init
+from hypermnesia.hyper import initial
 from hypermnesia.hyper.checks import check_choice, check_count, check_not_negative, check_widths
 from hypermnesia.hyper.factor import Factor, LinearFactor
 from hypermnesia.hyper.generator import Generator
 from hypermnesia.hyper.layers import Activation, OutputMap, Table, TaskRows, Trunk
 
 ChunkedInit = Literal["plain", "xavier", "hyperfan-in"]
+SMALLEST_VARIANCE = 1e-5
+"""Of a chunk embedding's entries, under hyperfan-in (hypnettorch)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +26,31 @@ class ChunkedOptions:
     """Chunked hypernetwork of von Oswald et al. 2020, section 2.3; by default hypnettorch's example."""
 
     chunk: int = 750
-    """Numbers of the target that one pass writes, at least 1 (example 750; the paper's runs 2,000 to 78,000)."""
+    """Numbers of the target that one pass writes, at least 1 (example 750; the paper's runs 2,000 to
+    78,000)."""
     embedding: int = 8
     """Numbers in a task embedding (example 8; paper 24 to 128); 0 only with `conditional`."""
     chunk_embedding: int = 8
-    """Numbers in a chunk embedding (example 8; paper 8 to 96); 0 only where one chunk holds the whole target."""
+    """Numbers in a chunk embedding (example 8; paper 8 to 96); 0 only where one chunk holds the whole
+    target."""
     hidden: tuple[int, ...] = (100, 100)
-    """Units of each hidden layer; () makes the hypernetwork linear (example 100,100; paper 10,10 to 200,250,350)."""
+    """Units of each hidden layer; () makes the hypernetwork linear (example 100,100; paper 10,10 to
+    200,250,350)."""
     activation: Activation = "relu"
     """What follows each hidden layer (relu; elu on Permuted MNIST)."""
     bias: bool = True
     """Whether its layers have a bias."""
     conditional: bool = False
-    """Whether every task has chunk embeddings of its own, in place of one set that all tasks share (published)."""
+    """Whether every task has chunk embeddings of its own, in place of one set that all tasks share
+    (published)."""
     embedding_std: float = 1.0
     """Standard deviation of a new task embedding's entries, at least 0 (published 1)."""
     chunk_std: float = 1.0
     """Standard deviation of a new chunk embedding's entries, at least 0 (published 1)."""
     init: ChunkedInit = "plain"
-    """Start of its weights. plain: torch's. xavier: the paper code's MNIST runs. hyperfan-in: fan-in throughout, with
-    chunk embeddings as large as gives each chunk Kaiming's variance; it needs a small `embedding_std`."""
+    """Start of its weights. plain: torch's. xavier: the paper code's MNIST runs. hyperfan-in: fan-in
+    throughout, with chunk embeddings as large as gives each chunk Kaiming's variance; it needs a small
+    `embedding_std`."""
     mask_bias: float = 0.0
     """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
 
@@ -66,22 +73,23 @@ class ChunkedOptions:
     ) -> "Chunked":
         """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`.
 
-        `scales` and `shifts` name the tensors of normalisation layers, which hyperfan cannot start at 1 and 0 here:
-        with `init="hyperfan-in"` they are an error.
+        `scales` and `shifts` name the tensors of normalisation layers, which hyperfan cannot start at 1 and 0
+        here: with `init="hyperfan-in"` they are an error.
         """
         generator = Chunked(self, shapes)
         if self.init == "plain":
-            init.plain(generator, rng)
+            initial.plain(generator, rng)
         elif self.init == "xavier":
-            init.xavier(generator, rng)
+            initial.xavier(generator, rng)
         else:
-            generator.hyperfan(init.fans(shapes, scales, shifts), rng)
-        init.offset(generator.out, self.mask_bias)
+            generator.hyperfan(initial.fans(shapes, scales, shifts), rng)
+        initial.offset(generator.out, self.mask_bias)
         return generator
 
 
 class Chunked(Generator):
-    """h(e)_j = A [trunk(c_j ; e) ; 1] for chunk j; the chunks side by side are the target's tensors in their order.
+    """h(e)_j = A [trunk(c_j ; e) ; 1] for chunk j; the chunks side by side are the target's tensors in their
+    order.
 
     Chunks do not align with tensors, and what the last one has too much is discarded. Not yet filled: see
     `ChunkedOptions`.
@@ -93,66 +101,66 @@ class Chunked(Generator):
         self.num_chunks = ceil(sum(prod(shape) for shape in self.shapes.values()) / options.chunk)
         if not options.chunk_embedding and self.num_chunks > 1:
             raise HypermnesiaError(
-                f"weights.chunk_embedding=0: {self.num_chunks} chunks would all be equal; give them embeddings, or "
-                "let weights.chunk hold the whole target"
+                f"weights.chunk_embedding=0: all {self.num_chunks} chunks would be equal; give them embeddings, "
+                "or let weights.chunk hold the whole target"
             )
         sizes = (self.num_chunks, options.chunk_embedding)
-        self.chunks = TaskRows(sizes, options.chunk_std) if options.conditional else Table(*sizes, options.chunk_std)
+        self.chunks = (
+            TaskRows(sizes, options.chunk_std) if options.conditional else Table(*sizes, options.chunk_std)
+        )
         self.trunk = Trunk(
             options.chunk_embedding + options.embedding, options.hidden, options.activation, options.bias
         )
         self.out = OutputMap(self.trunk.width, options.chunk, options.bias)
+        self._embedding_variance = options.embedding_std**2
 
     def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
         own = self.embeddings.pick(tasks)[:, None]
-        if isinstance(self.chunks, TaskRows):
-            features = self.trunk(self.chunks.pick(tasks), own)
-        elif self.trunk.layers:
-            features = self.trunk(self.chunks.weight[None], own)
-        else:  # linear: the chunks' share of every result is the same for all tasks
-            z = self.out.homogeneous(own)
-            return [LinearFactor(z, self.out.weight, self.shapes, shared=self.chunks.weight)]
+        chunks = self.chunks.pick(tasks) if isinstance(self.chunks, TaskRows) else self.chunks.weight
+        if not self.trunk.layers and chunks.ndim == 2 and chunks.shape[1]:
+            # Linear with shared chunk embeddings: the chunks' part of the results is the same for all tasks.
+            return [LinearFactor(self.out.homogeneous(own), self.out.weight, self.shapes, shared=chunks)]
+        features = self.trunk(chunks if chunks.ndim == 3 else chunks[None], own)
         return [LinearFactor(self.out.homogeneous(features), self.out.weight, self.shapes)]
 
-    def hyperfan(self, fans: Mapping[str, init.Fan], rng: torch.Generator, gain: float = 2.0) -> None:
-        """Fan-in throughout, with chunk embeddings that give each chunk the variance its tensors need on average.
+    def hyperfan(self, fans: Mapping[str, initial.Fan], rng: torch.Generator, gain: float = 2.0) -> None:
+        """Fan-in throughout, with chunk embeddings that give each chunk the variance its tensors need on
+        average.
 
-        A heuristic (hypnettorch): a chunk may cover several tensors, and all chunks share one last map. That map
-        hands on the mean square of the inputs, (n_e Var(e) + n_c Var(c)) / (n_e + n_c), which Var(c) brings to the
-        chunk's target. Exact for ReLU and linear hypernetworks. Warns where the task embeddings alone exceed it.
+        A heuristic (hypnettorch): a chunk may cover several tensors, and all chunks share one last map. That
+        map hands on the mean square of the inputs, (n_e Var(e) + n_c Var(c)) / (n_e + n_c), which Var(c)
+        brings to the chunk's target. Exact for wide ReLU or linear hypernetworks. Warns where the task
+        embeddings alone exceed it.
         """
-        wanted = self._wanted_variances(fans, gain)
-        n_c, n_e = self.chunks_shape()[1], self.embeddings.shape[0]
+        n_c, n_e = self.chunks.shape[1], self.embeddings.shape[0]
         if not n_c:
-            raise HypermnesiaError("init=hyperfan-in needs chunk embeddings: set weights.chunk_embedding, or use plain")
-        init.kaiming(self.trunk, rng)
-        init.fan_in(self.out, rng)
-        std = self.embeddings.std
-        assert isinstance(std, float)
-        variances = ((n_e + n_c) * wanted - n_e * std**2) / n_c
-        clipped = int((variances < SMALLEST).sum())
+            raise HypermnesiaError(
+                "weights.init=hyperfan-in works through chunk embeddings, and weights.chunk_embedding is 0"
+            )
+        wanted = self._wanted_variances(fans, gain)
+        initial.kaiming(self.trunk, rng)
+        initial.fan_in(self.out, rng)
+        variances = ((n_e + n_c) * wanted - n_e * self._embedding_variance) / n_c
+        clipped = int((variances < SMALLEST_VARIANCE).sum())
         if clipped:
-            largest = sqrt((n_e + n_c) / n_e * float(wanted.min()))
+            limit = sqrt((n_e + n_c) * float(wanted.min()) / n_e)
             warn(
-                f"hyperfan-in: {clipped} of {len(wanted)} chunks start with too large weights, because the task "
-                f"embeddings alone exceed their variance; choose weights.embedding_std below {largest:.2g} (is {std:.2g})",
+                f"hyperfan-in: {clipped} of {self.num_chunks} chunks start too large, because the task "
+                "embeddings alone bring more variance than their weights should have: choose "
+                f"weights.embedding_std below {limit:.2g}",
                 stacklevel=3,
             )
-        stds = variances.clamp(min=SMALLEST).sqrt()[:, None]
+        stds = variances.clamp(min=SMALLEST_VARIANCE).sqrt()[:, None]
         if isinstance(self.chunks, TaskRows):
             self.chunks.std = stds
         else:
             with torch.no_grad():
                 self.chunks.weight.normal_(generator=rng).mul_(stds)
 
-    def _wanted_variances(self, fans: Mapping[str, init.Fan], gain: float) -> Tensor:
-        """(chunks,): mean over the numbers in a chunk of gain / fan_in for weights and 1 / (3 fan_in) for biases."""
-        for name, fan in fans.items():
-            if fan.kind in ("scale", "shift"):
-                raise HypermnesiaError(
-                    f"a chunked generator cannot start the norm {fan.kind} {name!r} with hyperfan-in: leave it out of "
-                    "the generated tensors, or use weights.init=plain"
-                )
+    def _wanted_variances(self, fans: Mapping[str, initial.Fan], gain: float) -> Tensor:
+        """(chunks,): mean over the numbers in a chunk of gain / fan_in for weights and 1 / (3 fan_in) for
+        biases."""
+        initial.refuse_norms(fans, "chunked")
         each = [
             torch.full((prod(shape),), (gain if fans[name].kind == "weight" else 1 / 3) / fans[name].fan_in)
             for name, shape in self.shapes.items()

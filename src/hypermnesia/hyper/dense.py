@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from hypermnesia.hyper import init
+from hypermnesia.hyper import initial
 from hypermnesia.hyper.checks import check_choice, check_count, check_not_negative, check_widths
 from hypermnesia.hyper.factor import Factor, LinearFactor
 from hypermnesia.hyper.generator import Generator
@@ -25,26 +25,27 @@ class DenseOptions:
     embedding: int = 8
     """Numbers in a task embedding, at least 1 (hypnettorch 8; HyperMask 24 to 128)."""
     hidden: tuple[int, ...] = (100, 100)
-    """Units of each hidden layer; () makes the hypernetwork linear (hypnettorch 100,100; HyperMask 25 to 200)."""
+    """Units of each hidden layer; () makes the hypernetwork linear (hypnettorch 100,100; HyperMask 25 to
+    200)."""
     activation: Activation = "relu"
     """What follows each hidden layer (hypnettorch relu; HyperMask elu)."""
     bias: bool = True
     """Whether its layers have a bias."""
     embedding_std: float = 1.0
     """Standard deviation of a new embedding's entries, at least 0 (both papers 1)."""
-    init: init.Init = "plain"
-    """Start of its weights. plain: torch's (HyperMask, hypnettorch's example). xavier: the paper code's MNIST runs.
-    hyperfan-in, -out, -harmonic: so that the generated weights have Kaiming's or Xavier's variance."""
+    init: initial.Init = "plain"
+    """Start of its weights. plain: torch's (HyperMask, hypnettorch's example). xavier: the paper code's MNIST
+    runs. hyperfan-in, -out, -harmonic: so that the generated weights have Kaiming's or Xavier's variance."""
     mask_bias: float = 0.0
-    """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|: 2 gives
-    0.96; 0 as published gives about 0.15 to 0.2."""
+    """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|: 2
+    gives 0.96; 0 as published gives about 0.15 to 0.2."""
 
     def __post_init__(self) -> None:
         check_count("weights.embedding", self.embedding)
         check_widths("weights.hidden", self.hidden)
         check_choice("weights.activation", self.activation, get_args(Activation))
         check_not_negative("weights.embedding_std", self.embedding_std)
-        check_choice("weights.init", self.init, get_args(init.Init))
+        check_choice("weights.init", self.init, get_args(initial.Init))
 
     def build(
         self,
@@ -59,17 +60,18 @@ class DenseOptions:
         """
         generator = Dense(self, shapes)
         if self.init == "plain":
-            init.plain(generator, rng)
+            initial.plain(generator, rng)
         elif self.init == "xavier":
-            init.xavier(generator, rng)
+            initial.xavier(generator, rng)
         else:
-            generator.hyperfan(self.init, init.fans(shapes, scales, shifts), rng)
-        init.offset(generator.out, self.mask_bias)
+            generator.hyperfan(self.init, initial.fans(shapes, scales, shifts), rng)
+        initial.offset(generator.out, self.mask_bias)
         return generator
 
 
 class Dense(Generator):
-    """h(e) = A [trunk(e) ; 1], cut into the target's tensors in their order. Not yet filled: see `DenseOptions`."""
+    """h(e) = A [trunk(e) ; 1], cut into the target's tensors in their order. Not yet filled: see
+    `DenseOptions`."""
 
     def __init__(self, options: DenseOptions, shapes: Mapping[str, torch.Size]) -> None:
         super().__init__(shapes, TaskRows((options.embedding,), options.embedding_std))
@@ -83,12 +85,16 @@ class Dense(Generator):
         return [LinearFactor(self.out.homogeneous(features)[:, None], self.out.weight, self.shapes)]
 
     def hyperfan(
-        self, scheme: init.Hyperfan, fans: Mapping[str, init.Fan], rng: torch.Generator, gain: float = 2.0
+        self,
+        scheme: initial.Hyperfan,
+        fans: Mapping[str, initial.Fan],
+        rng: torch.Generator,
+        gain: float = 2.0,
     ) -> None:
-        """Start every target tensor with the variance of `init.target_variance`."""
-        init.kaiming(self.trunk, rng)
-        squares = self.trunk.width * init.second_moment(self.trunk, self._input_variance)
+        """Start every target tensor with the variance of `initial.target_variance`."""
+        initial.kaiming(self.trunk, rng)
+        squares = self.trunk.width * initial.second_moment(self.trunk, self._input_variance)
         pieces = self.out.weight.split([prod(shape) for shape in self.shapes.values()])
-        for (name, fan), rows in zip(fans.items(), pieces, strict=True):
-            variance = init.target_variance(fan, scheme, gain)
-            init.fill_rows(rows, fan, variance, squares, self.out.bias, rng)
+        for fan, rows in zip(fans.values(), pieces, strict=True):
+            variance = initial.target_variance(fan, scheme, gain)
+            initial.fill_rows(rows, fan, variance, squares, self.out.bias, rng)

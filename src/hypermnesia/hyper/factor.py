@@ -1,4 +1,5 @@
-"""What generators put out before it is multiplied out: the products whose results are the target's tensors."""
+"""What generators put out before it is multiplied out: the products whose results are the target's
+tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +18,8 @@ Shapes = dict[str, torch.Size]
 class LinearFactor:
     """r rows of inputs per task, and the one linear map that all of them go through.
 
-    The r · m results of a task, row after row, are the entries of the tensors in `shapes`, one tensor after the
-    other; what is left over at the end (the surplus of a last chunk) is discarded.
+    The r · m results of a task, row after row, are the entries of the tensors in `shapes`, one tensor after
+    the other; what is left over at the end (the surplus of a last chunk) is discarded.
     """
 
     z: Tensor
@@ -81,7 +82,8 @@ def assemble(factors: Sequence[Factor]) -> Tensors:
 
 
 def take(factors: Sequence[Factor], tasks: Tensor | slice) -> list[Factor]:
-    """The factors of some of their tasks, by position: what one pass over all tasks holds for a few of them."""
+    """The factors of some of their tasks, by position: what one pass over all tasks holds for a few of
+    them."""
     return [
         replace(f, z=f.z[tasks]) if isinstance(f, LinearFactor) else replace(f, u=f.u[tasks], v=f.v[tasks])
         for f in factors

@@ -18,8 +18,8 @@ __all__ = ["Factor", "Generator"]
 class Generator(nn.Module, ABC):
     """A hypernetwork h: task embeddings → the tensors of a target network (von Oswald et al. 2020, eq. 1).
 
-    It starts without tasks; each `grow` adds the parameters of one more, so nothing of the earlier ones moves and
-    their optimizer state stays valid. The value is a pure function of the parameters: it works under
+    It starts without tasks; each `grow` adds the parameters of one more, so nothing of the earlier ones moves
+    and their optimizer state stays valid. The value is a pure function of the parameters: it works under
     `torch.func.functional_call`, `torch.func.vmap` and `torch.compile(fullgraph=True)`.
     """
 
@@ -45,8 +45,9 @@ class Generator(nn.Module, ABC):
         return len(self.embeddings)
 
     def grow(self, rng: torch.Generator, init: Literal["random", "previous"] = "random") -> None:
-        """Add exactly the rows of one more task: drawn from `rng` (a CPU generator), or copies of the last task's."""
-        like = next(parameter for parameter in self.parameters())
+        """Add exactly the rows of one more task: drawn from `rng` (a CPU generator), or copies of the last
+        task's."""
+        like = next(self.parameters())
         for _, rows in self._task_rows():
             rows.grow(rng, init, like)
 
@@ -59,7 +60,8 @@ class Generator(nn.Module, ABC):
     @overload
     def forward(self, tasks: Sequence[int] | Tensor, factored: Literal[True]) -> list[Factor]: ...
     def forward(self, tasks: Sequence[int] | Tensor, factored: bool = False) -> Tensors | list[Factor]:
-        """name → (T, *shape) for the T tasks asked, or, `factored`, the factors that `assemble` makes them of.
+        """name → (T, *shape) for the T tasks asked, or, `factored`, the factors that `assemble` makes them
+        of.
 
         `tasks` are task numbers, or an index tensor (T,) for tasks that were drawn at random.
         """

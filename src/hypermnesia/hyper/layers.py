@@ -69,8 +69,8 @@ class Trunk(nn.Module):
 class OutputMap(nn.Module):
     """A generator's last map, kept as one matrix (outputs, inputs + 1) whose last column is the bias.
 
-    Its inputs end with the constant 1 (see `homogeneous`). One matrix in place of a weight and a bias spares the
-    drift penalty a pass over the long axis, and every formula its bias terms.
+    Its inputs end with the constant 1 (see `homogeneous`). One matrix in place of a weight and a bias spares
+    the drift penalty a pass over the long axis, and every formula its bias terms.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
@@ -92,6 +92,7 @@ class Table(nn.Module):
 
     def __init__(self, rows: int, size: int, std: float = 1.0) -> None:
         super().__init__()
+        self.shape = (rows, size)
         self.std = std
         """Standard deviation of the initial entries."""
         self.weight = nn.Parameter(torch.empty(rows, size))
@@ -107,7 +108,8 @@ class TaskRows(nn.ParameterList):
         """Standard deviation of a fresh row's entries: a number, or a tensor that broadcasts to the shape."""
 
     def grow(self, rng: torch.Generator, start: Literal["random", "previous"], like: Tensor) -> None:
-        """Add a row with the dtype and device of `like`: N(0, std²) drawn from `rng`, or a copy of the last row."""
+        """Add a row with the dtype and device of `like`: N(0, std²) drawn from `rng`, or a copy of the last
+        row."""
         if start == "previous":
             if not len(self):
                 raise HypermnesiaError('grow(init="previous"): there is no earlier task; start with "random"')
@@ -119,7 +121,8 @@ class TaskRows(nn.ParameterList):
     def pick(self, tasks: Sequence[int] | Tensor) -> Tensor:
         """Rows of the tasks: (T, *shape).
 
-        `tasks` may be an index tensor (T,), for tasks drawn inside a compiled or stacked step; it is not checked.
+        `tasks` may be an index tensor (T,), for tasks drawn inside a compiled or stacked step; it is not
+        checked.
         """
         if isinstance(tasks, Tensor):
             return torch.stack(list(self))[tasks]

@@ -1,7 +1,8 @@
 """The network of task t: a target module whose parameters are shared, stored, generated, masked or added to."""
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
@@ -167,6 +168,10 @@ class Model(nn.Module):
                 module.eval()
         return self
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Model":
+        """Moves and casts pass generated parameters by: they have no values to move."""
+        return super()._apply(lambda tensor: tensor if tensor.is_meta else fn(tensor), recurse)
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train in the current task, by name; all others are switched to `requires_grad=False`."""
         if not self.num_tasks:
@@ -215,16 +220,24 @@ class Model(nn.Module):
             values |= self.statistics[task].tensors()  # pyright: ignore[reportCallIssue]
         return values
 
-    def forward(self, x: Tensor, task: int, *extra: Any) -> Any:
-        """`x` (B, …) → logits (B, active outputs of `task`). Extra arguments go to the target."""
-        return self.call(self.overlay(task), x, task, *extra)
+    def forward(self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
+        """`x` (B, …) → logits (B, active outputs of `task`). Extra arguments go to the target.
 
-    def call(self, overlay: Tensors, x: Tensor, task: int, *extra: Any) -> Any:
+        `part`: a module to run in the target's place, such as its last stages; it shares their modules, under the
+        names that they have in the target, and ends in the same outputs.
+        """
+        return self.call(self.overlay(task), x, task, *extra, part=part)
+
+    def call(self, overlay: Tensors, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
         """As `forward`, with the overlay of `task` already at hand (it is built once per task in evaluation)."""
+        module = self.target if part is None else part
+        if part is not None:
+            own = {name for name, _ in [*part.named_parameters(), *part.named_buffers()]}
+            overlay = {name: value for name, value in overlay.items() if name in own}
         if overlay:
-            output = functional_call(self.target, overlay, (x, *extra), tie_weights=False)
+            output = functional_call(module, overlay, (x, *extra), tie_weights=False)
         else:
-            output = self.target(x, *extra)
+            output = module(x, *extra)
         return output if self.head is None or self.head.kind == "shared" else output[:, self.head.columns(task)]
 
     def task_state(self, task: int) -> Tensors:
@@ -243,3 +256,14 @@ def network(model: Model, task: int) -> Callable[[Tensor], Tensor]:
     """The function x → logits of one task, its weights built once; for evaluation."""
     overlay = model.overlay(task)
     return lambda x: model.call(overlay, x, task)
+
+
+@contextlib.contextmanager
+def evaluating(model: Model) -> Iterator[None]:
+    """The model in evaluation mode within the block, in its former mode after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -94,7 +94,7 @@ class Anchor(Penalty):
             return None
         weights = self._weights(net, state)
         distances = [delta * weights[name] if name in weights else delta for name, delta in moved.items()]
-        return self.strength * sum_of([d.abs() if self.order == 1 else d.square() for d in distances])
+        return self.strength * _sum([d.abs() if self.order == 1 else d.square() for d in distances])
 
     def _weights(self, net: Net, state: AnchorState) -> Tensors:
         """The weight of each masked parameter, *shape by name."""
@@ -108,7 +108,7 @@ class Anchor(Penalty):
         return [n for n, role in model.roles.items() if role in ("shared", "masked") and n not in spared]
 
 
-def sum_of(values: list[Tensor]) -> Tensor:
+def _sum(values: list[Tensor]) -> Tensor:
     """The sum of all entries of all tensors, a scalar."""
     return torch.stack([value.sum() for value in values]).sum()
 

@@ -1,8 +1,10 @@
 """Sections on accuracy and cost: means with intervals, accuracy over time, accuracy matrices."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from markupsafe import Markup
 
 from hypermnesia.metrics import statistics
 from hypermnesia.report import units
@@ -11,7 +13,7 @@ from hypermnesia.report.heat import heat_map
 from hypermnesia.report.plots import Dot, Series, dots, lines
 from hypermnesia.report.records import Matrix, Result
 from hypermnesia.report.runs import Group
-from hypermnesia.report.summary import SCENARIO_TITLES, Row, Summary
+from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
 from hypermnesia.report.svg import Scale
 
 _FEW_TASKS = 10  # a legend names every task up to here, and the first, middle and last ones beyond
@@ -20,21 +22,22 @@ _FEW_TASKS = 10  # a legend names every task up to here, and the first, middle a
 def numbers(summary: Summary) -> Section:
     """Dot plots of the columns of the main table."""
     blocks = [
-        _dot_block(summary, "Average accuracy", [f"{name}.average_accuracy" for name in summary.benchmark.scenarios]),
         _dot_block(
-            summary,
-            "Forgetting and backward transfer",
-            [f"{name}.{metric}" for name in summary.benchmark.scenarios for metric in ("forgetting", "backward_transfer")],
+            summary, "Average accuracy", [f"{name}.average_accuracy" for name in summary.benchmark.scenarios]
         ),
+        _dot_block(summary, "Forgetting", [f"{name}.forgetting" for name in summary.benchmark.scenarios]),
         _dot_block(
             summary,
             "Cost",
-            [f"costs.{n}" for n in ("trainable_parameters", "stored_bytes", "train_seconds", "peak_memory_bytes")],
+            [
+                f"costs.{n}"
+                for n in ("trainable_parameters", "stored_bytes", "train_seconds", "peak_memory_bytes")
+            ],
         ),
     ]
     about = (
         "Means over the seeds; whiskers are 95 % intervals of the mean (Student's t). Forgetting: how far below its best "
-        "a task ended, lower is better. Backward transfer: what later tasks changed, above 0 they helped."
+        "each task ended, so lower is better, and below 0 later tasks helped."
     )
     return Section("Accuracy, forgetting and cost", about, [block for block in blocks if block.figures])
 
@@ -44,27 +47,49 @@ def _dot_block(summary: Summary, title: str, keys: Sequence[str]) -> Block:
     for name in keys:
         column = summary.column(name)
         rows = [
-            Dot(row.group.label, column.scale * mean, _times(column.scale, found["ci95"]), summary.written(row, name), index)
-            for index, row in enumerate(summary.rows)
+            Dot(
+                row.group.label,
+                column.scale * mean,
+                _times(column.scale, found["ci95"]),
+                summary.written(row, name),
+                row.look,
+            )
+            for row in summary.rows
             if (mean := (found := row.statistics[name])["mean"]) is not None
         ]
         if not rows:
             continue
-        means = [row.mean for row in rows]
-        cost = name.startswith("costs.")
-        log = cost and min(means) > 0 and max(means) / min(means) > 30
-        axis = {"%": "accuracy (%)", "points": "percentage points"}.get(column.unit, column.title.lower())
-        axis += " (logarithmic)" if log else ""
-        unit = _tick_unit(name) if cost else units.plain
-        picture = dots(rows, column.title, axis, log=log, zero=cost, unit=unit)
-        figures.append(Figure(column.title, picture))
+        figures.append(
+            Figure(column.title, _costs(name, column, rows) if "costs." in name else _shares(column, rows))
+        )
     return Block(title, figures)
 
 
-def _tick_unit(name: str):
-    if name.endswith("bytes"):
-        return units.tick(units.size)
-    return units.tick(units.duration if name.endswith("seconds") else units.count)
+def _shares(column: Column, rows: Sequence[Dot]) -> Markup:
+    if column.unit == "%":
+        return dots(rows, column.title, "accuracy (%)", high=100)
+    return dots(rows, column.title, "percentage points")
+
+
+def _costs(name: str, column: Column, rows: Sequence[Dot]) -> Markup:
+    """Costs from 0, or on a logarithmic axis where they lie far apart."""
+    largest, smallest = max(row.mean for row in rows), min(row.mean for row in rows)
+    log = smallest > 0 and largest / smallest > 30
+    axis, x_format = column.title.lower(), units.size_tick if name.endswith("bytes") else units.tick
+    if name.endswith("seconds"):
+        seconds, unit = next(
+            found
+            for found in ((3600, "h"), (60, "min"), (1, "s"))
+            if largest >= 2 * found[0] or found[0] == 1
+        )
+        rows = [
+            replace(row, mean=row.mean / seconds, half_width=_times(1 / seconds, row.half_width))
+            for row in rows
+        ]
+        axis += f" ({unit})"
+    if log:
+        return dots(rows, column.title, f"{axis}, logarithmic", log=True, x_format=x_format)
+    return dots(rows, column.title, axis, low=0.0, x_format=x_format)
 
 
 def _times(scale: float, value: float | None) -> float | None:
@@ -75,10 +100,12 @@ def over_time(summary: Summary) -> Section:
     """Average accuracy after each task, every approach in one picture per scenario."""
     figures = []
     for scenario in summary.benchmark.scenarios:
-        longest = max(len(_matrices(row.group, scenario)[0]) for row in summary.rows if _matrices(row.group, scenario))
+        longest = max(
+            len(_matrices(row.group, scenario)[0]) for row in summary.rows if _matrices(row.group, scenario)
+        )
         series = [
-            Series(row.group.label, points, index)
-            for index, row in enumerate(summary.rows)
+            Series(row.group.label, points, row.look, level=True)
+            for row in summary.rows
             if (points := _average_after_each(row.group, scenario, longest))
         ]
         if series:
@@ -88,14 +115,15 @@ def over_time(summary: Summary) -> Section:
                 f"Average accuracy after each task, {title}",
                 "tasks learned",
                 "average accuracy (%)",
+                most=100,
                 whole=True,
                 height=280,
             )
             figures.append(Figure(title, picture))
-    keys = [key(row.group.label, index) for index, row in enumerate(summary.rows)]
+    keys = [key(row.group.label, row.look) for row in summary.rows]
     about = (
         "Mean accuracy over the tasks learned so far; bands are 95 % intervals over the seeds. "
-        "An approach that was evaluated only once stands at the end."
+        "An approach that was evaluated only once, such as joint training, is a level line."
     )
     return Section("Average accuracy after each task", about, [Block("", figures, keys)] if figures else [])
 
@@ -138,12 +166,24 @@ def per_task(summary: Summary) -> Section:
             series = [
                 Series(names[test], points, order=(test, total), thin=total > _FEW_TASKS)
                 for test in range(total)
-                if (points := [(float(t + 1), 100 * v, None) for t, r in enumerate(mean) if (v := r[test]) is not None])
+                if (
+                    points := [
+                        (float(t + 1), 100 * v, None)
+                        for t, r in enumerate(mean)
+                        if (v := r[test]) is not None
+                    ]
+                )
             ]
             if series:
                 label = f"Accuracy of every test over time, {row.group.label}"
                 picture = lines(
-                    series, label, "tasks learned", "accuracy (%)", whole=True, y=Scale(0, 100, 188, 28), height=230
+                    series,
+                    label,
+                    "tasks learned",
+                    "accuracy (%)",
+                    whole=True,
+                    y=Scale(0, 100, 188, 28),
+                    height=230,
                 )
                 figures.append(Figure(row.group.label, picture))
                 most = max(most, total)
@@ -175,8 +215,10 @@ def _matrix_figure(row: Row, scenario: str) -> Figure | None:
     result = row.group.first.result
     square = len(mean) == len(mean[0])
     tests = names_of_tests(result, len(mean[0]))
-    rows = ["all tasks"] if len(mean) == 1 and not square else names_of_tasks(result, len(mean), numbered=True)
-    columns = [str(i + 1) for i in range(len(tests))] if square else tests
+    rows = (
+        ["all tasks"] if len(mean) == 1 and not square else names_of_tasks(result, len(mean), numbered=True)
+    )
+    columns = [str(i + 1) for i in range(len(tests))] if square or rows == ["all tasks"] else tests
     picture = heat_map(mean, f"Accuracy matrix of {row.group.label}", rows, columns, "after", "tested on")
     return Figure(row.group.label, picture)
 
@@ -186,7 +228,7 @@ def _primary_first(summary: Summary) -> list[str]:
 
 
 def _title(scenario: str) -> str:
-    words = SCENARIO_TITLES.get(scenario, scenario)
+    words = SCENARIO_NAMES.get(scenario, scenario)
     return words[:1].upper() + words[1:]
 
 
@@ -203,7 +245,8 @@ def mean_matrix(found: Sequence[Matrix]) -> list[list[float | None]]:
     counts = present.sum(0)
     sums = np.where(present, stack, 0.0).sum(0)
     return [
-        [float(s / n) if n else None for s, n in zip(*pair, strict=True)] for pair in zip(sums, counts, strict=True)
+        [float(s / n) if n else None for s, n in zip(*pair, strict=True)]
+        for pair in zip(sums, counts, strict=True)
     ]
 
 

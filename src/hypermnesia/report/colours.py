@@ -21,12 +21,15 @@ _ANCHORS = [bytes.fromhex(colour) for colour in _VIRIDIS]
 
 
 def series_class(index: int) -> str:
-    """The CSS class that sets `color` for series `index`."""
-    return f"s{index % SERIES}"
+    """The CSS class that sets `color` for series `index`; those below 0 are neutral."""
+    return f"s{index % SERIES}" if index >= 0 else "bound"
 
 
-def dash(index: int) -> str | None:
-    return _DASHES[index // SERIES % len(_DASHES)]
+def dash(index: int, *, marked: bool = True) -> str | None:
+    """The dashes of series `index`: lines with markers are dashed once the colours are used up, others at once."""
+    if index < 0:
+        return _DASHES[-index % len(_DASHES)]
+    return _DASHES[(index // SERIES if marked else index) % len(_DASHES)]
 
 
 def in_order(position: int, total: int) -> str:
@@ -71,12 +74,12 @@ def hexadecimal(colour: tuple[int, int, int]) -> str:
 
 
 def readable_on(colour: tuple[int, int, int]) -> str:
-    """Black or white, whichever has the larger contrast on `colour` (WCAG 2, relative luminance)."""
+    """ "black" or "white", whichever has the larger contrast on `colour` (WCAG 2, relative luminance)."""
     red, green, blue = (
         c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour
     )
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
 
 
 def png(pixels: Sequence[Sequence[tuple[int, int, int] | None]]) -> bytes:

@@ -27,7 +27,9 @@ def heat_map(
 
     More than 30 rows or columns are drawn as one image, without a number and a tooltip per cell.
     """
-    left = min(104.0, 14 + 6.4 * max(len(name) for name in rows))
+    left = min(
+        14 + 6.4 * max(len(name) for name in rows), max(104.0, WIDTH - 4 - largest_cell * len(columns)), 160.0
+    )
     cell = min(largest_cell, (WIDTH - left - 4) / len(columns))
     tall = max(cell, 3.0) if len(rows) <= 3 * len(columns) else max(3.0, min(cell, 18.0))
     turned = any(6.6 * len(name) > cell * _every(cell, 22) for name in columns)
@@ -97,18 +99,27 @@ def _cells(
             title = el("title", f"{rows[i]} → {columns[j]}: {shown}")
             parts.append(el("rect", title, x=x, y=y, width=cell - 1, height=tall - 1, fill=fill))
             if numbered and value is not None and colour is not None:
-                place = {"x": x + (cell - 1) / 2, "y": y + (tall - 1) / 2 + 4, "fill": colours.readable_on(colour)}
-                parts.append(el("text", f"{100 * value:.0f}", text_anchor="middle", class_="cell", **place))
+                place = {"x": x + (cell - 1) / 2, "y": y + (tall - 1) / 2 + 4}
+                kind = f"cell {colours.readable_on(colour)}"
+                parts.append(el("text", f"{100 * value:.0f}", text_anchor="middle", class_=kind, **place))
     return parts
 
 
-def _image(matrix: Sequence[Sequence[float | None]], x: float, y: float, width: float, height: float) -> Markup:
+def _image(
+    matrix: Sequence[Sequence[float | None]], x: float, y: float, width: float, height: float
+) -> Markup:
     pixels = [[None if value is None else colours.heat(value) for value in row] for row in matrix]
     data = base64.b64encode(colours.png(pixels)).decode()
     place = {"x": x, "y": y, "width": width, "height": height}
     return Markup("").join(
         [
             el("rect", fill="url(#hatch)", **place),
-            el("image", href=f"data:image/png;base64,{data}", preserveAspectRatio="none", class_="pixels", **place),
+            el(
+                "image",
+                href=f"data:image/png;base64,{data}",
+                preserveAspectRatio="none",
+                class_="pixels",
+                **place,
+            ),
         ]
     )

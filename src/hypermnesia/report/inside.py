@@ -56,7 +56,7 @@ def _curves(group: Group, notes: list[Note]) -> Figure | None:
         marks=logs[0].starts[1:],
         height=_CURVE_HEIGHT,
     )
-    keys = [key(name, index) for index, name in enumerate(found)]
+    keys = [key(name, index, marked=False) for index, name in enumerate(found)]
     return Figure(group.label, picture, keys, f"{_seeds(len(logs))}")
 
 
@@ -72,9 +72,13 @@ def confusion(summary: Summary) -> Section:
         if found:
             mean = mean_matrix(found)
             rows, guesses = names_of_tests(result, len(mean)), [str(i + 1) for i in range(len(mean[0]))]
-            picture = heat_map(mean, f"Task inference of {row.group.label}", rows, guesses, "test of", "taken for task")
+            picture = heat_map(
+                mean, f"Task inference of {row.group.label}", rows, guesses, "test of", "taken for task"
+            )
             figures.append(Figure(row.group.label, picture, remark=_seeds(len(found))))
-    about = "Share in % of each test set's samples that were taken for each task after the last one was learned."
+    about = (
+        "Share in % of each test set's samples that were taken for each task after the last one was learned."
+    )
     return Section("Task inference", about, [Block("", figures, scale=True)] if figures else [])
 
 
@@ -94,7 +98,9 @@ def embeddings(summary: Summary) -> Section:
         if seed is None:
             continue
         points, shares = principal_plane(seed.result.embeddings)
-        x_label, y_label = (f"component {i + 1} ({100 * share:.0f} % of variance)" for i, share in enumerate(shares))
+        x_label, y_label = (
+            f"component {i + 1} ({100 * share:.0f} % of variance)" for i, share in enumerate(shares)
+        )
         names = names_of_tasks(seed.result, len(points), numbered=True)
         picture = point_map(points, names, f"Task embeddings of {row.group.label}", x_label, y_label)
         size = len(seed.result.embeddings[0])
@@ -130,12 +136,17 @@ def masks(summary: Summary) -> Section:
         if found:
             mean = mean_matrix(found)
             tasks = [str(i + 1) for i in range(len(mean[0]))]
-            picture = heat_map(mean, f"Sparsity of masks of {label}", tensors, tasks, "tensor", "task", largest_cell=30)
+            picture = heat_map(
+                mean, f"Sparsity of masks of {label}", tensors, tasks, "tensor", "task", largest_cell=30
+            )
             sparse.append(Figure(label, picture, remark=_seeds(len(found))))
         found, result = _of_seeds(row.group, lambda r: r.masks.overlap if r.masks else ())
         if found:
             mean = mean_matrix(found)
-            rows, tasks = names_of_tasks(result, len(mean), numbered=True), [str(i + 1) for i in range(len(mean[0]))]
+            rows, tasks = (
+                names_of_tasks(result, len(mean), numbered=True),
+                [str(i + 1) for i in range(len(mean[0]))],
+            )
             picture = heat_map(mean, f"Overlap of masks of {label}", rows, tasks, "task", "task")
             shared.append(Figure(label, picture, remark=_seeds(len(found))))
     blocks = [

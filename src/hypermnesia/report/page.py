@@ -12,7 +12,7 @@ from hypermnesia.report.blocks import Block, Figure, Section, colour_bar, key
 from hypermnesia.report.labels import flatten
 from hypermnesia.report.records import Sweep
 from hypermnesia.report.runs import Benchmark, Note, Runs, SweepRecord
-from hypermnesia.report.summary import BOUNDS, SCENARIO_TITLES, Summary
+from hypermnesia.report.summary import BOUNDS, SCENARIO_MEANINGS, SCENARIO_NAMES, Summary
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ def html(runs: Runs, summaries: Sequence[Summary]) -> str:
     notes = list(runs.notes)
     chapters = [_chapter(f"b{i}", summary, notes) for i, summary in enumerate(summaries, start=1)]
     searches = [_sweep(f"s{i}", record) for i, record in enumerate(runs.sweeps, start=1)]
-    names = [*(chapter.summary.benchmark.name for chapter in chapters), *(s.record.sweep.benchmark for s in searches)]
+    names = [
+        *(chapter.summary.benchmark.name for chapter in chapters),
+        *(s.record.sweep.benchmark for s in searches),
+    ]
     environment = Environment(
         loader=PackageLoader("hypermnesia.report"),
         autoescape=True,
@@ -64,7 +67,7 @@ def html(runs: Runs, summaries: Sequence[Summary]) -> str:
         difference=tables.difference,
         p_value=_p_value,
         key=key,
-        scenario_titles=SCENARIO_TITLES,
+        scenario_meanings=SCENARIO_MEANINGS,
     )
 
 
@@ -102,7 +105,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     ]
     facts += [("Tasks", f"{tasks}")] if tasks else []
     facts += [("Classes", f"{classes}")] if classes else []
-    facts.append(("Sorted by", f"average accuracy, {SCENARIO_TITLES.get(summary.primary, summary.primary)}"))
+    facts.append(("Sorted by", f"accuracy, {SCENARIO_NAMES.get(summary.primary, summary.primary)}"))
     return facts
 
 
@@ -132,7 +135,9 @@ def _warnings(benchmark: Benchmark) -> list[str]:
         )
     sets = {frozenset(seed.result.seed for seed in group.seeds) for group in benchmark.groups}
     if len(sets) > 1:
-        warnings.append("Not all approaches have the same seeds; paired differences use those that both have.")
+        warnings.append(
+            "Not all approaches have the same seeds; paired differences use those that both have."
+        )
     return warnings
 
 
@@ -171,7 +176,12 @@ def _sweep(anchor: str, record: SweepRecord) -> SweepChapter:
         facts.append(("Best", f"trial {best.number}, {units.plain(best.value)}"))
     plots: list[tuple[str, Callable[[Sweep], Any], bool, str]] = [
         ("Importance of the settings", sweeps.importance_plot, False, _IMPORTANCE),
-        ("History", sweeps.history_plot, False, "Steps: the best value so far. Crosses: trials without a value."),
+        (
+            "History",
+            sweeps.history_plot,
+            False,
+            "Steps: the best value so far. Crosses: trials without a value.",
+        ),
         ("Parallel coordinates", sweeps.parallel_plot, True, _PARALLEL),
     ]
     figures = [Figure(t, p, remark=r, wide=w) for t, plot, w, r in plots if (p := plot(sweep)) is not None]

@@ -6,15 +6,30 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from hypermnesia.report import colours
-from hypermnesia.report.svg import WIDTH, Frame, Scale, clip, el, fitted, line, path, picture, text, whole_ticks
-from hypermnesia.report.units import plain
+from hypermnesia.report.svg import (
+    WIDTH,
+    Frame,
+    Scale,
+    clip,
+    el,
+    fitted,
+    line,
+    path,
+    picture,
+    text,
+    whole_ticks,
+)
+from hypermnesia.report.units import plain, tick
+
+_MOST_MARKS = 20  # points of a curve that carry a marker and a tooltip each
 
 
 @dataclass(frozen=True)
 class Series:
     """A curve: points (x, y, half width of the interval or None) in ascending x.
 
-    `index` chooses colour, dash and marker; `order` = (position, total) colours by rank instead.
+    `index` chooses colour, dash and marker; `order` = (position, total) colours by rank instead. `level` draws a
+    single point as a level line that ends there.
     """
 
     name: str
@@ -22,6 +37,7 @@ class Series:
     index: int = 0
     order: tuple[int, int] | None = None
     thin: bool = False
+    level: bool = False
 
     @property
     def look(self) -> dict[str, object]:
@@ -48,32 +64,32 @@ def lines(
     y_label: str,
     *,
     y: Scale | None = None,
-    y_format: Callable[[float], str] = plain,
+    most: float | None = None,
+    y_format: Callable[[float], str] = tick,
     whole: bool = False,
     marks: Sequence[float] = (),
     height: float = 230,
 ) -> Markup:
-    """Curves over a common x. `whole`: x counts things from 1. `marks`: places on x with a faint upright line."""
+    """Curves over a common x. `most`: no axis needs to pass it. `whole`: x counts things from 1. `marks`: places on x with a faint upright line."""
     xs = [x for one in series for x, _, _ in one.points]
     low, high = min(xs), max(xs)
     right = WIDTH - 12
     x = Scale(low, high, 50, right) if high > low else Scale(low - 0.5, high + 0.5, 50, right)
     bottom = height - 42
-    values = [bound for one in series for _, v, half in one.points for bound in (v - (half or 0), v + (half or 0))]
-    frame = Frame(x, y or fitted(values, bottom, 28))
+    values = [
+        bound for one in series for _, v, half in one.points for bound in (v - (half or 0), v + (half or 0))
+    ]
+    frame = Frame(x, y or fitted(values, bottom, 28, high=most))
     ticks = whole_ticks(int(low), int(high)) if whole else None
-    parts = [frame.axes(x_label, y_label, x_ticks=ticks, x_format=_short, y_format=y_format)]
+    parts = [frame.axes(x_label, y_label, x_ticks=ticks, y_format=y_format)]
     parts += [line(x(at), bottom, x(at), 28, "boundary") for at in marks if low <= at <= high]
     parts += [_curve(one, frame, y_format) for one in series]
     return picture(WIDTH, height, label, *parts)
 
 
-def _short(value: float) -> str:
-    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
-
-
 def _curve(series: Series, frame: Frame, y_format: Callable[[float], str]) -> Markup:
     points = [(frame.x(x), frame.y(y)) for x, y, _ in series.points]
+    marked = len(points) <= _MOST_MARKS
     parts = []
     banded = [(x, y, half) for x, y, half in series.points if half is not None]
     if len(banded) > 1 and len(banded) == len(points):
@@ -83,31 +99,50 @@ def _curve(series: Series, frame: Frame, y_format: Callable[[float], str]) -> Ma
     if len(points) > 1:
         kind = "curve thin" if series.thin else "curve"
         title = el("title", series.name)
-        parts.append(el("path", title, d=path(points), class_=kind, stroke_dasharray=colours.dash(series.index)))
-    if len(points) <= 20:
+        dash = colours.dash(series.index, marked=marked)
+        parts.append(el("path", title, d=path(points), class_=kind, stroke_dasharray=dash))
+    elif series.level:
+        parts.append(
+            line(frame.x.start, points[0][1], points[0][0], points[0][1], "curve", stroke_dasharray="2 3")
+        )
+    if marked:
         for (px, py), (x, y, half) in zip(points, series.points, strict=True):
-            around = "" if half is None else f" ± {y_format(half)}"
-            parts.append(colours.mark(px, py, series.index, f"{series.name}, {x:g}: {y_format(y)}{around}"))
+            around = "" if half is None else f" ± {plain(half)}"
+            parts.append(colours.mark(px, py, series.index, f"{series.name}, {x:g}: {plain(y)}{around}"))
     return el("g", *parts, **series.look)
 
 
-def dots(rows: Sequence[Dot], label: str, axis: str, *, log: bool = False, zero: bool = False, unit=plain) -> Markup:
-    """One row per approach: label and number above, the mean and its interval on a common axis below them."""
+def dots(
+    rows: Sequence[Dot],
+    label: str,
+    axis: str,
+    *,
+    log: bool = False,
+    low: float | None = None,
+    high: float | None = None,
+    x_format: Callable[[float], str] = tick,
+) -> Markup:
+    """One row per approach: label and number above, the mean and its interval on a common axis below them.
+
+    `low` and `high` are limits that no axis needs to pass; intervals are cut there.
+    """
     step, top = 36, 4
     bottom = top + step * len(rows) + 4
     bounds = [b for row in rows for b in (row.mean - (row.half_width or 0), row.mean + (row.half_width or 0))]
     positive = [row.mean for row in rows]
-    x = fitted(positive if log else bounds, 8, WIDTH - 14, low=0.0 if zero and not log else None, log=log)
+    x = fitted(positive if log else bounds, 8, WIDTH - 14, low=low, high=high, log=log)
     parts: list[Markup] = []
     for value in x.ticks():
         parts.append(line(x(value), top, x(value), bottom, "grid"))
-        parts.append(text(x(value), bottom + 16, unit(value), anchor="middle", kind="tick"))
+        parts.append(text(x(value), bottom + 16, x_format(value), anchor="middle", kind="tick"))
     parts.append(line(x.start, bottom, x.end, bottom, "rule"))
     parts.append(text(WIDTH / 2, bottom + 34, axis, anchor="middle", kind="axis"))
     for position, row in enumerate(rows):
         base = top + step * position
         room = WIDTH - 16 - 7.2 * len(row.shown)
-        parts.append(el("g", el("title", row.label), text(8, base + 13, clip(row.label, room), kind="name halo")))
+        parts.append(
+            el("g", el("title", row.label), text(8, base + 13, clip(row.label, room), kind="name halo"))
+        )
         parts.append(text(WIDTH - 8, base + 13, row.shown, anchor="end", kind="name halo"))
         parts.append(_dot(row, x, base + 24))
     return picture(WIDTH, bottom + 42, label, *parts)
@@ -145,7 +180,7 @@ def bars(rows: Sequence[tuple[str, float, str]], label: str, axis: str) -> Marku
         parts.append(el("rect", x=8.0, y=base + 18.0, width=WIDTH - 22.0, height=8.0, class_="trough"))
         parts.append(el("rect", x=8.0, y=base + 18.0, width=x(value) - x.start, height=8.0, class_="bar"))
     for value in x.ticks():
-        parts.append(text(x(value), bottom + 14, plain(value), anchor="middle", kind="tick"))
+        parts.append(text(x(value), bottom + 14, tick(value), anchor="middle", kind="tick"))
     parts.append(text(WIDTH / 2, bottom + 32, axis, anchor="middle", kind="axis"))
     return picture(WIDTH, bottom + 40, label, *parts)
 
@@ -156,7 +191,7 @@ def point_map(
     """Ordered, numbered points in a plane with equal scales on both axes."""
     size = WIDTH - 62.0
     spans = [(min(values), max(values)) for values in zip(*points, strict=True)]
-    half = max(max(high - low for low, high in spans) / 2, 1e-12) * 1.12
+    half = max(max(high - low for low, high in spans) / 2, 1e-12) * 1.2
     (left, right), (low, high) = ((sum(span) / 2 - half, sum(span) / 2 + half) for span in spans)
     frame = Frame(Scale(left, right, 50, 50 + size), Scale(low, high, 28 + size, 28))
     parts = [frame.axes(x_label, y_label)]
@@ -178,7 +213,13 @@ def columns(names: Sequence[str], values: Sequence[int], label: str, x_label: st
     frame = Frame(x, fitted(values, height - 42, 28, low=0.0))
     thick = max(1.0, (x(2) - x(1)) * 0.8)
     ticks = whole_ticks(1, len(values))
-    parts = [frame.axes(x_label, y_label, x_ticks=ticks, x_format=_short, y_format=_short)]
+    parts = [
+        frame.axes(
+            x_label,
+            y_label,
+            x_ticks=ticks,
+        )
+    ]
     for position, (name, value) in enumerate(zip(names, values, strict=True), start=1):
         top = frame.y(value)
         place = {"x": x(position) - thick / 2, "y": top, "width": thick, "height": frame.y.start - top}

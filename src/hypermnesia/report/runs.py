@@ -97,7 +97,9 @@ def load(directories: Sequence[Path]) -> Runs:
     seen: set[Path] = set()
     for root in directories:
         if not root.is_dir():
-            raise HypermnesiaError(f"no such directory: {str(root)!r}; report reads run directories or their parents")
+            raise HypermnesiaError(
+                f"no such directory: {str(root)!r}; report reads run directories or their parents"
+            )
         for kind, directory in _search(root, notes):
             if (directory.resolve(), kind) in seen:
                 continue  # asked for twice, or inside another directory that was asked for
@@ -148,7 +150,9 @@ def _search(root: Path, notes: list[Note]) -> Iterator[tuple[str, Path]]:
             yield "seed", directory
         elif "config.toml" not in files and "events.jsonl" not in files:
             continue
-        elif not any(directory.is_relative_to(sweep) for sweep in swept):  # trials may be pruned: the sweep tells
+        elif not any(
+            directory.is_relative_to(sweep) for sweep in swept
+        ):  # trials may be pruned: the sweep tells
             notes.append(Note(_relative(directory, root), "no result.json: the run has not finished"))
 
 
@@ -206,7 +210,9 @@ def _group(members: list[Seed], notes: list[Note]) -> Group:
     for seed in members:
         number = seed.result.seed
         if number in kept:
-            notes.append(Note(seed.path, f"seed {number} of this configuration is read from {kept[number].path}"))
+            notes.append(
+                Note(seed.path, f"seed {number} of this configuration is read from {kept[number].path}")
+            )
         elif kept and _shapes(seed) != _shapes(first := next(iter(kept.values()))):
             notes.append(Note(seed.path, f"its matrices have other shapes than those of {first.path}"))
         else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hypermnesia.metrics import PairedDifference, Statistics, paired_difference, statistics
 from hypermnesia.report import units
@@ -11,10 +12,11 @@ from hypermnesia.report.runs import Benchmark, Group
 BOUNDS = {"joint": "upper bound", "finetune": "lower bound"}
 """Approaches that frame a comparison instead of competing in it: never the best, never what others differ from."""
 
-SCENARIO_TITLES = {
-    "class": "task inferred (class-incremental)",
-    "domain": "domain-incremental",
-    "task": "task given (task-incremental)",
+SCENARIO_NAMES = {"class": "class-incremental", "domain": "domain-incremental", "task": "task-incremental"}
+SCENARIO_MEANINGS = {
+    "class": "Class-incremental: the task is inferred, or one head answers for all classes.",
+    "domain": "Domain-incremental: every task has the same classes and the task is not given.",
+    "task": "Task-incremental: the task is given.",
 }
 
 
@@ -41,6 +43,7 @@ class Row:
     statistics: dict[str, Statistics]
     difference: PairedDifference | None
     is_best: bool
+    look: int  # index of its colour and marker; bounds have neutral looks below 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,11 @@ class Summary:
     def wins(self, row: Row, key: str) -> bool:
         """Whether the row's mean is the best of its column, as far as the digits shown can tell."""
         mean = row.statistics[key]["mean"]
-        return row.bound is None and mean is not None and self.column(key).write(mean, None) == self.winners.get(key)
+        return (
+            row.bound is None
+            and mean is not None
+            and self.column(key).write(mean, None) == self.winners.get(key)
+        )
 
     @property
     def main(self) -> tuple[str, ...]:
@@ -90,18 +97,30 @@ def summarise(benchmark: Benchmark) -> Summary:
     ]
     found.sort(key=lambda pair: -1.0 if (mean := pair[1][key]["mean"]) is None else mean, reverse=True)
     best = next((group for group, _ in found if group.approach not in BOUNDS), None)
+    looks = {True: iter(range(-1, -len(found) - 1, -1)), False: iter(range(len(found)))}
     rows = tuple(
-        Row(group, BOUNDS.get(group.approach), numbers, _difference(group, best, primary), group is best)
+        Row(
+            group,
+            BOUNDS.get(group.approach),
+            numbers,
+            _difference(group, best, primary),
+            group is best,
+            next(looks[group.approach in BOUNDS]),
+        )
         for group, numbers in found
     )
-    return Summary(benchmark, primary, columns, rows, {c.key: best_ for c in columns if (best_ := _winner(rows, c))})
+    return Summary(
+        benchmark, primary, columns, rows, {c.key: best_ for c in columns if (best_ := _winner(rows, c))}
+    )
 
 
 def primary_scenario(benchmark: Benchmark) -> str:
     """The scenario that most groups have an average accuracy for; of several the hardest."""
 
     def groups_with(name: str) -> int:
-        return sum(any(_accuracy(seed.result, name) is not None for seed in g.seeds) for g in benchmark.groups)
+        return sum(
+            any(_accuracy(seed.result, name) is not None for seed in g.seeds) for g in benchmark.groups
+        )
 
     return max(benchmark.scenarios, key=groups_with)
 
@@ -122,8 +141,7 @@ def _difference(group: Group, best: Group | None, scenario: str) -> PairedDiffer
     pairs = [
         (seed.result, theirs[seed.result.seed])
         for seed in group.seeds
-        if seed.result.seed in theirs
-        and seed.result.stream_sha256 == theirs[seed.result.seed].stream_sha256
+        if seed.result.seed in theirs and seed.result.stream_sha256 == theirs[seed.result.seed].stream_sha256
     ]
     found = paired_difference(
         [_accuracy(own, scenario) for own, _ in pairs], [_accuracy(other, scenario) for _, other in pairs]
@@ -136,7 +154,7 @@ def _accuracy(result: Result, scenario: str) -> float | None:
 
 
 _OF_A_SCENARIO = (
-    ("average_accuracy", "Average accuracy", 1, False),
+    ("average_accuracy", "Accuracy", 1, False),
     ("forgetting", "Forgetting", -1, True),
     ("backward_transfer", "Backward transfer", 1, True),
     ("average_incremental_accuracy", "Average incremental accuracy", 1, False),
@@ -155,21 +173,23 @@ _COSTS = (
     ("target_parameters", "Parameters of the target network", 0, units.count, ""),
     ("peak_memory_bytes", "Peak memory", -1, units.size, "bytes"),
     ("steps", "Steps", 0, units.count, ""),
-    ("steps_per_second", "Steps per second", 1, units.plain, "1/s"),
+    ("steps_per_second", "Steps per second", 1, units.count, "1/s"),
 )
 
 
 def _columns(scenarios: Sequence[str]) -> tuple[Column, ...]:
     columns = []
     for scenario in scenarios:
-        of = SCENARIO_TITLES.get(scenario, scenario)
+        of = SCENARIO_NAMES.get(scenario, scenario)
         for name, title, better, signed in _OF_A_SCENARIO:
             key = f"{scenario}.{name}"
             columns.append(_share(key, f"{title}, {of}", better, signed, _of_scenario(scenario, name)))
     for name, title, better, signed in _ANYTIME:
         columns.append(_share(f"anytime.{name}", title, better, signed, _of_anytime(name)))
     for name, title, better, unit, raw in _COSTS:
-        columns.append(Column(f"costs.{name}", title, "", better, _of_costs(name), _with_interval(unit), raw))
+        columns.append(
+            Column(f"costs.{name}", title, "", better, _of_costs(name), partial(units.spread, unit), raw)
+        )
     return tuple(columns)
 
 
@@ -179,10 +199,6 @@ def _share(
     """A column of fractions: percentages, or percentage points where the number is a difference."""
     unit = "points" if signed else "%"
     return Column(key, title, unit, better, value, units.interval, unit, scale=100)
-
-
-def _with_interval(unit: Callable[[float | None], str]) -> Callable[[float | None, float | None], str]:
-    return lambda mean, half: unit(mean) if mean is None or not half else f"{unit(mean)} ± {unit(half)}"
 
 
 def _of_scenario(scenario: str, name: str) -> Callable[[Result], float | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from hypermnesia.report.units import plain
+from hypermnesia.report.units import tick as tick_text
 
 WIDTH = 340
 """The natural width of a picture."""
@@ -32,7 +32,9 @@ def _value(value: object) -> object:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
 
 
-def text(x: float, y: float, words: object, *, anchor: str = "start", kind: str | None = None, **more: object) -> Markup:
+def text(
+    x: float, y: float, words: object, *, anchor: str = "start", kind: str | None = None, **more: object
+) -> Markup:
     """A line of text with its baseline at (x, y); `kind` is a CSS class."""
     return el("text", words, x=float(x), y=float(y), text_anchor=anchor, class_=kind, **more)
 
@@ -77,7 +79,7 @@ class Scale:
             part = (value - self.low) / (self.high - self.low)
         return self.start + part * (self.end - self.start)
 
-    def ticks(self, most: int = 5) -> list[float]:
+    def ticks(self, most: int = 6) -> list[float]:
         """Round values inside the scale: 1, 2 or 5 times a power of ten, or powers of ten on a long log scale."""
         if self.log:
             return _log_ticks(self.low, self.high, most)
@@ -87,17 +89,31 @@ class Scale:
         return [index * step for index in range(first, last + 1)]
 
 
-def fitted(values: Sequence[float], start: float, end: float, *, low: float | None = None, log: bool = False) -> Scale:
-    """A scale around `values` whose ends are round; `low` forces its lower end. A log scale needs positive values."""
+def fitted(
+    values: Sequence[float],
+    start: float,
+    end: float,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    log: bool = False,
+) -> Scale:
+    """A scale around `values` whose ends are round. `low` is its lower end, `high` a bound of its upper end; a log
+    scale has neither and needs positive values."""
     smallest = min(values, default=0.0) if low is None else low
     largest = max(values, default=1.0)
     if log:
         return Scale(smallest / 1.25, largest * 1.25, start, end, log=True)
-    if largest - smallest <= max(1e-100, 1e-12 * max(abs(largest), abs(smallest))):  # all the same but for rounding
+    if largest - smallest <= max(
+        1e-100, 1e-12 * max(abs(largest), abs(smallest))
+    ):  # all the same but for rounding
         margin = abs(largest) / 10 or 1.0
         smallest, largest = (smallest if low is not None else smallest - margin), largest + margin
     step = _step(smallest, largest, 5)
-    return Scale(math.floor(smallest / step + 1e-9) * step, math.ceil(largest / step - 1e-9) * step, start, end)
+    top = math.ceil(largest / step - 1e-9) * step
+    return Scale(
+        math.floor(smallest / step + 1e-9) * step, top if high is None else min(top, high), start, end
+    )
 
 
 def _step(low: float, high: float, most: int) -> float:
@@ -129,8 +145,8 @@ class Frame:
         y_label: str,
         *,
         x_ticks: Sequence[float] | None = None,
-        x_format: Callable[[float], str] = plain,
-        y_format: Callable[[float], str] = plain,
+        x_format: Callable[[float], str] = tick_text,
+        y_format: Callable[[float], str] = tick_text,
     ) -> Markup:
         """Grid lines, tick labels and axis labels; the y label stands level above its axis, where it needs no turning."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
@@ -146,12 +162,14 @@ class Frame:
         return Markup("").join(parts)
 
 
-def whole_ticks(first: int, last: int, most: int = 8) -> list[float]:
-    """Whole numbers from `first` to `last`, both ends included if there is room for all, else round ones."""
+def whole_ticks(first: int, last: int, most: int = 10) -> list[float]:
+    """All whole numbers from `first` to `last` if there is room, else the first one and multiples of 5, 10, 20, 50, …"""
     if last - first + 1 <= most:
         return [float(value) for value in range(first, last + 1)]
-    step = max(1, round(_step(first, last, most)))
-    return [float(first), *(float(v) for v in range(first, last + 1) if v % step == 0 and v - first >= step / 2)]
+    step = next(
+        s * 10**power for power in range(100) for s in (5, 10, 20) if (last - first) / (s * 10**power) <= most
+    )
+    return [float(first), *(float(v) for v in range(-(-(first + 1) // step) * step, last + 1, step))]
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:

@@ -11,8 +11,20 @@ from markupsafe import Markup
 from hypermnesia.report import colours
 from hypermnesia.report.plots import bars
 from hypermnesia.report.records import LARGEST, Sweep, Trial
-from hypermnesia.report.svg import WIDTH, Frame, Scale, clip, el, fitted, line, path, picture, text, whole_ticks
-from hypermnesia.report.units import plain
+from hypermnesia.report.svg import (
+    WIDTH,
+    Frame,
+    Scale,
+    clip,
+    el,
+    fitted,
+    line,
+    path,
+    picture,
+    text,
+    whole_ticks,
+)
+from hypermnesia.report.units import plain, tick
 
 _BINS = 4
 _FEWEST_TRIALS = 8
@@ -120,7 +132,9 @@ def history_plot(sweep: Sweep) -> Markup | None:
     parts += [_trial_mark(trial, value, x(trial.number), frame.y(value)) for trial, value in trials]
     for trial in sweep.trials:
         if trial.state != "complete":
-            tip = el("title", f"trial {trial.number}: {trial.state}{f', {trial.reason}' if trial.reason else ''}")
+            tip = el(
+                "title", f"trial {trial.number}: {trial.state}{f', {trial.reason}' if trial.reason else ''}"
+            )
             at = x(trial.number)
             parts.append(el("path", tip, d=f"M{at - 4:.1f} 34l8 8m0 -8l-8 8", class_="cross"))
     return picture(WIDTH, height, "Value of every trial and the best so far", *parts)
@@ -141,7 +155,7 @@ def parallel_plot(sweep: Sweep) -> Markup | None:
     columns = [_axis([trial.settings.get(key) for trial, _ in trials], bottom, top) for key in keys]
     values = [value for _, value in trials]
     last = fitted(values, bottom, top)
-    columns.append(([last(value) for value in values], [(last(tick), plain(tick)) for tick in last.ticks()]))
+    columns.append(([last(value) for value in values], [(last(at), tick(at)) for at in last.ticks()]))
     parts, places = [], [left + gap * position for position in range(len(columns))]
     ranked = sorted(range(len(trials)), key=lambda i: values[i], reverse=not maximises(sweep))
     for rank, i in enumerate(ranked):
@@ -149,7 +163,9 @@ def parallel_plot(sweep: Sweep) -> Markup | None:
         points = [(x, column[0][i]) for x, column in zip(places, columns, strict=True)]
         tip = el("title", f"trial {trials[i][0].number}: {plain(values[i])}")
         style = None if winner else colours.in_order(rank, len(ranked))
-        parts.append(el("path", tip, d=path(points), class_="curve best" if winner else "curve faint", style=style))
+        parts.append(
+            el("path", tip, d=path(points), class_="curve best" if winner else "curve faint", style=style)
+        )
     for x, name, (_, ticks) in zip(places, [*keys, "objective"], columns, strict=True):
         heading = el("g", el("title", name), text(x, 18, clip(name, gap - 8), anchor="middle", kind="name"))
         parts += [heading, line(x, top - 6, x, bottom + 6, "rule")]
@@ -164,7 +180,8 @@ def _axis(settings: Sequence[Any], bottom: float, top: float) -> tuple[list[floa
         numbers = [float(value) for value in settings]
         low, high = min(numbers), max(numbers)
         scale = fitted(numbers, bottom, top, log=low > 0 and high / low > 30)
-        return [scale(value) for value in numbers], [(scale(tick), plain(tick)) for tick in scale.ticks()]
+        places = sorted(set(numbers)) if len(set(numbers)) <= 4 else scale.ticks()
+        return [scale(value) for value in numbers], [(scale(at), tick(at)) for at in places]
     names = [shown(value) for value in settings]
     order = list(dict.fromkeys(sorted(names)))
     gap = (bottom - top) / max(1, len(order) - 1)

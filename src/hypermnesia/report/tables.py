@@ -19,7 +19,9 @@ def markdown(runs: Runs, summaries: Sequence[Summary]) -> str:
         head, body = _cells(summary, _markdown_text, bold="**{}**".format)
         rules = ["---", *["---:"] * (len(head) - 1)]
         rows = [f"| {' | '.join(cells)} |" for cells in (head, rules, *body)]
-        parts.append("\n".join([f"## {_markdown_text(summary.benchmark.name)}", "", *rows, "", _caption(summary)]))
+        parts.append(
+            "\n".join([f"## {_markdown_text(summary.benchmark.name)}", "", *rows, "", _caption(summary)])
+        )
     if runs.notes:
         notes = [f"- {_markdown_text(note.path)}: {_markdown_text(note.reason)}" for note in runs.notes]
         parts.append("\n".join(["Not read:", "", *notes]))
@@ -62,7 +64,9 @@ def comma_separated(runs: Runs, summaries: Sequence[Summary]) -> str:
     heads = [f"{column.key} [{column.raw_unit}]" if column.raw_unit else column.key for column in columns]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["row", "benchmark", "approach", "seed", "n", *_alternating(heads, [f"{h} ci95" for h in heads])])
+    writer.writerow(
+        ["row", "benchmark", "approach", "seed", "n", *_alternating(heads, [f"{h} ci95" for h in heads])]
+    )
     for summary in summaries:
         for row in summary.rows:
             first = [_csv_text(summary.benchmark.name), _csv_text(row.group.label)]
@@ -73,7 +77,9 @@ def comma_separated(runs: Runs, summaries: Sequence[Summary]) -> str:
             writer.writerow(["mean", *first, "", len(row.group.seeds), *_alternating(means, intervals)])
             for seed in row.group.seeds:
                 values = [_csv_number(column.value(seed.result), column.scale) for column in columns]
-                writer.writerow(["seed", *first, seed.result.seed, 1, *_alternating(values, [""] * len(values))])
+                writer.writerow(
+                    ["seed", *first, seed.result.seed, 1, *_alternating(values, [""] * len(values))]
+                )
     return buffer.getvalue()
 
 
@@ -81,7 +87,11 @@ def difference(row: Row) -> str:
     """The paired difference to the best as percentage points, "best" for the best itself."""
     if row.is_best:
         return "best"
-    return "–" if row.difference is None else interval(row.difference["mean"], row.difference["ci95"], signed=True)
+    return (
+        "–"
+        if row.difference is None
+        else interval(row.difference["mean"], row.difference["ci95"], signed=True)
+    )
 
 
 def _caption(summary: Summary) -> str:
@@ -91,12 +101,15 @@ def _caption(summary: Summary) -> str:
     )
 
 
-def _cells(
-    summary: Summary, escape: Escape, bold: Callable[[str], str]
-) -> tuple[list[str], list[list[str]]]:
+def _cells(summary: Summary, escape: Escape, bold: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
     keys = summary.main
     columns = [summary.column(key) for key in keys]
-    head = ["Approach", "Seeds", *(f"{c.title} ({c.unit})" if c.unit else c.title for c in columns), "Difference"]
+    head = [
+        "Approach",
+        "Seeds",
+        *(f"{c.title} ({c.unit})" if c.unit else c.title for c in columns),
+        "Difference",
+    ]
     body = []
     for row in summary.rows:
         label = f"{row.group.label} ({row.bound})" if row.bound else row.group.label

@@ -1,7 +1,6 @@
 """Numbers as a reader wants them: percentages, SI counts, decimal bytes, clock time. `MISSING` stands for null."""
 
 import math
-import re
 from collections.abc import Callable
 
 MISSING = "–"
@@ -21,31 +20,43 @@ def interval(mean: float | None, half_width: float | None, signed: bool = False)
     return text if mean is None or half_width is None else f"{text} ± {percent(half_width)}"
 
 
-def count(value: float | None) -> str:
-    """1_234_567 -> "1.23 M"."""
-    return _scaled(value, ("", "k", "M", "G", "T"), 3)
+def count(value: float | None, like: float | None = None) -> str:
+    """1_234_567 -> "1.23 M". `like`: in the unit and to the decimals that this other value is written with."""
+    return _scaled(value, ("", "k", "M", "G", "T"), like)
 
 
-def size(value: float | None) -> str:
+def size(value: float | None, like: float | None = None) -> str:
     """Bytes in decimal units: 4_100_000 -> "4.10 MB"."""
-    return _scaled(value, ("B", "kB", "MB", "GB", "TB"), 3)
+    return _scaled(value, ("B", "kB", "MB", "GB", "TB"), like)
 
 
-def duration(seconds: float | None) -> str:
-    """0.0213 -> "21.3 ms", 75 -> "1 min 15 s", 3780 -> "1 h 03 min"."""
-    if seconds is None:
+def duration(value: float | None, like: float | None = None) -> str:
+    """Seconds: 0.0213 -> "21.3 ms", 7.5 -> "7.50 s", 75 -> "1 min 15 s", 3780 -> "1 h 03 min"."""
+    if value is None:
         return MISSING
-    if seconds < 0 or seconds >= 1e9:
-        return f"{seconds:.2e} s"
-    if 0 < seconds < 0.9995:
-        return f"{_significant(1000 * seconds, 3)} ms"
-    if seconds < 59.95:
-        return f"{_significant(seconds, 3)} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
+    scale = value if like is None else like
+    if scale >= 1e9:
+        return f"{value:.2e} s"
+    if 0 < scale < 0.9995:
+        return f"{1000 * value:.{_decimals(1000 * scale)}f} ms"
+    if scale < 59.95 or value == 0:
+        return f"{value:.{_decimals(scale)}f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, whole = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {whole:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def spread(unit: Callable[[float | None, float | None], str], mean: float | None, half: float | None) -> str:
+    """A mean and the half width of its interval in one unit: "13.8 ± 0.7 s"; without an interval the mean alone."""
+    shown = unit(mean, None)
+    if mean is None or not half:
+        return shown
+    number, _, suffix = shown.rpartition(" ")
+    around = unit(half, mean)
+    once = suffix.isalpha() and " " not in number and around.endswith(f" {suffix}")
+    return f"{number if once else shown} ± {around}"
 
 
 def plain(value: float | None) -> str:
@@ -54,30 +65,33 @@ def plain(value: float | None) -> str:
         return MISSING
     if value != 0 and not 1e-4 <= abs(value) < 1e6:
         return f"{value:.2e}"
-    return _significant(value, 3).replace("-", "−")
+    return f"{value:.{_decimals(value)}f}".replace("-", "−")
 
 
-def _scaled(value: float | None, suffixes: tuple[str, ...], digits: int) -> str:
+def _scaled(value: float | None, suffixes: tuple[str, ...], like: float | None) -> str:
     if value is None:
         return MISSING
-    power = 0
-    scaled = value
-    while abs(scaled) >= 999.5 and power < len(suffixes) - 1:
-        scaled, power = scaled / 1000, power + 1
-    if abs(scaled) >= 1e6:
+    scale, power = value if like is None else like, 0
+    while abs(scale) >= 999.5 and power < len(suffixes) - 1:
+        scale, power = scale / 1000, power + 1
+    if abs(scale) >= 1e6:
         return f"{value:.2e} {suffixes[0]}".rstrip()
-    text = f"{scaled:.0f}" if power == 0 and float(scaled).is_integer() else _significant(scaled, digits)
-    return f"{text} {suffixes[power]}".rstrip()
+    decimals = 0 if power == 0 and float(scale).is_integer() else _decimals(scale)
+    return f"{value / 1000**power:.{decimals}f} {suffixes[power]}".rstrip()
 
 
-def _significant(value: float, digits: int) -> str:
-    """`digits` significant digits, trailing zeros kept, never in scientific notation."""
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{decimals}f}"
+def _decimals(value: float, digits: int = 3) -> int:
+    """Decimals that show `digits` significant digits of a value, never in scientific notation."""
+    return 0 if value == 0 else max(0, digits - 1 - math.floor(math.log10(abs(value))))
 
 
-def tick(unit: Callable[[float | None], str]) -> Callable[[float], str]:
-    """`unit` for round values on an axis: "2 MB" instead of "2.00 MB"."""
-    return lambda value: re.sub(r"\.0+(?=\D|$)", "", unit(value))
+def tick(value: float) -> str:
+    """A round number on an axis: 20.0 -> "20", 25000 -> "25k", 0.0005 -> "0.0005"."""
+    power = 0 if abs(value) < 1e4 or abs(value) >= 1e15 else min(int(math.log10(abs(value))) // 3, 4)
+    return f"{value / 1000**power:.6g}{('', 'k', 'M', 'G', 'T')[power]}".replace("-", "−")
+
+
+def size_tick(value: float) -> str:
+    """A round number of bytes on an axis: 2e6 -> "2 MB"."""
+    power = 0 if value < 1e3 or value >= 1e18 else min(int(math.log10(value) + 1e-9) // 3, 4)
+    return f"{value / 1000**power:.6g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -1,5 +1,4 @@
-"""Sequences of tasks: where data come from, and how they are cut, permuted, turned, corrupted and
-repeated."""
+"""Sequences of tasks: where data come from, and how they are cut, permuted, turned and repeated."""
 
 from hypermnesia.streams.augment import Preprocess
 from hypermnesia.streams.benchmarks import BENCHMARKS, Benchmark, find_benchmark, load

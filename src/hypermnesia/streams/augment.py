@@ -1,5 +1,4 @@
-"""From raw uint8 to what a network sees: conversion, normalisation and augmentation of a whole batch at
-once."""
+"""From raw uint8 to what a network sees: conversion, normalisation, augmentation of whole batches."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +26,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise HypermnesiaError(
-                f"Preprocess: mean {self.mean} and std {self.std}; expected one of each per channel, std above 0"
+                f"Preprocess: mean {self.mean}, std {self.std}; expected one of each per channel, std above 0"
             )
         if self.crop < 0:
             raise HypermnesiaError(f"Preprocess: crop {self.crop}; expected a padding of 0 or more pixels")

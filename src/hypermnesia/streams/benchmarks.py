@@ -134,8 +134,7 @@ ICARL_ORDER = (
     *(1, 28, 6, 46, 62, 82, 53, 9, 31, 75, 38, 63, 33, 74, 27, 22, 36, 3, 16, 21, 60, 19, 70, 90, 89),
     *(43, 5, 42, 65, 76, 40, 30, 23, 85, 2, 95, 56, 48, 71, 64, 98, 13, 99, 7, 34, 55, 54, 26, 35, 39),
 )
-"""The class order of CIFAR-100 that iCaRL published and FeCAM and many others use. No common generator gives
-it."""
+"""The class order of CIFAR-100 that iCaRL published; FeCAM and many others use it."""
 
 
 def _tasks(tasks: int, classes: int, **more: object) -> StreamOptions:

@@ -18,8 +18,7 @@ from hypermnesia.streams.transforms import Code, Identity, Transform
 
 @dataclass(frozen=True)
 class Cut:
-    """One task in terms of its source: class ids of the source in order, and rows of its train and test
-    images."""
+    """One task in terms of its source: class ids in order, and rows of its train and test images."""
 
     name: str
     classes: tuple[int, ...]
@@ -76,8 +75,7 @@ def build(
 def tested_by_class(stream: Stream, source: Source, codes: Code = 0) -> Stream:
     """The stream evaluated on all test samples of each of its classes, class by class.
 
-    `codes`: the transform's member for every row of the source's test images, or for each of them, int64
-    (N,).
+    `codes`: the transform's member for every row of the source's test images, or one for each, int64 (N,).
     """
     view = stream.tasks[0].test
     y = view.labels[source.test.y]
@@ -107,8 +105,7 @@ def capped(stream: Stream, samples: int, seed: int) -> Stream:
 
 
 def with_validation(stream: Stream, fraction: float, seed: int) -> Stream:
-    """A validation part of about `fraction` of each task's training samples of every class, cut from
-    train."""
+    """About `fraction` of each task's training samples of every class become its validation part."""
 
     def cut(task: Task) -> Task:
         what = f"the training samples of task {task.index} ({task.name})"
@@ -123,7 +120,7 @@ def blurry(stream: Stream, fraction: float, seed: int) -> Stream:
 
     What a task gives is a random, stratified choice and is dealt evenly among the other tasks. A task's
     `classes` are then all that occur in its training samples; its test part stays its own. The stream no
-    longer tells its boundaries. After the blurry setups of Bang et al. 2021 (arXiv:2103.17230), section 3.
+    longer tells its boundaries. After the blurry setups of Bang et al. 2021 (arXiv:2103.17230).
     """
     count = len(stream.tasks)
     if stream.ordered or count < 2:

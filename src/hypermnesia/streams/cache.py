@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from tempfile import mkstemp
 from typing import Any
@@ -28,8 +28,7 @@ def directory() -> Path:
 
 
 def fingerprint(files: Sequence[Path], root: Path | None) -> list[tuple[str, int, int]]:
-    """Name (relative to `root` where it lies below), size and time of change of each file: a new one reads
-    anew."""
+    """Name (relative to `root` where it lies below), size and time of change of each file."""
     stats = [(file, file.stat()) for file in files]
     below = [file.relative_to(root) if root and file.is_relative_to(root) else file for file, _ in stats]
     return [(str(name), s.st_size, s.st_mtime_ns) for name, (_, s) in zip(below, stats, strict=True)]
@@ -103,6 +102,6 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _warn_once(where: str, reason: str) -> None:
     log.warning("decoded images cannot be cached in %s (%s): they are decoded at each start", where, reason)

@@ -22,8 +22,7 @@ def shares(sizes: Sequence[int], total: int) -> list[int]:
 
 
 def take(y: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """Ascending positions (count,) of a random choice from labels `y` (n,), as many of each class as its
-    share."""
+    """Ascending positions (count,) of a random choice from labels `y` (n,) that keeps their shares."""
     chosen = _members(y, rng)
     counts = shares([len(members) for members in chosen], count)
     return torch.cat([members[:k] for members, k in zip(chosen, counts, strict=True)]).sort().values
@@ -39,8 +38,8 @@ def hold_out(y: Tensor, fraction: float, rng: torch.Generator, what: str) -> tup
     for members in _members(y, rng):
         if len(members) < 2:
             raise HypermnesiaError(
-                f"{what}: class {int(y[members[0]])} has one sample, so {fraction:.0%} of it cannot be held out; "
-                "at least two are needed"
+                f"{what}: class {int(y[members[0]])} has one sample, so none can be held out; at least "
+                "two are needed"
             )
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         held.append(members[:count])

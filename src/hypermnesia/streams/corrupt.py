@@ -1,5 +1,4 @@
-"""The image corruptions of NoisyCIFAR (partial hypernetworks, arXiv:2306.10724), on uint8 batches (B, C, H,
-W).
+"""The image corruptions of NoisyCIFAR (partial hypernetworks, arXiv:2306.10724), on batches (B, C, H, W).
 
 The published stream corrupts float images between their conversion and their normalisation; here the result
 is rounded to uint8 again, which moves a pixel by at most half a grey level.
@@ -27,8 +26,7 @@ def autocontrast(x: Tensor) -> Tensor:
 
 
 def grayscale(x: Tensor) -> Tensor:
-    """Luma by ITU-R BT.601 (0.2989 R + 0.587 G + 0.114 B), in all three channels. Grey images stay as they
-    are."""
+    """Luma by ITU-R BT.601 (0.2989 R + 0.587 G + 0.114 B), in all three channels. Grey images stay."""
     if x.shape[1] == 1:
         return x
     weights = torch.tensor([0.2989, 0.587, 0.114], device=x.device).view(1, 3, 1, 1)
@@ -54,5 +52,4 @@ KINDS: dict[str, Callable[[Tensor], Tensor]] = {
     "blur-0.9": lambda x: gaussian_blur(x, 0.9),
     "autocontrast-gray-blur-0.65": lambda x: gaussian_blur(grayscale(autocontrast(x)), 0.65),
 }
-"""The four experiences of NoisyCIFAR in their order. The last one's sigma, published as 0.6 to 0.7, is
-fixed."""
+"""NoisyCIFAR's experiences in their order. The last one's sigma, published as 0.6 to 0.7, is fixed."""

@@ -61,7 +61,8 @@ def survey(images: Sequence[bytes | Path], place: Callable[[int], str]) -> Surve
         with _opened(image, i, place) as picture:
             if picture.mode not in GRAY + COLOR:
                 raise HypermnesiaError(
-                    f"{place(i)}: the image has mode {picture.mode!r}; expected one of {', '.join(GRAY + COLOR)}"
+                    f"{place(i)}: the image has mode {picture.mode!r}; "
+                    f"expected one of {', '.join(GRAY + COLOR)}"
                 )
             sizes.setdefault(picture.size, i)
             gray = gray and picture.mode in GRAY

@@ -17,7 +17,7 @@ TEST_SHARE = 0.2
 def read_digits(size: int | None) -> Source:
     """1,797 digits of 8 × 8 pixels (Alpaydin & Kaynak 1998), brought from 0..16 to 0..255; see `load_digits`.
 
-    About a fifth of each class is the test part (1,437 train, 360 test), cut by a fixed seed: the same in
+    About a fifth of each class is the test part (1,438 train, 359 test), cut by a fixed seed: the same in
     every run. With `size` the images are scaled (antialiased bilinear) to `size` × `size` pixels.
     """
 

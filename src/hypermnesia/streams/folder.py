@@ -30,7 +30,7 @@ def read_folder(name: str, path: Path, size: int | None) -> Source:
     if len(names) < 2:
         found = f"one class only ({names[0]})" if names else "no sub-folder"
         raise HypermnesiaError(
-            f"folder {str(train)!r} has {found}; expected at least two, one for each class, with images in them"
+            f"folder {str(train)!r} has {found}; expected at least two, one for each class"
         )
     files = {part: _files(part, names) for part in (train, test) if part is not None}
 
@@ -54,7 +54,7 @@ def _files(part: Path, names: list[str]) -> list[Path]:
     foreign = [name for name in _subfolders(part) if name not in names]
     if foreign:
         raise HypermnesiaError(
-            f"folder {str(part)!r} has class {foreign[0]!r}, which is not in train; expected {', '.join(names)}"
+            f"folder {str(part)!r} has class {foreign[0]!r}, which train has not; expected {', '.join(names)}"
         )
     found = []
     for name in names:

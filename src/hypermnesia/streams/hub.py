@@ -19,11 +19,11 @@ def read_hub(name: str, repository: str, size: int | None, looked_for: str = "")
     looked for before. Raises `HypermnesiaError` when the package is not installed or the hub does not answer.
     """
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports] (the extra `hub`)
     except ImportError as error:
         raise HypermnesiaError(
-            f"{name}: {looked_for}the package 'datasets', which reads {repository} from the Hugging Face hub, is not "
-            "installed; install it with: pip install 'hypermnesia[hub]'"
+            f"{name}: {looked_for}the package 'datasets', which reads {repository} from the Hugging Face "
+            "hub, is not installed; install it with: pip install 'hypermnesia[hub]'"
         ) from error
     try:
         splits: Any = datasets.load_dataset(repository)

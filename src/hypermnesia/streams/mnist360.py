@@ -1,5 +1,4 @@
-"""MNIST-360 (Buzzega et al. 2020, arXiv:2004.07211, section 5): digits that turn while they follow one
-another."""
+"""MNIST-360 (Buzzega et al. 2020, arXiv:2004.07211): digits that turn as they follow one another."""
 
 import torch
 from torch import Tensor
@@ -76,8 +75,7 @@ def _turn(y: Tensor, rng: torch.Generator) -> list[tuple[Tensor, Tensor]]:
 
 
 def _codes(samples: int, turns: list[tuple[Tensor, Tensor]], offset: int) -> tuple[Tensor, Tensor]:
-    """Angles of all digits in one table, and for each of `samples` rows its entry, counted from `offset`
-    on."""
+    """For each of `samples` rows its entry in the table of all angles, from `offset` on, and that table."""
     order = torch.cat([members for members, _ in turns])
     codes = torch.zeros(samples, dtype=torch.int64)
     codes[order] = offset + torch.arange(len(order))

@@ -1,4 +1,4 @@
-"""NoisyCIFAR (partial hypernetworks, arXiv:2306.10724, section 4.3): new classes in new image conditions."""
+"""NoisyCIFAR (partial hypernetworks, arXiv:2306.10724): new classes in new image conditions."""
 
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.streams.augment import Preprocess
@@ -20,8 +20,7 @@ def noisy(
     preprocess: Preprocess | None = None,
     name: str = "noisy",
 ) -> Stream:
-    """A split stream whose task t shows its images, train and test alike, under corruption t of
-    `corrupt.KINDS`.
+    """A split stream whose task t shows its images under corruption t of `corrupt.KINDS`, tests as well.
 
     The corruption depends on the task alone and is the same each time an image is seen. Raises
     `HypermnesiaError` beyond the four published tasks and where `split` does.

@@ -33,8 +33,7 @@ class StreamOptions:
     first_permuted: bool | None = None
     """Whether the first task of a permuted stream is permuted as well."""
     blurry: float | None = None
-    """Fraction of each task's training samples that the other tasks get, between 0 and 1; removes
-    boundaries."""
+    """Fraction of each task's training samples that other tasks get, between 0 and 1; hides boundaries."""
     seed: int | None = None
     """Seed of everything random in the stream (class order, permutations, cuts); None: the run's own seed."""
 

@@ -36,8 +36,7 @@ def read_parquet(name: str, path: Path, size: int | None) -> Source:
 
 
 def find_files(path: Path) -> tuple[list[Path], list[Path]]:
-    """Training and test files of `path`; the latter may be none. Raises `HypermnesiaError` for no parquet
-    file."""
+    """Training and test files of `path`; the latter may be none."""
     if path.is_file():
         return [path], []
     files = sorted(file for file in path.glob("*.parquet") if file.is_file()) if path.is_dir() else []
@@ -75,8 +74,8 @@ def _read_file(path: Path) -> pa.Table:
             claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
             if claimed > MAX_BYTES:
                 raise HypermnesiaError(
-                    f"{path}: claims {claimed / 2**30:.1f} GiB of data, more than the {MAX_BYTES / 2**30:.0f} GiB "
-                    "allowed"
+                    f"{path}: claims {claimed / 2**30:.1f} GiB of data, more than the "
+                    f"{MAX_BYTES / 2**30:.0f} GiB allowed"
                 )
             return file.read(columns=[columns.image, columns.label])
     except (pa.ArrowException, OSError) as error:

@@ -21,8 +21,7 @@ class Part:
     index: Tensor
     """int64 (n,): which samples, in order."""
     labels: Tensor
-    """int64 (classes of the source,): global class id of each source class, −1 where the stream has it
-    not."""
+    """int64 (classes of the source,): global class id of each source class, −1 for absent."""
     transform: Transform
     code: Code = 0
     """Which member of the transform: one int for all samples, or int64 (n,)."""
@@ -31,8 +30,7 @@ class Part:
         return len(self.index)
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples at `positions`, int64 (B,) in 0..len−1 → raw uint8 (B, C, H, W), global class ids
-        (B,)."""
+        """The samples at `positions`, int64 (B,) in 0..len−1 → raw uint8 (B, C, H, W), class ids (B,)."""
         positions = positions.to(self.index.device)
         rows = self.index[positions]
         code = self.code if isinstance(self.code, int) else self.code[positions]
@@ -72,8 +70,7 @@ class Part:
 
 
 def concatenate(parts: Sequence[Part]) -> Part:
-    """All samples of `parts`, which must be views of the same images under the same transform, as one
-    part."""
+    """All samples of `parts` as one part; they must view the same images under the same transform."""
     first = parts[0]
     for part in parts:
         if part.images is not first.images or part.transform is not first.transform:

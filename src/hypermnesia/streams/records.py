@@ -79,12 +79,13 @@ def _contiguous(
             f"{name}: label {present[-1]} has no name; the data name {len(class_names)} classes, "
             f"0..{len(class_names) - 1}"
         )
-    names = tuple(str(label) if class_names is None else class_names[label] for label in present.tolist())
+    numbers = [int(label) for label in present]
+    names = tuple(str(label) if class_names is None else class_names[label] for label in numbers)
     labels = train.labels if test is None else np.concatenate([train.labels, test.labels])
     unknown = np.flatnonzero(~np.isin(labels, present))
     if len(unknown) and test is not None:
         first = int(unknown[0])
         raise HypermnesiaError(
-            f"{test.place(first - len(train.labels))}: class {labels[first]} is in the test part but not in train"
+            f"{test.place(first - len(train.labels))}: class {labels[first]} is in test but not in train"
         )
     return np.searchsorted(present, labels), names

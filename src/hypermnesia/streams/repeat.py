@@ -1,5 +1,4 @@
-"""Class-incremental streams with repetition: classes come back in later tasks (Hemati et al. 2023,
-arXiv:2301.11396).
+"""Class-incremental streams with repetition (Hemati et al. 2023, arXiv:2301.11396): classes come back.
 
 Both generators evaluate class by class on the whole test set: with returning classes a test part belongs to
 no task.
@@ -39,8 +38,8 @@ def slots(
     count = len(source.class_names)
     if classes_per_task > count or tasks * classes_per_task < count:
         raise HypermnesiaError(
-            f"{name}: {tasks} tasks of {classes_per_task} slots for the {count} classes of {source.name}; expected "
-            f"at most {count} slots in a task and at least {count} in all"
+            f"{name}: {tasks} tasks of {classes_per_task} slots for the {count} classes of {source.name}; "
+            f"expected at most {count} slots in a task and at least {count} in all"
         )
     left = _slots(source.train.y, count, tasks * classes_per_task, generator(seed, "slots"))
     rng = generator(seed, "slot order")
@@ -57,7 +56,7 @@ def _slots(y: Tensor, classes: int, total: int, rng: torch.Generator) -> list[li
         members = rows(y, [c])
         if len(members) < number:
             raise HypermnesiaError(
-                f"class {c} has {len(members)} samples for {number} slots; use fewer tasks or classes_per_task"
+                f"class {c} has {len(members)} samples for {number} slots; use fewer tasks or slots"
             )
         members = members[torch.randperm(len(members), generator=rng)]
         pieces = list(members.tensor_split(number))
@@ -138,8 +137,7 @@ def geometric(tasks: int, p: float) -> Tensor:
 
 
 def dual(classes: int, fraction: float, low: float, high: float) -> Tensor:
-    """Recurrence (classes,) of an unbalanced stream: `low` for the fraction (rounded down) of classes, else
-    `high`."""
+    """Recurrence (classes,) of an unbalanced stream: `low` for this fraction of classes, else `high`."""
     chances = torch.full((classes,), high, dtype=torch.float64)
     chances[: int(fraction * classes)] = low
     return chances

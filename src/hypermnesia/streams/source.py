@@ -69,7 +69,7 @@ class Source:
         digest = hashlib.sha256(json.dumps(self.class_names).encode())
         for tensor in (self.train.x, self.train.y, self.test.x, self.test.y):
             digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(memoryview(tensor.cpu().contiguous().numpy()).cast("B"))
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
 
@@ -101,8 +101,7 @@ def from_tensors(
 
 
 def joined(sources: Sequence[Source]) -> Source:
-    """The sources one after the other as one; class ids of a later source follow those of the earlier
-    ones."""
+    """The sources one after the other as one; class ids of a later source follow the earlier ones."""
     name = "+".join(source.name for source in sources)
     shapes = {source.shape for source in sources}
     if len(shapes) > 1:

@@ -27,9 +27,10 @@ def split(
 ) -> Stream:
     """`tasks` tasks of `classes_per_task` classes each, taken from the source's classes in `order`.
 
-    With `tasks` alone, all classes are spread over the tasks as evenly as possible, earlier tasks having one
-    more where it does not divide; with `classes_per_task` alone there are as many tasks as can be filled;
-    with neither, tasks have two classes. Raises `HypermnesiaError` when there are too few classes.
+    Without `classes_per_task` all classes are spread over the tasks as evenly as possible, earlier tasks
+    having one more where it does not divide, about two in each if `tasks` is not given either; with
+    `classes_per_task` alone there are as many tasks as can be filled. Raises `HypermnesiaError` when there
+    are too few classes.
     """
     classes = class_order(source, order, seed)
     cuts = [cut_classes(source, group) for group in groups(source.name, classes, tasks, classes_per_task)]
@@ -56,7 +57,7 @@ def class_order(source: Source, order: Order, seed: int) -> list[int]:
     if wrong or len(set(order)) < len(order):
         fault = f"class {wrong[0]} does not exist" if wrong else "a class occurs twice"
         raise HypermnesiaError(
-            f"stream.order {list(order)}: {fault}; {source.name} has classes 0..{count - 1}, each at most once"
+            f"stream.order {list(order)}: {fault}; expected classes 0..{count - 1}, each at most once"
         )
     return list(order)
 
@@ -66,21 +67,22 @@ def groups(
 ) -> list[list[int]]:
     """`classes` cut into the classes of each task; see `split`."""
     count = len(classes)
-    if tasks is not None and classes_per_task is None:
+    if classes_per_task is None:
+        tasks = tasks or max(1, count // 2)
         if tasks > count:
             raise HypermnesiaError(
-                f"stream.tasks={tasks} is more than the {count} classes of {name}: at most {count} tasks"
+                f"{tasks} tasks need {tasks} classes, {name} gives {count}: at most {count} tasks"
             )
-        bounds = [count * i // tasks for i in range(tasks + 1)]
-        sizes = sorted((b - a for a, b in zip(bounds, bounds[1:], strict=False)), reverse=True)
+        each, rest = divmod(count, tasks)
+        sizes = [each + 1] * rest + [each] * (tasks - rest)
     else:
-        each = 2 if classes_per_task is None else classes_per_task
-        most = count // each
-        if (tasks or 1) > most:
+        most = count // classes_per_task
+        tasks = tasks or max(1, most)
+        if tasks > most:
             raise HypermnesiaError(
-                f"{tasks or 1} tasks of {each} classes need {(tasks or 1) * each} classes, {name} has {count}: "
-                + (f"at most {most} tasks" if most else f"at most {count} classes in a task")
+                f"{tasks} tasks of {classes_per_task} classes need {tasks * classes_per_task} classes, "
+                f"{name} gives {count}; the most possible is {most} tasks"
             )
-        sizes = [each] * (tasks or most)
+        sizes = [classes_per_task] * tasks
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return [list(classes[start : start + size]) for start, size in zip(starts, sizes, strict=True)]

@@ -45,13 +45,11 @@ class Stream:
     class_names: tuple[str, ...]
     preprocess: Preprocess
     tests: tuple[Part, ...]
-    """Evaluation sets: one for each task (`tests[i] is tasks[i].test`) or, where classes return, for each
-    class."""
+    """Evaluation sets, one per task (`tests[i] is tasks[i].test`) or, where classes return, per class."""
     source_sha256: str
     """`Source.sha256` of the data."""
     boundaries: bool = True
-    """False: the learner may not know where a task ends; tasks are then chunks for ordering and
-    evaluation."""
+    """False: the learner may not know where a task ends; tasks are then mere chunks."""
     shared_labels: bool = False
     """Every task has the same classes in other guise (domain-incremental)."""
     ordered: bool = False
@@ -118,10 +116,10 @@ class Stream:
 
         It holds no path and no name of a benchmark: equal data give equal manifests wherever they lie.
         """
-        digests: dict[tuple[int, int], dict[str, str]] = {}
+        digests: dict[tuple[int, int, int], dict[str, str]] = {}
 
         def account(part: Part) -> dict[str, Any]:
-            key = id(part.index), id(part.labels)
+            key = id(part.images), id(part.index), id(part.labels)
             if key not in digests:
                 digests[key] = {"ids": _sha256(part.ids), "labels": _sha256(part.y)}
             code = part.code if isinstance(part.code, int) else _sha256(part.code)

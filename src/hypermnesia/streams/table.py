@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.streams.records import Records, place
@@ -62,11 +61,12 @@ def named_classes(schema: pa.Schema, column: str) -> list[str] | None:
 def read_images(column: pa.ChunkedArray, files: Sequence[tuple[str, int]]) -> list[bytes]:
     """The encoded images of a column; `files` as in `Records`. Paths in the data are never followed."""
     if pa.types.is_struct(column.type):
-        column = pc.struct_field(column, "bytes")
+        column = column.flatten()[column.type.get_field_index("bytes")]
     images = column.to_pylist()
     if column.null_count:
         raise HypermnesiaError(
-            f"{place(files, images.index(None))}: the image has no bytes; images must lie in the table, not beside it"
+            f"{place(files, images.index(None))}: the image has no bytes; they must lie in the "
+            "table, not beside it"
         )
     return images
 
@@ -76,7 +76,7 @@ def read_labels(
 ) -> np.ndarray:
     """int64 (N,) class ids; `names` numbers the classes of a column of strings."""
     if column.null_count:
-        row = pc.index(column.is_null(), True).as_py()
+        row = column.is_null().index(True).as_py()
         raise HypermnesiaError(f"{place(files, row)}: the label is missing")
     if _is_text(column.type):
         numbers = {name: i for i, name in enumerate(names or ())}
@@ -87,8 +87,8 @@ def read_labels(
     if len(wrong):
         row = int(wrong[0])
         raise HypermnesiaError(
-            f"{place(files, row)}: the label is {labels[row]}; expected a class id from 0 on (test sets without "
-            "labels cannot be used)"
+            f"{place(files, row)}: the label is {labels[row]}; expected a class id from 0 on (test sets "
+            "without labels cannot be used)"
         )
     return labels.astype(np.int64)
 
@@ -97,9 +97,7 @@ def text_classes(columns: Sequence[pa.ChunkedArray]) -> list[str] | None:
     """The sorted distinct values of label columns that hold strings; None for columns of integers."""
     if not all(_is_text(column.type) for column in columns):
         return None
-    return sorted(
-        {label for column in columns for label in pc.unique(column).to_pylist() if label is not None}
-    )
+    return sorted({label for column in columns for label in column.unique().to_pylist() if label is not None})
 
 
 def to_records(

@@ -22,8 +22,7 @@ Code = int | Tensor
 
 
 class Transform(Protocol):
-    """Called `transform(x, code)`: uint8 (B, C, H, W) and an int or int64 codes (B,) → uint8 (B, C, H',
-    W')."""
+    """Called `transform(x, code)`: uint8 (B, C, H, W), an int or codes (B,) → uint8 (B, C, H', W')."""
 
     def __call__(self, x: Tensor, code: Code) -> Tensor: ...
 
@@ -111,8 +110,7 @@ class Permutations:
 
 @dataclass(frozen=True, eq=False)
 class Rotations:
-    """Turns by `degrees[code]`, counter-clockwise about the centre: bilinear, black outside, rounded to
-    uint8.
+    """Turns by `degrees[code]`, counter-clockwise about the centre: bilinear, black outside.
 
     `degrees`: float64 (members,).
     """
@@ -123,8 +121,7 @@ class Rotations:
         height, width = x.shape[-2:]
         angle = torch.deg2rad(self.degrees[code]).reshape(-1)
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-        # The grid counts from -1 to 1 along each side, so on oblong images the axes are scaled against each
-        # other.
+        # The grid counts from -1 to 1 along each side, so on oblong images the axes are scaled.
         ratio = height / width
         theta = torch.stack([cos, -sin * ratio, zero, sin / ratio, cos, zero], 1).view(-1, 2, 3).float()
         grid = F.affine_grid(theta, [len(theta), 1, height, width], align_corners=False)

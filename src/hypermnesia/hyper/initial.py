@@ -1,8 +1,8 @@
 """Initial values of generators. Every number comes from the `torch.Generator` that is passed in.
 
 `plain` and `xavier` look at the generator alone. Hyperfan (Chang, Flokas & Lipson 2020, "Principled weight
-initialization for hypernetworks") looks at the target: each generated tensor starts with the variance that Kaiming
-or Xavier initialisation would give it.
+initialization for hypernetworks") looks at the target: each generated tensor starts with the variance that
+Kaiming or Xavier initialisation would give it.
 """
 
 from collections.abc import Collection, Mapping
@@ -40,12 +40,14 @@ def fans(
     """The `Fan` of every tensor, in the order of `shapes`.
 
     Tensors of two and more dimensions are weights (outputs first); a vector right after a weight with as many
-    outputs is its bias. Scales and shifts of normalisation layers must be named, since their shapes do not show them;
-    so must any other vector, or it is an error.
+    outputs is its bias. Scales and shifts of normalisation layers must be named, since their shapes do not
+    show them; so must any other vector, or it is an error.
     """
     unmatched = [name for name in (*scales, *shifts) if name not in shapes]
     if unmatched:
-        raise HypermnesiaError(f"scales or shifts name {unmatched[0]!r}; the tensors are: {', '.join(shapes)}")
+        raise HypermnesiaError(
+            f"scales or shifts name {unmatched[0]!r}; the tensors are: {', '.join(shapes)}"
+        )
     found: dict[str, Fan] = {}
     previous: str | None = None
     for name, shape in shapes.items():
@@ -59,8 +61,8 @@ def fans(
             found[name] = Fan("bias", weight.fan_in, weight.fan_out)
         else:
             raise HypermnesiaError(
-                f"hyperfan cannot tell what {name!r} of shape {tuple(shape)} is: it follows no weight with as many "
-                "outputs. Name it in `scales` or `shifts`, or use init=plain"
+                f"hyperfan cannot tell what {name!r} of shape {tuple(shape)} is: it follows no weight with as "
+                "many outputs. Name it in `scales` or `shifts`, or use weights.init=plain"
             )
         previous = name
     return found
@@ -69,9 +71,10 @@ def fans(
 def target_variance(fan: Fan, scheme: Hyperfan, gain: float = 2.0) -> float:
     """Variance that a generated weight or bias should have at the start.
 
-    `gain`: 2 for targets with ReLU (Kaiming), 1 for linear or tanh ones (Xavier). Where a bias is generated too, it
-    carries half of the output's variance (fan-in), or makes up for what the weight lacks (fan-out). Harmonic is the
-    harmonic mean of the two variances, which for weights without bias is Xavier's 2 gain / (fan_in + fan_out).
+    `gain`: 2 for targets with ReLU (Kaiming), 1 for linear or tanh ones (Xavier). Where a bias is generated
+    too, it carries half of the output's variance (fan-in), or makes up for what the weight lacks (fan-out).
+    Harmonic is the harmonic mean of the two variances, which for weights without bias is Xavier's 2 gain /
+    (fan_in + fan_out).
     """
     if scheme == "hyperfan-harmonic":
         both = (target_variance(fan, "hyperfan-in", gain), target_variance(fan, "hyperfan-out", gain))
@@ -79,6 +82,16 @@ def target_variance(fan: Fan, scheme: Hyperfan, gain: float = 2.0) -> float:
     if fan.kind == "weight":
         return gain / ((2 if fan.biased else 1) * fan.fan_in if scheme == "hyperfan-in" else fan.fan_out)
     return gain / 2 if scheme == "hyperfan-in" else max(0.0, gain * (1 - fan.fan_in / fan.fan_out))
+
+
+def refuse_norms(fans: Mapping[str, Fan], generator: str) -> None:
+    """Raise where a generator, described by an adjective, cannot start norm scales at 1 and shifts at 0."""
+    for name, fan in fans.items():
+        if fan.kind in ("scale", "shift"):
+            raise HypermnesiaError(
+                f"a {generator} generator cannot start the norm {fan.kind} {name!r} with hyperfan-in: leave it "
+                "out of the generated tensors, or use weights.init=plain"
+            )
 
 
 def uniform(values: Tensor, bound: float, rng: torch.Generator) -> None:
@@ -98,7 +111,8 @@ def plain(module: nn.Module, rng: torch.Generator) -> None:
 
 
 def xavier(module: nn.Module, rng: torch.Generator) -> None:
-    """Xavier-uniform weights and zero biases in every layer; tables N(0, std²) (the paper code's MNIST runs)."""
+    """Xavier-uniform weights and zero biases in every layer; tables N(0, std²) (the paper code's MNIST
+    runs)."""
     for part in module.modules():
         if isinstance(part, Layer):
             _fill(part, sqrt(6 / sum(part.weight.shape)), rng)
@@ -116,10 +130,18 @@ def tables(module: nn.Module, rng: torch.Generator) -> None:
 
 
 def kaiming(trunk: Trunk, rng: torch.Generator) -> None:
-    """Hidden layers with variance 1 / (fan_in · E[act(x)²]), x ~ N(0, 1), and zero biases: Kaiming's for ReLU."""
-    for layer in trunk.layers:
-        variance = 1 / (layer.weight.shape[1] * _mean_square(trunk.activation, 1.0))
-        _fill(layer, sqrt(3 * variance), rng)
+    """Hidden layers with variance 1 / (fan_in · E[act(x)²]), x ~ N(0, 1), and zero biases: Kaiming's for
+    ReLU."""
+    for layer in trunk.modules():
+        if isinstance(layer, Layer):
+            variance = 1 / (layer.weight.shape[1] * _mean_square(trunk.activation, 1.0))
+            _fill(layer, sqrt(3 * variance), rng)
+
+
+def fan_in(out: OutputMap, rng: torch.Generator) -> None:
+    """Weights of variance 1 / fan_in, so that the results have the mean square of the features; zero
+    biases."""
+    _fill(out, sqrt(3 / (out.weight.shape[1] - out.bias)), rng)
 
 
 def second_moment(trunk: Trunk, inputs: float) -> float:
@@ -134,17 +156,20 @@ def second_moment(trunk: Trunk, inputs: float) -> float:
 
 
 def _mean_square(activation: Activation, variance: float) -> float:
-    """E[act(x)²] for x ~ N(0, variance), as the pre-activations of a wide layer are, by Gauss-Hermite quadrature."""
+    """E[act(x)²] for x ~ N(0, variance), as the pre-activations of a wide layer are, by Gauss-Hermite
+    quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
     values = ACTIVATIONS[activation](torch.from_numpy(nodes * sqrt(variance)))
     return float(values.square() @ torch.from_numpy(weights / weights.sum()))
 
 
-def fill_rows(rows: Tensor, fan: Fan, variance: float, inputs: float, bias: bool, rng: torch.Generator) -> None:
+def fill_rows(
+    rows: Tensor, fan: Fan, variance: float, inputs: float, bias: bool, rng: torch.Generator
+) -> None:
     """Start the rows of an `OutputMap` that write one tensor, in place.
 
-    `rows` (n, inputs + bias) become uniform with zero bias, so that the tensor has the given variance when the sum of
-    the squared inputs is `inputs`. Scales start at 1 and shifts at 0, whatever the task.
+    `rows` (n, inputs + bias) become uniform with zero bias, so that the tensor has the given variance when
+    the sum of the squared inputs is `inputs`. Scales start at 1 and shifts at 0, whatever the task.
     """
     with torch.no_grad():
         if fan.kind in ("scale", "shift"):

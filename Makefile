@@ -1,0 +1,60 @@
+# Every target sets itself up: `make demo` or `make test` on a fresh clone needs Python 3.11 or newer, and nothing else.
+# Another Python is chosen with `make test PYTHON=python3.12`.
+
+ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 python,$(shell $(p) -c '$(ENOUGH)' 2>/dev/null && echo $(p))))
+
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := hub,sweep,ray,slurm,track,test
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test test-slow lint check bench faults
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo       learn five tasks of handwritten digits with several approaches and compare them'
+	@echo 'make test       the tests, but for the slow ones'
+	@echo 'make test-slow  the slow tests alone'
+	@echo 'make lint       ruff and pyright'
+	@echo 'make check      lint and test'
+	@echo 'make bench      the benchmarks'
+	@echo 'make faults     kill runs, damage checkpoints, fill disks: nothing may be lost'
+
+demo: $(VENV)/core.stamp
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+check: lint test
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks
+
+faults: $(VENV)/test.stamp
+	$(BIN)/python -m pytest tests/faults -m ''
+
+# A stamp is as new as the files that its installation read, so nothing is installed twice.
+
+$(VENV)/venv.stamp:
+	@$(if $(PYTHON),$(PYTHON) -c '$(ENOUGH)' || )\
+	{ echo 'Python 3.11 or newer is needed and was not found; name one: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/core.stamp: pyproject.toml constraints.txt | $(VENV)/venv.stamp
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/venv.stamp
+	$(INSTALL) -e '.[$(EXTRAS)]'
+	touch $(VENV)/core.stamp $@

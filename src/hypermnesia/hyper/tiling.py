@@ -1,0 +1,86 @@
+"""Which results of a linear factor the target uses: r × m results, laid out row after row, as few
+rectangles."""
+
+from collections.abc import Collection
+from math import prod
+from typing import NamedTuple
+
+from hypermnesia.hyper.factor import Shapes
+
+
+class Rectangle(NamedTuple):
+    """Rows `top` to `bottom` and outputs `left` to `right` (ends excluded)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+class Piece(NamedTuple):
+    """A part of one tensor that is one rectangle."""
+
+    name: str
+    start: int
+    """First of the tensor's entries, in row-major order; they fill the rectangle row after row."""
+    where: Rectangle
+
+
+class Tiling(NamedTuple):
+    """The used results: some that count alike for all tasks, and those of named tensors, which may not."""
+
+    segments: list[tuple[int, int]]
+    """Ranges of outputs, side by side from the first to the last."""
+    bands: list[tuple[int, int, list[int]]]
+    """Disjoint ranges of rows, each with the segments that its rows use."""
+    pieces: list[Piece]
+    """The tensors apart, cut into rectangles."""
+
+
+def tile(rows: int, outputs: int, shapes: Shapes, apart: Collection[str] = ()) -> Tiling:
+    """The tiling of a factor with `rows` × `outputs` results that writes `shapes`, with the tensors `apart`
+    by themselves.
+
+    Usually one band of one segment; a surplus at the end splits off the last row.
+    """
+    spans: list[tuple[int, int]] = []
+    pieces: list[Piece] = []
+    stop = 0
+    for name, shape in shapes.items():
+        start, stop = stop, stop + prod(shape)
+        if name in apart:
+            for cut in rectangles(start, stop, outputs):
+                pieces.append(Piece(name, cut.top * outputs + cut.left - start, cut))
+        elif spans and spans[-1][1] == start:
+            spans[-1] = (spans[-1][0], stop)
+        else:
+            spans.append((start, stop))
+    cuts = [cut for span in spans for cut in rectangles(*span, outputs)]
+    columns = sorted({0, outputs, *(edge for cut in cuts for edge in (cut.left, cut.right))})
+    lines = sorted({edge for cut in cuts for edge in (cut.top, cut.bottom)})
+    segments = list(zip(columns[:-1], columns[1:], strict=True))
+    bands = []
+    for top, bottom in zip(lines[:-1], lines[1:], strict=True):
+        here = [cut for cut in cuts if cut.top <= top < cut.bottom]
+        used = [
+            i for i, (left, _) in enumerate(segments) if any(cut.left <= left < cut.right for cut in here)
+        ]
+        if used:
+            bands.append((top, bottom, used))
+    return Tiling(segments, bands, pieces)
+
+
+def rectangles(start: int, stop: int, width: int) -> list[Rectangle]:
+    """Entries `start` to `stop` of a grid of rows of `width`, as at most three rectangles."""
+    cuts = []
+    top, left = divmod(start, width)
+    last, right = divmod(stop, width)
+    if left and top < last:
+        cuts.append(Rectangle(top, top + 1, left, width))
+        top, left = top + 1, 0
+    if top < last:
+        cuts.append(Rectangle(top, last, 0, width))
+        top = last
+    if left < right:
+        cuts.append(Rectangle(top, top + 1, left, right))
+    return cuts

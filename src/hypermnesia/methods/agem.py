@@ -1,0 +1,119 @@
+"""A-GEM: the gradient of the batch, less the part that would raise the loss on remembered samples."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia import replay as rehearsal
+from hypermnesia.errors import HypermnesiaError, unknown
+from hypermnesia.memory import Memory, insert
+from hypermnesia.method import Aux, Batch, Candidate, Learner, Method, Net, Step
+from hypermnesia.replay import MemoryOptions, Replay, ReplayState
+from hypermnesia.streams import Task
+from hypermnesia.tensors import NamedTensors, Tensors, add, dot
+
+Filling = Literal["reservoir", "task"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AGEM(Method):
+    """g ← g − (g·r / r·r) r where g·r < 0 (Chaudhry et al. 2019, arXiv:1812.00420, eq. 11).
+
+    g is the gradient of the batch's cross-entropy, r that of a draw from memory, both over all active outputs; a
+    gradient that does not oppose the memory's is left alone. `fill=reservoir` is A-GEM-R of Buzzega et al. 2020.
+
+    Differences: (1) draws are normalised and augmented like the batch, which Mammoth's A-GEM-R forgets. (2) With
+    `fill=task` each finished task leaves `task_samples` samples; the published figures come from code that keeps
+    one single batch per task, whatever the memory's size: `task_samples` = batch size reproduces them.
+    (3) Penalties of the weights are not projected: they are added to the projected gradient. (4) On weights that
+    depend on the task, each remembered sample passes its own task's network, and a parameter that only one of the
+    two losses reaches counts as 0 in the other's gradient.
+    """
+
+    custom_gradients = True
+
+    fill: Filling = "reservoir"
+    """When the memory is written: after every step (reservoir), or once at a task's end (task)."""
+    task_samples: int | None = None
+    """With fill=task: samples kept of each task; none = an equal share, memory.size // tasks of the stream."""
+    memory: MemoryOptions = MemoryOptions(batch_size=128)
+    """The replay memory. Published draws: 128 samples on the MNIST streams."""
+
+    def __post_init__(self) -> None:
+        if self.fill not in get_args(Filling):
+            raise unknown("agem.fill", str(self.fill), get_args(Filling))
+        if self.task_samples is not None and self.task_samples < 1:
+            raise HypermnesiaError(f"agem.task_samples={self.task_samples} must be at least 1")
+
+    @property
+    def needs_boundaries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.fill == "task"
+
+    def init(self, learner: Learner) -> ReplayState:
+        if self.fill == "task" and self._share(learner) < 1:
+            raise HypermnesiaError(
+                f"memory.size={self.memory.size} leaves no sample for each of {len(learner.classes)} tasks: "
+                f"give at least memory.size={len(learner.classes)}"
+            )
+        return ReplayState(rehearsal.empty_memory(learner, self.memory))
+
+    def _share(self, learner: Learner) -> int:
+        return self.task_samples or self.memory.size // len(learner.classes)
+
+    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
+        return rehearsal.rehearse(state.memory, learner, self.memory, rng)
+
+    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
+        """The batch's loss alone; the memory only bends its gradient."""
+        logits = net(batch.x, batch.task)
+        value = F.cross_entropy(logits, batch.target)
+        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
+
+    def gradients(
+        self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Candidate
+    ) -> tuple[Tensors, Tensor, Aux]:
+        value, aux = self.loss(net, state, batch, draw)
+        gradient = net.gradients(value)
+        if draw is None:
+            return gradient, value.detach(), aux
+        remembered = F.cross_entropy(rehearsal.logits(net, draw), draw.target)
+        terms = {**aux.terms, "memory": remembered.detach()}
+        return project(gradient, net.gradients(remembered)), value.detach(), Aux(terms, aux.logits)
+
+    def after_step(
+        self,
+        state: ReplayState,
+        learner: Learner,
+        batch: Batch,
+        draw: Replay | None,
+        aux: Aux,
+        step: Step,
+        rng: torch.Generator,
+    ) -> ReplayState:
+        return ReplayState(rehearsal.remember(state.memory, batch, rng)) if self.fill == "reservoir" else state
+
+    def end_task(self, state: ReplayState, learner: Learner, task: Task, rng: torch.Generator) -> ReplayState:
+        if self.fill == "reservoir":
+            return state
+        return ReplayState(_with_task(state.memory, task, self._share(learner), rng))
+
+
+def project(gradient: NamedTensors, reference: NamedTensors) -> Tensors:
+    """`gradient` without its component along `reference` if the two oppose each other, else as it is.
+
+    Names that one side lacks count as zero there. Branches on no value, so that it compiles and stacks.
+    """
+    shared = [name for name in gradient if name in reference]
+    product = dot({n: gradient[n] for n in shared}, {n: reference[n] for n in shared})
+    square = dot(reference, reference).clamp_min(torch.finfo(torch.float32).tiny)
+    factor = torch.where(product < 0, product / square, 0)
+    return add(gradient, {name: -factor * r for name, r in reference.items()})
+
+
+def _with_task(memory: Memory, task: Task, count: int, rng: torch.Generator) -> Memory:
+    """The memory with up to `count` samples of the task, chosen uniformly."""
+    raw, y = task.train.batch(torch.randperm(len(task.train), generator=rng)[:count])
+    return insert(memory, raw, y, task.index, None, rng)

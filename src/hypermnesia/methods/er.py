@@ -1,0 +1,53 @@
+"""Experience replay: train on the batch and on remembered samples at once. The baseline that every memory must beat."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
+from hypermnesia.replay import MemoryOptions, Replay, ReplayState, empty_memory, forward, rehearse, remember
+
+
+@dataclass(frozen=True, kw_only=True)
+class ER(Method):
+    """Cross-entropy, one mean over the batch and m remembered samples (Ratcliff 1990; Riemer et al. 2019, section 3).
+
+    L = 1/(B+m) · Σ CE(f(x), y) over batch ∪ draw, with all active outputs open.
+
+    Differences from the published code (Mammoth's `er`): (1) on weights that depend on the task, each remembered
+    sample passes its own task's network (and CE runs over that task's outputs).
+    """
+
+    memory: MemoryOptions = MemoryOptions()
+    """The replay memory; published: reservoir, as many samples rehearsed as the batch holds."""
+
+    def init(self, learner: Learner) -> ReplayState:
+        return ReplayState(empty_memory(learner, self.memory))
+
+    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
+        return rehearse(state.memory, learner, self.memory, rng)
+
+    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
+        if draw is None:
+            logits = net(batch.x, batch.task)
+            value = F.cross_entropy(logits, batch.target)
+        else:
+            logits, (replayed,) = forward(net, batch.x, batch.task, [draw], joint=True)
+            total = F.cross_entropy(logits, batch.target, reduction="sum")
+            total = total + F.cross_entropy(replayed, draw.target, reduction="sum")
+            value = total / (len(batch.y) + len(draw))
+        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
+
+    def after_step(
+        self,
+        state: ReplayState,
+        learner: Learner,
+        batch: Batch,
+        draw: Replay | None,
+        aux: Aux,
+        step: Step,
+        rng: torch.Generator,
+    ) -> ReplayState:
+        return ReplayState(remember(state.memory, batch, rng))

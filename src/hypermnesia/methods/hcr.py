@@ -1,0 +1,191 @@
+"""Hierarchical Correlations Replay: remembered samples keep their logits, and their relations to one another."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
+from hypermnesia.replay import MemoryOptions, Replay, ReplayState, empty_memory, forward, rehearse, remember
+
+MARGIN = 0.2
+"""Semi-hard triplets: the negative lies farther from the anchor than the positive does, by at most this much."""
+TEMPERATURE = 4.0
+"""Divides distance gaps in DIST."""
+DIST_SCALE = 1000.0
+"""Factor of DIST, from the released code."""
+KERNEL = tuple(math.exp(-4) * 4**p / math.factorial(p) for p in range(4))
+"""Coefficients of a Gaussian kernel (width 2) on the unit sphere: its Taylor polynomial of order 3 in the cosine."""
+
+Draws = tuple[Replay | None, Replay | None, Replay | None, Replay | None]
+"""The draws of ICR, ER, RANK and DIST; None for a term whose weight is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HCR(Method):
+    """L = CE(f(x), y) + alpha·ICR + beta·ER + rank·RANK + gamma·DIST, each term on a draw of its own.
+
+    With o = f(aug(x')) of the draw, z' the logits remembered with x', and distances between unit-normalised logits:
+
+    - ICR = KERN(o, z') + NEIGH(o, z'), instance-level correlations.
+    - ER = CE(o, y').
+    - RANK and DIST, class-level correlations (CCR), over semi-hard triplets (anchor, positive, negative): the
+      positive should be nearer than the negative, and by as much as it was when the samples were remembered.
+
+    Formulas: `kern`, `neigh`, `rank`, `dist`; they are those of the released code (Wang et al. 2022, whose text
+    gives no others), in which `sigmoid` is the name of the weight here called `rank`. Samples are stored
+    un-augmented, with the logits of the training forward before the step's update.
+
+    Differences from the released code: (1) its DIST is converted to a Python number and so moves nothing; here it
+    has its gradient, and `released_ccr` brings theirs back. (2) No triplet, or a draw of one sample, makes a term
+    0, where theirs makes the loss NaN. (3) A term whose weight is 0 is neither drawn nor computed. (4) Networks
+    without batch statistics take batch and draws in one forward, which gives the same loss. (5) The last, partial
+    batch of an epoch is trained on. (6) On weights that depend on the task, each remembered sample passes its own
+    task's network, draws come sorted by task (NEIGH pairs neighbours in that order), and outputs that a sample's
+    task does not have count as 0. (7) The classifier's missing bias is a matter of the network.
+    """
+
+    alpha: float = 0.01
+    """Weight of ICR, ≥ 0. Released: 0.01 (0.5 with 5120 samples), split CIFAR-10."""
+    beta: float = 0.9
+    """Weight of ER, ≥ 0. Released: 0.9 with 200 samples, 0.3 with more."""
+    gamma: float = 0.5
+    """Weight of DIST, ≥ 0. Released: 0.5 everywhere, where it had no effect."""
+    rank: float = 0.01
+    """Weight of RANK, ≥ 0, the released `sigmoid`. Released: 0.01 (0.5 with 5120 samples)."""
+    released_ccr: bool = False
+    """DIST as released: 500 · sum over triplets in place of 1000 · mean, without a gradient: only the loss shows it."""
+    joint_forward: bool | None = None
+    """Whether batch and draws pass the network together, which batch norm notices. none = unless it has batch norm."""
+    memory: MemoryOptions = MemoryOptions()
+    """The replay memory; published: reservoir, `batch_size` as large as the stream's."""
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "gamma", "rank"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise HypermnesiaError(f"hcr.{name}={getattr(self, name)} must not be negative")
+
+    def init(self, learner: Learner) -> ReplayState:
+        return ReplayState(empty_memory(learner, self.memory, logits=True))
+
+    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws:
+        def drawn(weight: float) -> Replay | None:
+            return rehearse(state.memory, learner, self.memory, rng) if weight else None
+
+        return drawn(self.alpha), drawn(self.beta), drawn(self.rank), drawn(self.gamma)
+
+    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Draws) -> tuple[Tensor, Aux]:
+        replays = [replay for replay in draw if replay is not None]
+        logits, found = forward(net, batch.x, batch.task, replays, self.joint_forward)
+        outputs = iter(found)
+        value = F.cross_entropy(logits, batch.target)
+        terms = {"cross_entropy": value}
+        icr, er, ranked, distributed = draw
+        if icr is not None:
+            student, teacher = comparable(next(outputs), icr)
+            terms["icr"] = self.alpha * (kern(student, teacher) + neigh(student, teacher))
+        if er is not None:
+            terms["er"] = self.beta * F.cross_entropy(next(outputs), er.target)
+        if ranked is not None:
+            student, _ = comparable(next(outputs), ranked)
+            terms["rank"] = self.rank * rank(student, ranked.y)
+        if distributed is not None:
+            student, teacher = comparable(next(outputs), distributed)
+            measure = released_dist if self.released_ccr else dist
+            terms["dist"] = self.gamma * measure(student, teacher, distributed.y)
+        total = torch.stack(list(terms.values())).sum()
+        return total, Aux({name: term.detach() for name, term in terms.items()}, logits.detach())
+
+    def after_step(
+        self,
+        state: ReplayState,
+        learner: Learner,
+        batch: Batch,
+        draw: Draws,
+        aux: Aux,
+        step: Step,
+        rng: torch.Generator,
+    ) -> ReplayState:
+        return ReplayState(remember(state.memory, batch, rng, aux.logits))
+
+
+def comparable(logits: Tensor, replay: Replay) -> tuple[Tensor, Tensor]:
+    """(o, z'), float32 (m, outputs): the draw's logits now and as remembered, 0 at outputs that a task lacks."""
+    assert replay.logits is not None
+    student, teacher = logits.float(), replay.logits
+    if replay.exists is None:
+        return student, teacher
+    return torch.where(replay.exists, student, 0), torch.where(replay.exists, teacher, 0)
+
+
+def kern(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over all m² pairs of (K(o) − K(z'))², K(v)_ij = Σ_{p=0..3} e⁻⁴ 4ᵖ/p! · cos(v_i, v_j)ᵖ; (m, outputs) → scalar."""
+    return (_kernel(student) - _kernel(teacher)).square().mean()
+
+
+def _kernel(v: Tensor) -> Tensor:
+    unit = F.normalize(v)
+    with torch.autocast(v.device.type, enabled=False):
+        cosine = unit @ unit.T
+    c0, c1, c2, c3 = KERNEL
+    return c0 + cosine * (c1 + cosine * (c2 + cosine * c3))
+
+
+def neigh(student: Tensor, teacher: Tensor) -> Tensor:
+    """1/(m−1) · Σ_{i<m} Σ_c D_ic · D_{i+1,c} with D = |o − z'|, rows in the order of the draw; 0 for a single row."""
+    difference = (student - teacher).abs()
+    return (difference[:-1] * difference[1:]).sum() / max(len(difference) - 1, 1)
+
+
+def distances(v: Tensor) -> Tensor:
+    """(m, m) Euclidean distances between the unit-normalised rows of v (m, outputs)."""
+    unit = F.normalize(v)
+    return torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def gaps(d: Tensor) -> Tensor:
+    """(m, m, m) from distances (m, m): entry [a, p, n] = d(a, n) − d(a, p)."""
+    return d[:, None, :] - d[:, :, None]
+
+
+def semi_hard(gap: Tensor, y: Tensor) -> Tensor:
+    """(m, m, m) bool: the triplets a ≠ p, y_a = y_p ≠ y_n with 0 < d(a, n) − d(a, p) ≤ `MARGIN`."""
+    same = y[:, None] == y
+    positive = same & ~torch.eye(len(y), dtype=torch.bool, device=y.device)
+    return positive[:, :, None] & ~same[:, None, :] & (gap > 0) & (gap <= MARGIN)
+
+
+def rank(student: Tensor, y: Tensor) -> Tensor:
+    """Mean over semi-hard triplets of log(1 + exp(d(a, p) − d(a, n))), 0 without any; (m, outputs), (m,) → scalar."""
+    gap = gaps(distances(student))
+    return _mean(F.softplus(-gap), semi_hard(gap, y))
+
+
+def dist(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
+    """1000 · mean over the student's semi-hard triplets of KL(q ‖ s), 0 without any.
+
+    s = σ((d(a, n) − d(a, p))/4) of the student, q the same of the teacher.
+    """
+    divergence, chosen = _divergences(student, teacher, y)
+    return DIST_SCALE * _mean(divergence, chosen)
+
+
+def released_dist(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
+    """What the released code adds to its loss in place of `dist`: 500 · Σ KL, a constant."""
+    divergence, chosen = _divergences(student.detach(), teacher, y)
+    return DIST_SCALE / 2 * torch.where(chosen, divergence, 0).sum()
+
+
+def _divergences(student: Tensor, teacher: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(m, m, m) KL(q ‖ s) of every triplet, and which are semi-hard for the student."""
+    gap = gaps(distances(student))
+    s, q = gap / TEMPERATURE, gaps(distances(teacher)) / TEMPERATURE
+    # KL of two coins in terms of their logits; exactly 0 where these are equal
+    return F.softplus(s) - F.softplus(q) - torch.sigmoid(q) * (s - q), semi_hard(gap, y)
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    return torch.where(chosen, values, 0).sum() / chosen.sum().clamp_min(1)

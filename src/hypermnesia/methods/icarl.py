@@ -1,0 +1,214 @@
+"""iCaRL: herded exemplars, distillation of the old outputs, and answers by the nearest class mean."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia import replay as rehearsal
+from hypermnesia import tensors
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.hyper.model import evaluating
+from hypermnesia.memory import Memory, herd
+from hypermnesia.method import Aux, Batch, Learner, Method, Net
+from hypermnesia.replay import MemoryOptions, Replay
+from hypermnesia.streams import Task
+from hypermnesia.tensors import Tensors
+
+CHUNK = 500
+"""Samples per forward pass outside training; changes no result beyond rounding."""
+
+
+@dataclass(frozen=True)
+class ICaRLState:
+    """Exemplars, the network before the current task, and the class means after the latest one."""
+
+    memory: Memory
+    seen: Tensor
+    """(classes,) bool: classes of the tasks begun so far."""
+    learning: Tensor
+    """(classes,) bool: classes of the current task."""
+    old: Tensors = field(default_factory=dict)
+    """Every tensor of the model as the previous task left it; empty in the first task."""
+    means: Tensors = field(default_factory=dict)
+    """Task (as text; "shared" where all tasks share their weights) → (active outputs, d) unit means of normalised
+    features, zero for classes without an exemplar. Empty while a task trains."""
+
+
+@dataclass(frozen=True)
+class ICaRLDraw:
+    """Exemplars of a step, and what each output should say, in 0..1."""
+
+    target: Tensor
+    """(B, active outputs), of the batch."""
+    open: Tensor
+    """(active outputs,) bool: outputs of classes seen so far."""
+    replay: Replay | None = None
+    replay_target: Tensor | None = None
+    """(m, outputs), of the exemplars."""
+    replay_open: Tensor | None = None
+    """(m, outputs) or (outputs,) bool."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ICaRL(Method):
+    """Incremental classifier and representation learning (Rebuffi et al. 2017, arXiv:1611.07725, algorithms 1 to 5).
+
+    Training: binary cross-entropy of every output of a class seen so far, mean over samples and outputs, on the
+    batch joined by exemplars. The target is the label, and for outputs of earlier tasks' classes what the network
+    said before this task (a sigmoid). At a task's end each class seen keeps memory.size // classes exemplars (a
+    remainder goes to the first classes), chosen by herding. Answers: the class whose exemplars' mean feature is
+    nearest; features are the input of the last linear layer, L2-normalised, and a mean is taken over exemplars
+    and, with `flip`, their mirror images. While a task trains, answers are the outputs themselves: its classes
+    have no exemplars yet.
+
+    Differences: (1) the paper and Mammoth merge the exemplars into the task's data, so that a batch holds few of
+    them; here each step rehearses `memory.batch_size` of them. (2) The loss is a mean over samples and outputs, as
+    in Mammoth; the paper sums over outputs. (3) Mammoth neither normalises features nor mirrors exemplars; the
+    paper normalises, and the authors' code does both. (4) Weight decay (1e-5 published) is `optimizer.weight_decay`.
+    (5) Outputs of a class that comes again are trained on labels, not distilled. (6) On weights that depend on the
+    task, exemplars pass their own task's network; the old answers about the batch are those of the previous
+    task's network, and there are none where the batch's task has outputs of its own.
+    """
+
+    needs_boundaries = True
+
+    flip: bool = True
+    """Whether class means include mirror images of the exemplars."""
+    memory: MemoryOptions = MemoryOptions(policy="herding")
+    """The exemplars; `memory.policy` is herding."""
+
+    def __post_init__(self) -> None:
+        if self.memory.policy != "herding":
+            raise HypermnesiaError(f"icarl: memory.policy={self.memory.policy} must be herding")
+
+    def init(self, learner: Learner) -> ICaRLState:
+        if self.flip and len(learner.shape) != 3:
+            raise HypermnesiaError(
+                f"icarl.flip=true mirrors images (C, H, W), but samples have the shape {learner.shape}: "
+                "set icarl.flip=false"
+            )
+        none = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
+        return ICaRLState(rehearsal.empty_memory(learner, self.memory), none, none)
+
+    def begin_task(self, state: ICaRLState, learner: Learner) -> ICaRLState:
+        learning = torch.zeros_like(state.seen)
+        learning[list(learner.classes[learner.task])] = True
+        return replace(state, seen=state.seen | learning, learning=learning, means={})
+
+    def draw(self, state: ICaRLState, learner: Learner, batch: Batch, rng: torch.Generator) -> ICaRLDraw:
+        head = learner.model.head
+        assert head is not None
+        outputs = len(head.outputs(batch.task))
+        target = F.one_hot(batch.target, outputs).float()
+        everywhere = torch.ones(outputs, dtype=torch.bool, device=learner.device)
+        own = ICaRLDraw(target, state.seen if head.kind == "shared" else everywhere)
+        replay = rehearsal.rehearse(state.memory, learner, self.memory, rng) if state.old else None
+        if replay is None:
+            return own
+        answers, replayed = _old_answers(state, learner, batch, replay)
+        distilled = state.seen & ~state.learning
+        if answers is not None:
+            own = replace(own, target=torch.where(distilled, answers, target))
+        labels = F.one_hot(replay.target, replayed.shape[1]).float()
+        if head.kind == "shared":
+            wanted, known = torch.where(distilled, replayed, labels), state.seen
+        else:
+            again = _local(distilled, learner, replay)
+            wanted = torch.where(again, replayed, labels)
+            known = torch.ones_like(again) if replay.exists is None else replay.exists
+        return replace(own, replay=replay, replay_target=wanted, replay_open=known)
+
+    def loss(self, net: Net, state: ICaRLState, batch: Batch, draw: ICaRLDraw) -> tuple[Tensor, Aux]:
+        replays = [] if draw.replay is None else [draw.replay]
+        logits, replayed = rehearsal.forward(net, batch.x, batch.task, replays, joint=True)
+        total, count = _cross_entropies(logits, draw.target, draw.open)
+        if draw.replay_target is not None and draw.replay_open is not None:
+            more, others = _cross_entropies(replayed[0], draw.replay_target, draw.replay_open)
+            total, count = total + more, count + others
+        value = total / count
+        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
+
+    @torch.no_grad()
+    def end_task(self, state: ICaRLState, learner: Learner, task: Task, rng: torch.Generator) -> ICaRLState:
+        raw, y = task.train.batch(torch.arange(len(task.train)))
+        with evaluating(learner.model):
+            found = [_features(learner, learner.preprocess(r, None), task.index) for r in raw.split(CHUNK)]
+            memory = herd(state.memory, raw, y, task.index, None, torch.cat(found))
+            means = self._means(memory, learner)
+        return replace(state, memory=memory, old=tensors.copy(learner.model.stored()), means=means)
+
+    def _means(self, memory: Memory, learner: Learner) -> Tensors:
+        """Class means by the current weights, for every task that has weights of its own."""
+        y, raw, owner = memory.y[: memory.filled], memory.x[: memory.filled], memory.task[: memory.filled]
+        if not learner.model.depends_on_task:
+            return {"shared": self._class_means(raw, y, learner, learner.task)}
+        means = {}
+        for task in sorted(memory.tasks()):
+            rows = (owner == task).nonzero().flatten().to(y.device)
+            means[str(task)] = self._class_means(raw[rows], y[rows], learner, task)
+        return means
+
+    def _class_means(self, raw: Tensor, y: Tensor, learner: Learner, task: int) -> Tensor:
+        head = learner.model.head
+        assert head is not None
+        sums: Tensor | None = None
+        for chunk, labels in zip(raw.split(CHUNK), y.split(CHUNK), strict=True):
+            x = learner.preprocess(chunk, None)
+            features = _features(learner, x, task)
+            if self.flip:
+                features = features + _features(learner, x.flip(-1), task)
+            if sums is None:
+                sums = features.new_zeros(len(head.outputs(task)), features.shape[1])
+            sums = sums.index_add(0, head.targets(labels, task), features)
+        assert sums is not None
+        return F.normalize(sums)
+
+    def scores(self, state: ICaRLState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
+        """Minus the squared distances to the class means, −∞ for classes without exemplars; (B, active outputs)."""
+        means = state.means.get(str(task) if learner.model.depends_on_task else "shared")
+        if means is None:
+            return None
+        distance = torch.cdist(_features(learner, x, task), means).square()
+        return torch.where(means.any(1), -distance, -torch.inf)
+
+
+def _features(learner: Learner, x: Tensor, task: int) -> Tensor:
+    features, _ = Net(learner.model).features(x, task)
+    return F.normalize(features.float())
+
+
+@torch.no_grad()
+def _old_answers(state: ICaRLState, learner: Learner, batch: Batch, replay: Replay) -> tuple[Tensor | None, Tensor]:
+    """Sigmoids of the old network, in evaluation mode, for the batch (None: no outputs in common) and the exemplars.
+
+    They are part of the draw because a compiled or stacked loss cannot switch modes.
+    """
+    model = learner.model
+    assert model.head is not None
+    old = Net(model, state.old)
+    with evaluating(model):
+        if model.head.kind != "shared":
+            return None, torch.sigmoid(rehearsal.logits(old, replay))
+        teacher = batch.task - 1 if model.depends_on_task else batch.task
+        answers, (replayed,) = rehearsal.forward(old, batch.x, teacher, [replay], joint=True)
+        return torch.sigmoid(answers), torch.sigmoid(replayed)
+
+
+def _local(classes: Tensor, learner: Learner, replay: Replay) -> Tensor:
+    """(classes of the stream,) bool → (m, outputs) bool: the same for the outputs of each exemplar's own task."""
+    head = learner.model.head
+    assert head is not None
+    width = max(len(head.outputs(b.task)) for b in replay.blocks)
+    rows = []
+    for b in replay.blocks:
+        own = classes[list(head.outputs(b.task))]
+        rows.append(F.pad(own, (0, width - len(own))).expand(b.stop - b.start, -1))
+    return torch.cat(rows)
+
+
+def _cross_entropies(logits: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """(sum of binary cross-entropies over known outputs, their number)."""
+    each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return torch.where(known, each, 0).sum(), known.expand_as(logits).sum()

@@ -1,0 +1,132 @@
+"""Latent replay: a frozen body, and a memory of what it makes of the samples (Pellegrini et al. 2020,
+arXiv:1912.01100; as the baseline LR-k of Hemati et al. 2023)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.hyper.model import Model, evaluating
+from hypermnesia.memory import Memory, check, empty, insert
+from hypermnesia.method import Aux, Batch, Learner, Method, Net
+from hypermnesia.nets.stages import section, stages
+from hypermnesia.replay import MemoryOptions, Replay, logits, rehearse
+from hypermnesia.streams import Task
+
+_CHUNK = 256  # samples per forward pass when a task is remembered
+
+
+@dataclass(frozen=True)
+class LatentState:
+    memory: Memory | None
+    """Features at the cut, labelled with global class ids; None before the first task's end."""
+
+
+@dataclass(frozen=True)
+class LatentDraw:
+    replay: Replay
+    """`x` holds m remembered features."""
+    tail: nn.Module
+    """The stages after the cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentReplay(Method):
+    """Cross-entropy on the batch + coefficient · cross-entropy of the tail on remembered features of the body.
+
+    The model's roles say where the cut is: the body is the longest run of first stages whose parameters are all
+    frozen, after the first task at the latest (`weights.cut` or `weights.body`); stages without parameters that
+    follow it, such as pooling, belong to it. Its statistics rest too, so the remembered features stay what the body
+    makes of those samples. They are taken at a task's end, in evaluation mode and without augmentation.
+    """
+
+    needs_boundaries = True
+
+    coefficient: float = 1.0
+    """Weight of the replay, ≥ 0; 1 and 0 (its ablation) are published."""
+    memory: MemoryOptions = MemoryOptions(size=200, batch_size=64, policy="class-balanced")
+    """The memory of features. Published: 200 (CIFAR-100) or 400 (Tiny ImageNet), 64 in a step."""
+
+    def __post_init__(self) -> None:
+        if self.coefficient < 0:
+            raise HypermnesiaError(f"latent-replay.coefficient={self.coefficient} must not be negative")
+        if self.memory.policy == "herding":
+            raise HypermnesiaError(
+                "memory.policy=herding chooses by features that iCaRL computes; for latent replay there are: "
+                "reservoir, class-balanced, frequency-aware"
+            )
+
+    def init(self, learner: Learner) -> LatentState:
+        body_length(learner.model)  # an error now, not after the first task
+        check(self.memory.size, learner.num_classes)
+        return LatentState(None)
+
+    def draw(self, state: LatentState, learner: Learner, batch: Batch, rng: torch.Generator) -> LatentDraw | None:
+        if state.memory is None or self.coefficient == 0:
+            return None
+        replay = rehearse(state.memory, learner, self.memory, rng, prepare=lambda stored, _: stored)
+        return None if replay is None else LatentDraw(replay, cut(learner.model)[1])
+
+    def loss(self, net: Net, state: LatentState, batch: Batch, draw: LatentDraw | None) -> tuple[Tensor, Aux]:
+        current = net(batch.x, batch.task)
+        value = F.cross_entropy(current, batch.target)
+        terms = {"cross_entropy": value.detach()}
+        if draw is not None:
+            tail, replay = draw.tail, draw.replay
+            answers = logits(lambda features, task: net(features, task, part=tail), replay)
+            replayed = self.coefficient * F.cross_entropy(answers, replay.target)
+            value, terms["replay"] = value + replayed, replayed.detach()
+        return value, Aux(terms, current.detach())
+
+    def end_task(self, state: LatentState, learner: Learner, task: Task, rng: torch.Generator) -> LatentState:
+        """Offer the features of the whole task to the memory."""
+        memory, model = state.memory, learner.model
+        body, _ = cut(model)
+        with torch.no_grad(), evaluating(model):
+            for chosen in torch.arange(len(task.train)).split(_CHUNK):
+                raw, y = task.train.batch(chosen)
+                features = body(learner.preprocess(raw, None))
+                if memory is None:
+                    memory = self._empty(features)
+                memory = insert(memory, features, y, task.index, None, rng)
+        return LatentState(memory)
+
+    def _empty(self, features: Tensor) -> Memory:
+        options = self.memory
+        shape, dtype, device = features.shape[1:], features.dtype, features.device
+        return empty(options.size, shape, policy=options.policy, dtype=dtype, device=device)
+
+
+def cut(model: Model) -> tuple[nn.Sequential, nn.Sequential]:
+    """(body, tail) of the target; they share its modules and their names."""
+    names, length = stages(model.target), body_length(model)
+    return section(model.target, last=names[length - 1]), section(model.target, first=names[length])
+
+
+def body_length(model: Model) -> int:
+    """Number of first stages that make up the frozen body.
+
+    Raises `HypermnesiaError` where nothing, or everything, is frozen.
+    """
+    names, length, frozen = stages(model.target), 0, 0
+    for stage in names:
+        own = [role for name, role in model.roles.items() if name.split(".")[0] == stage]
+        if any(role not in ("body", "frozen") for role in own) or not (own or _same_each_time(model, stage)):
+            break
+        length, frozen = length + 1, frozen + len(own)
+    if frozen and length < len(names):
+        return length
+    raise HypermnesiaError(
+        f"latent-replay needs first stages that are frozen after the first task, and later ones that are not; here "
+        f"{'all' if frozen else 'none'} are frozen. Set weights.cut to the last frozen stage, or weights.body to "
+        f"patterns; the stages of {type(model.target).__name__} are: {', '.join(names)}"
+    )
+
+
+def _same_each_time(model: Model, stage: str) -> bool:
+    """Whether a stage without parameters gives the same features for the same input: no dropout is at work."""
+    modules = model.target.get_submodule(stage).modules()
+    return not any(isinstance(m, _DropoutNd) and m.p > 0 for m in modules)

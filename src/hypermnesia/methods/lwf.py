@@ -1,0 +1,109 @@
+"""LwF, learning without forgetting: Li & Hoiem 2016 (arXiv:1606.09282)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia import tensors
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.hyper.model import evaluating
+from hypermnesia.method import Aux, Batch, Learner, Method, Net
+from hypermnesia.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class LwFState:
+    old: Tensors
+    """The whole model (parameters and buffers, by name) when the task began; empty in the first task."""
+    outputs: Tensor
+    """int64: on weights that all tasks share, the outputs of the classes of earlier tasks."""
+
+
+@dataclass(frozen=True)
+class OldOutputs:
+    """What the old model says of the batch, for one earlier task (or for all, where they share their weights)."""
+
+    task: int
+    logits: Tensor
+    """(B, old outputs)"""
+
+
+@dataclass(frozen=True)
+class LwFDraw:
+    old: tuple[OldOutputs, ...]
+    weight: float
+    """Earlier tasks for each one that is in `old`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LwF(Method):
+    """Cross-entropy + alpha · Σ_j KL(old answer of task j on this batch ‖ its new answer), both at temperature T.
+
+    The answers are softmax(logits / T) of the current task's samples: no sample is kept. Where all tasks share
+    their weights and outputs there is one such term, over the classes of all earlier tasks. Where the weights depend
+    on the task there is one for every earlier task, over that task's own outputs.
+    """
+
+    needs_boundaries = True
+
+    alpha: float = 1.0
+    """Weight of the distillation, ≥ 0 (the paper's λ_o). DER's authors: 1 for Split MNIST, 3 for Split CIFAR-10."""
+    temperature: float = 2.0
+    """T > 0; 2 in the paper. There is no factor T² here, as there is none there."""
+    tasks_per_step: int = 5
+    """With task-specific weights: at most so many earlier tasks, ≥ 1, drawn anew for each step, answer; their terms
+    are scaled up so that the expected loss is that of all."""
+
+    def __post_init__(self) -> None:
+        if self.alpha < 0:
+            raise HypermnesiaError(f"lwf.alpha={self.alpha} must not be negative")
+        if not self.temperature > 0:
+            raise HypermnesiaError(f"lwf.temperature={self.temperature} must be above 0")
+        if self.tasks_per_step < 1:
+            raise HypermnesiaError(f"lwf.tasks_per_step={self.tasks_per_step} must be at least 1")
+
+    def init(self, learner: Learner) -> LwFState:
+        return LwFState({}, torch.zeros(0, dtype=torch.int64))
+
+    def begin_task(self, state: LwFState, learner: Learner) -> LwFState:
+        if learner.task == 0 or self.alpha == 0:
+            return self.init(learner)
+        earlier = sorted({c for classes in learner.classes[: learner.task] for c in classes})
+        outputs = torch.tensor(earlier, device=learner.device)
+        return LwFState(tensors.copy(learner.model.stored()), outputs)
+
+    def draw(self, state: LwFState, learner: Learner, batch: Batch, rng: torch.Generator) -> LwFDraw | None:
+        """The old model's answers for this batch, in evaluation mode; None in the first task."""
+        if not state.old:
+            return None
+        model = learner.model
+        net = Net(model, state.old)
+        with torch.no_grad(), evaluating(model):
+            if not model.depends_on_task:
+                logits = net(batch.x, batch.task).index_select(1, state.outputs)
+                return LwFDraw((OldOutputs(batch.task, logits),), 1.0)
+            tasks = list(range(learner.task))
+            if len(tasks) > self.tasks_per_step:
+                picks = torch.randperm(len(tasks), generator=rng)[: self.tasks_per_step]
+                tasks = sorted(picks.tolist())
+            old = tuple(OldOutputs(task, net(batch.x, task)) for task in tasks)
+        return LwFDraw(old, learner.task / len(old))
+
+    def loss(self, net: Net, state: LwFState, batch: Batch, draw: LwFDraw | None) -> tuple[Tensor, Aux]:
+        logits = net(batch.x, batch.task)
+        value = F.cross_entropy(logits, batch.target)
+        terms = {"cross_entropy": value.detach()}
+        if draw is not None:
+            shared = not net.model.depends_on_task
+            new = [logits.index_select(1, state.outputs) if shared else net(batch.x, o.task) for o in draw.old]
+            kept = [self._divergence(o.logits, n) for o, n in zip(draw.old, new, strict=True)]
+            distillation = self.alpha * draw.weight * torch.stack(kept).sum()
+            value, terms["distillation"] = value + distillation, distillation.detach()
+        return value, Aux(terms, logits.detach())
+
+    def _divergence(self, old: Tensor, new: Tensor) -> Tensor:
+        """Mean over the batch of KL(softmax(old / T) ‖ softmax(new / T)); logits (B, outputs)."""
+        log_old, log_new = ((logits / self.temperature).log_softmax(1) for logits in (old, new))
+        return F.kl_div(log_new, log_old, reduction="batchmean", log_target=True)

@@ -1,0 +1,85 @@
+"""SI, synaptic intelligence: Zenke, Poole & Ganguli 2017 (arXiv:1703.04200)."""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia import tensors
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
+from hypermnesia.streams import Task
+from hypermnesia.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class SIState:
+    start: Tensors
+    """Every trainable parameter at the current task's start, by name: also where the finished tasks left it."""
+    path: Tensors
+    """ω: how much each parameter has lowered the task's loss so far; names and shapes of `start`."""
+    importance: Tensors
+    """Ω ≥ 0 of the finished tasks; only parameters that one of them trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SI(Method):
+    """Cross-entropy + c · Σ_i Ω_i (θ_i − θ_i at the task's start)² (eq. 4).
+
+    A parameter is important if it lowered the loss a lot while moving little: along the path of each task
+    ω_i = Σ_steps −∂L/∂θ_i · Δθ_i, and at its end Ω_i grows by ω_i / ((θ_i at the end − θ_i at the start)² + xi) (eq. 5).
+    """
+
+    needs_boundaries = True
+    watches_parameters = True
+
+    c: float = 1.0
+    """Strength of the penalty, ≥ 0 (no factor ½). DER's authors: 1 for Split MNIST, 0.5 for Split CIFAR-10."""
+    xi: float = 0.9
+    """Damping, > 0: keeps Ω finite where a parameter hardly moved. The paper uses 1e-3, DER's authors 0.9 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.c < 0:
+            raise HypermnesiaError(f"si.c={self.c} must not be negative")
+        if not self.xi > 0:
+            raise HypermnesiaError(f"si.xi={self.xi} must be above 0")
+
+    def init(self, learner: Learner) -> SIState:
+        return SIState({}, {}, {})
+
+    def begin_task(self, state: SIState, learner: Learner) -> SIState:
+        start = tensors.copy(learner.model.trainable())
+        return replace(state, start=start, path=tensors.zeros_like(start))
+
+    def loss(self, net: Net, state: SIState, batch: Batch, draw: None) -> tuple[Tensor, Aux]:
+        logits = net(batch.x, batch.task)
+        value = F.cross_entropy(logits, batch.target)
+        terms = {"cross_entropy": value.detach()}
+        held = [name for name in state.importance if name in net.params]
+        if held and self.c > 0:
+            pulls = [(state.importance[n] * (net.params[n] - state.start[n]).square()).sum() for n in held]
+            penalty = self.c * torch.stack(pulls).sum()
+            value, terms["penalty"] = value + penalty, penalty.detach()
+        return value, Aux(terms, logits.detach())
+
+    def after_step(
+        self, state: SIState, learner: Learner, batch: Batch, draw: None, aux: Aux, step: Step, rng: torch.Generator
+    ) -> SIState:
+        """Add this step to the path integral, by the gradient of the task's loss without this method's penalty."""
+        path = dict(state.path)
+        for name, gradient in step.gradients.items():
+            before = step.before[name]
+            if name in state.importance:
+                gradient = gradient - 2 * self.c * state.importance[name] * (before - state.start[name])
+            path[name] = path[name] + gradient * (before - step.after[name])
+        return replace(state, path=path)
+
+    def end_task(self, state: SIState, learner: Learner, task: Task, rng: torch.Generator) -> SIState:
+        importance = dict(state.importance)
+        with torch.no_grad():
+            for name, now in learner.model.trainable().items():
+                gained = state.path[name] / ((now - state.start[name]).square() + self.xi)
+                total = importance[name] + gained if name in importance else gained
+                importance[name] = total.clamp_min(0)  # below 0 the penalty would reward moving away, without bound
+        return replace(state, importance=importance)

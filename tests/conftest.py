@@ -1,0 +1,25 @@
+"""What tests of all packages share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+DATA_DIR = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real MNIST and CIFAR as parquet files beside the repository; skips where they are not."""
+    if not (DATA_DIR / "mnist").is_dir():
+        pytest.skip(f"real data sets are not at {DATA_DIR}")
+    return DATA_DIR
+
+
+@pytest.fixture(autouse=True, scope="session")
+def decoded_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests keep decoded images in a folder of their own, never in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYPERMNESIA_CACHE", str(folder))
+        yield folder

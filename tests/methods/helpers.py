@@ -1,0 +1,234 @@
+"""Small learners and batches for tests of methods, and the checks that every loss must pass."""
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import grad, stack_module_state, vmap
+
+from hypermnesia.hyper.head import Head, HeadKind
+from hypermnesia.hyper.model import Model, Role
+from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
+from hypermnesia.nets.mlp import MLPOptions
+from hypermnesia.replay import Replay
+from hypermnesia.rng import generator
+from hypermnesia.streams import Preprocess
+from hypermnesia.tensors import Tensors
+
+SHAPE = (1, 4, 4)
+SPLIT = ((0, 1), (2, 3), (4, 5))
+"""Three tasks of two classes."""
+UNEVEN = ((0, 1), (2, 3, 4), (5,))
+"""Three tasks whose own heads differ in width."""
+
+torch.set_num_threads(1)
+
+
+def make_model(
+    head: HeadKind = "shared",
+    classes: tuple[tuple[int, ...], ...] = SPLIT,
+    seed: int = 0,
+    net: nn.Module | None = None,
+    role: Role = "shared",
+) -> Model:
+    """A tiny tanh perceptron (smooth, so that gradients can be compared tightly) on plain or per-task weights."""
+    labels = Head(head, classes, 1 + max(c for own in classes for c in own))
+    if net is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            net = MLPOptions(hidden=(8,), activation="tanh").build(SHAPE, labels.width)
+    roles: dict[str, Role] = {name: role for name, _ in net.named_parameters()}
+    return Model(net, labels, roles)
+
+
+def make_learner(
+    head: HeadKind = "shared",
+    classes: tuple[tuple[int, ...], ...] = SPLIT,
+    task: int = 1,
+    seed: int = 0,
+    net: nn.Module | None = None,
+    role: Role = "shared",
+    boundaries: bool = True,
+) -> Learner:
+    """A learner in the middle of `task`, its model grown by the tasks up to it."""
+    model = make_model(head, classes, seed, net, role)
+    for _ in range(task + 1):
+        model.begin_task(generator(seed, "init"))
+    model.trainable()
+    assert model.head is not None
+    learner = Learner(
+        models={"main": model},
+        preprocess=Preprocess(mean=(0.5,), std=(0.5,)),
+        shape=SHAPE,
+        num_classes=model.head.num_classes,
+        classes=classes,
+        boundaries=boundaries,
+        task=task,
+    )
+    return learner
+
+
+def make_batch(learner: Learner, size: int = 6, task: int | None = None, seed: int = 0) -> Batch:
+    """Random images of a task's classes, every class as often as the others."""
+    task = learner.task if task is None else task
+    rng = generator(seed, "batch", task)
+    raw = torch.randint(256, (size, *learner.shape), generator=rng, dtype=torch.uint8)
+    own = torch.tensor(learner.classes[task])
+    y = own[torch.arange(size) % len(own)]
+    return Batch(learner.preprocess(raw, None), y, learner.targets(y, task), task, raw)
+
+
+def offer(method: Method, state: Any, learner: Learner, batch: Batch, seed: int = 0) -> Any:
+    """State after a step on the batch that moved nothing; what is remembered are the model's present logits."""
+    with torch.no_grad():
+        aux = Aux(logits=learner.model(batch.x, batch.task))
+    return method.after_step(state, learner, batch, None, aux, Step({}, {}, {}), generator(seed, "offer"))
+
+
+def fill(method: Method, learner: Learner, size: int = 6, seed: int = 0) -> Any:
+    """State of a method that was offered one batch of every task up to the current one.
+
+    The remembered logits are disturbed a little: they come from an earlier network.
+    """
+    state = method.init(learner)
+    for task in range(learner.task + 1):
+        state = offer(method, state, learner, make_batch(learner, size, task, seed=seed + 100), seed)
+    if state.memory.logits is not None:
+        noise = torch.randn(state.memory.logits.shape, generator=generator(seed, "noise"))
+        state.memory.logits.copy_(torch.where(state.memory.logits > -1e3, state.memory.logits + 0.3 * noise, -1e4))
+    return state
+
+
+def loss_and_gradients(
+    method: Method, learner: Learner, state: Any, batch: Batch, draw: Any
+) -> tuple[Tensor, Tensors]:
+    net = Net(learner.model)
+    value, _ = method.loss(net, state, batch, draw)
+    return value, net.gradients(value)
+
+
+def finetune_gradients(learner: Learner, batch: Batch) -> tuple[Tensor, Tensors]:
+    """Loss and gradients of plain fine-tuning."""
+    net = Net(learner.model)
+    value = F.cross_entropy(net(batch.x, batch.task), batch.target)
+    return value, net.gradients(value)
+
+
+def assert_same(found: tuple[Tensor, Tensors], expected: tuple[Tensor, Tensors], tol: float = 1e-6) -> None:
+    """Losses and gradients agree; a gradient that one side lacks must be 0 on the other."""
+    torch.testing.assert_close(found[0], expected[0], rtol=tol, atol=tol)
+    for name in found[1].keys() | expected[1].keys():
+        other = found[1].get(name, expected[1].get(name))
+        assert other is not None
+        zero = torch.zeros_like(other)
+        torch.testing.assert_close(
+            found[1].get(name, zero), expected[1].get(name, zero), rtol=10 * tol, atol=tol, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def slow_cross_entropy(logits: Tensor, target: int) -> Tensor:
+    """−log softmax(logits)[target] of one row, written out."""
+    return -(logits[target] - logits.exp().sum().log())
+
+
+def slow_rows(learner: Learner, replay: Replay) -> list[Tensor]:
+    """Logits of every rehearsed sample, one forward pass each, with its task's weights and outputs."""
+    rows = []
+    for block in replay.blocks:
+        for i in range(block.start, block.stop):
+            rows.append(learner.model(replay.x[i : i + 1], block.task)[0])
+    return rows
+
+
+def slow_gradients(learner: Learner, value: Tensor) -> tuple[Tensor, Tensors]:
+    return value, Net(learner.model).gradients(value)
+
+
+# --------------------------------------------------------------------------------- every loss stacks and compiles
+
+
+def assert_stacks(method: Method, learner: Learner, states: Sequence[Any], batches: Sequence[Batch], draws: Sequence[Any]) -> None:
+    """Two runs' losses under one `vmap` over parameters, state, batch and draw: gradients equal to one by one."""
+    first, second = learner.model, make_model_like(learner)
+    params, buffers = stack_module_state([first, second])
+    params = {name: value.detach() for name, value in params.items()}
+    inputs = [leaves((s, b, d)) for s, b, d in zip(states, batches, draws, strict=True)]
+    stacked = [torch.stack(pair) for pair in zip(*inputs, strict=True)]
+
+    def value(params: Tensors, buffers: Tensors, tensors: list[Tensor]) -> Tensor:
+        state, batch, draw = rebuilt((states[0], batches[0], draws[0]), iter(tensors))
+        return method.loss(Net(first, params, buffers), state, batch, draw)[0]
+
+    together = vmap(grad(value))(params, buffers, stacked)
+    for i, model in enumerate((first, second)):
+        own = replace(learner, models={"main": model})
+        alone = loss_and_gradients(method, own, states[i], batches[i], draws[i])[1]
+        for name, gradient in alone.items():
+            torch.testing.assert_close(together[name][i], gradient, rtol=1e-4, atol=1e-6)
+
+
+def make_model_like(learner: Learner) -> Model:
+    """A model of the same form with other parameters."""
+    head = learner.model.head
+    assert head is not None
+    model = make_model(head.kind, head.classes, seed=1)
+    for _ in range(learner.task + 1):
+        model.begin_task(generator(1, "init"))
+    return model
+
+
+def assert_compiles(method: Method, learner: Learner, state: Any, batch: Batch, draw: Any) -> None:
+    """The loss is one graph, and compiled gives the eager value and gradients."""
+    torch._dynamo.reset()
+    model = learner.model
+
+    def value(params: Tensors, state: Any, batch: Batch, draw: Any) -> Tensor:
+        return method.loss(Net(model, params), state, batch, draw)[0]
+
+    params = dict(model.named_parameters())
+    compiled = torch.compile(value, backend="aot_eager", fullgraph=True)(params, state, batch, draw)
+    found = torch.autograd.grad(compiled, list(params.values()), allow_unused=True)
+    gradients = {name: g for name, g in zip(params, found, strict=True) if g is not None}
+    assert_same((compiled, gradients), loss_and_gradients(method, learner, state, batch, draw))
+
+
+def leaves(value: Any) -> list[Tensor]:
+    """The tensors of nested dataclasses, tuples and dicts, in a fixed order; a memory's own are left out."""
+    if isinstance(value, Tensor):
+        return [value]
+    return [leaf for part in _parts(value) for leaf in leaves(part)]
+
+
+def rebuilt(value: Any, tensors: Any) -> Any:
+    """`value` with its tensors replaced by the next of `tensors`, an iterator."""
+    if isinstance(value, Tensor):
+        return next(tensors)
+    if isinstance(value, tuple):
+        return tuple(rebuilt(part, tensors) for part in value)
+    if isinstance(value, dict):
+        return {key: rebuilt(part, tensors) for key, part in value.items()}
+    if _is_record(value):
+        return replace(value, **{f.name: rebuilt(getattr(value, f.name), tensors) for f in fields(value)})
+    return value
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, tuple):
+        return list(value)
+    return [getattr(value, f.name) for f in fields(value)] if _is_record(value) else []
+
+
+def _is_record(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type) and type(value).__name__ != "Memory"
+
+
+def consecutive(replay: Replay) -> bool:
+    """Whether the blocks of a draw cover its rows without gap or overlap."""
+    edges = [(b.start, b.stop) for b in replay.blocks]
+    return edges[0][0] == 0 and edges[-1][1] == len(replay) and all(a[1] == b[0] for a, b in pairwise(edges))

@@ -1,0 +1,82 @@
+from collections import Counter
+
+import pytest
+import torch
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.streams import blurry, capped, mnist360, permuted, split, with_validation
+
+
+def counts(part) -> list[int]:
+    return sorted(Counter(part.y.tolist()).values())
+
+
+def test_capped_keeps_a_stratified_choice_and_all_tests(make_source):
+    stream = split(make_source(classes=4, per_class=20), tasks=2)
+    short = capped(stream, 10, seed=0)
+    for before, after in zip(stream.tasks, short.tasks, strict=True):
+        assert counts(after.train) == [5, 5]
+        assert set(after.train.ids.tolist()) < set(before.train.ids.tolist())
+        assert after.test is before.test
+    assert capped(stream, 10, seed=0).sha256 == short.sha256 != capped(stream, 10, seed=1).sha256
+    assert capped(stream, 1000, seed=0).sha256 == stream.sha256
+
+
+def test_validation_is_cut_from_train_by_class(make_source):
+    stream = split(make_source(classes=4, per_class=20), tasks=2)
+    cut = with_validation(stream, 0.1, seed=0)
+    for before, after in zip(stream.tasks, cut.tasks, strict=True):
+        assert after.validation is not None
+        assert counts(after.validation) == [2, 2]
+        ids = [*after.train.ids.tolist(), *after.validation.ids.tolist()]
+        assert sorted(ids) == before.train.ids.tolist()
+        assert after.validation.images is before.train.images
+        assert after.test is before.test
+    assert with_validation(stream, 0.1, seed=0).sha256 == cut.sha256
+    assert cut.sha256 not in (stream.sha256, with_validation(stream, 0.1, seed=1).sha256)
+
+
+def test_validation_of_single_samples_names_the_task(make_source):
+    with pytest.raises(HypermnesiaError, match=r"task 1 \(class 2, class 3\): class 2 has one sample"):
+        stream = split(make_source(classes=4, per_class=4), tasks=2)
+        tasks = (stream.tasks[0], capped(stream, 2, seed=0).tasks[1])
+        with_validation(type(stream)(**{**vars(stream), "tasks": tasks}), 0.5, seed=0)
+
+
+@pytest.mark.parametrize("scenario", [split, permuted])
+def test_blurry_streams_move_samples_and_lose_none(make_source, scenario):
+    source = make_source(classes=6, per_class=40)
+    stream = scenario(source, tasks=3)
+    mixed = blurry(stream, 0.25, seed=0)
+
+    def seen(tasks) -> Counter:
+        found: Counter = Counter()
+        for task in tasks:
+            codes = torch.as_tensor(task.train.code).expand(len(task.train))
+            found.update(zip(task.train.ids.tolist(), codes.tolist(), strict=True))
+        return found
+
+    assert seen(mixed.tasks) == seen(stream.tasks)
+    assert not mixed.boundaries
+    for before, after in zip(stream.tasks, mixed.tasks, strict=True):
+        own, now = seen([before]), seen([after])
+        given = round(0.25 * len(before.train))
+        assert sum((own - now).values()) == given  # so many have left
+        assert abs(sum((now - own).values()) - given) <= 2  # about as many came
+        assert set(after.classes) == set(after.train.classes) == set(range(6))
+        assert after.classes[: len(before.classes)] == before.classes
+        assert after.test is before.test
+
+
+def test_blurry_is_seeded_and_changes_the_manifest(make_source):
+    stream = split(make_source(classes=4, per_class=20), tasks=2)
+    hashes = [blurry(stream, 0.3, seed=seed).sha256 for seed in (0, 0, 1)]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert stream.sha256 not in hashes
+
+
+def test_what_cannot_be_blurred(make_source):
+    with pytest.raises(HypermnesiaError, match="split has one task only"):
+        blurry(split(make_source(), tasks=1), 0.1, seed=0)
+    with pytest.raises(HypermnesiaError, match="mnist-360 has samples in a fixed order"):
+        blurry(mnist360(make_source(classes=9)), 0.1, seed=0)
