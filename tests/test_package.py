@@ -1,6 +1,7 @@
 """The package as others get it: what its wheel holds, what importing it costs, and which names it shows."""
 
 import ast
+import os
 import subprocess
 import sys
 import zipfile
@@ -20,7 +21,7 @@ def python(code: str, path: Path = SOURCE) -> str:
     """What `code` prints in a process of its own, with `path` the first that modules are looked for in."""
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(path), "PATH": "/usr/bin:/bin", "NO_COLOR": "1", "COLUMNS": "100"},
+        env=os.environ | {"PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -26,6 +26,7 @@ from hypermnesia.weights import DEFAULT_GENERATOR, WeightsOptions, build_model, 
 
 SELECTORS = {"net": "net.name", "generator": "generator.name", "infer": "infer.name", "weights": "weights.kind"}
 """Words that choose which options a section has; `net=lenet` is short for `net.name=lenet`."""
+LENGTHS = ("train.iterations", "train.epochs")
 UNHASHED = ("seeds.*", "stream.seed", "train.threads", "checkpoint.*", "benchmark_data")
 
 
@@ -105,10 +106,10 @@ def resolve(
     base = recipes.base_settings().get(benchmark, recipes.base_settings()["default"])
     layers = [base, dict(chosen.settings), published, dict(extra or {})]
     lower = _merge([_selected(layer) for layer in layers])
-    names, sections = _sections(chosen, _merge([lower, {k: v for k, v in said.items() if k in _SELECTED}]))
+    names, sections = _sections(chosen, _merge([lower, said]))
     full = config.resolve_keys(_aliased(_without_names(said), sections), sections)
     values = _merge([lower, {k: v for k, v in said.items() if k in _SELECTED}, full])
-    values = _length(_aliased(_without_names(values), sections), full)
+    values = _aliased(_without_names(values), sections)
     kept = {key: value for key, value in values.items() if key in full or key.split(".")[0] in sections}
     return Config(benchmark, chosen, names, config.fill(sections, kept), (note,) if note else ())
 
@@ -132,6 +133,9 @@ def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             if selector in layer and merged.get(selector, layer[selector]) != layer[selector]:
                 gone = (section, "generator") if section == "weights" else (section,)
                 merged = {k: v for k, v in merged.items() if k.split(".")[0] not in gone}
+        for length, other in (LENGTHS, LENGTHS[::-1]):  # a task's length is given in one of two ways
+            if length in layer and other not in layer:
+                merged.pop(other, None)
         merged |= layer
     return merged
 
@@ -154,17 +158,6 @@ def _aliased(values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str
             key = f"generator.{rest}"
         renamed[key] = value
     return renamed
-
-
-def _length(values: dict[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """A task's length is given in iterations or in epochs: what the user says replaces the other."""
-    if "train.epochs" in said and "train.iterations" not in said:
-        values.pop("train.iterations", None)
-    if "train.iterations" in said and "train.epochs" not in said:
-        values.pop("train.epochs", None)
-    if values.get("train.epochs") is not None and "train.iterations" not in values:
-        values["train.iterations"] = None
-    return values
 
 
 def _choice(kind: str, name: Any, known: Mapping[str, type]) -> Any:
@@ -192,7 +185,8 @@ def _sections(chosen: Approach, values: Mapping[str, Any]) -> tuple[dict[str, st
             sections["anchor"] = Anchor()
     sections["method"] = chosen.method_class()()
     sections["optimizer"] = OptimizerOptions()
-    sections["train"] = TrainOptions(iterations=1000)
+    given_in_epochs = values.get("train.epochs") not in (None, "none")  # a TOML file writes none as text
+    sections["train"] = TrainOptions(epochs=1) if given_in_epochs else TrainOptions(iterations=1000)
     sections["evaluate"], sections["checkpoint"] = EvaluateOptions(), CheckpointOptions()
     if kind != "plain" or values.get("weights.per_task") or values.get("weights.body"):
         names["infer"] = values.get("infer.name", "entropy")
@@ -266,8 +260,8 @@ def _seeds(options: SeedOptions, seed: int) -> dict[str, int]:
 def with_words(cfg: Config, words: Iterable[str]) -> Config:
     """The same configuration with further words, keeping everything else as resolved."""
     values = config.resolve_keys(_aliased(config.parse_words(words), cfg.sections), cfg.sections)
-    flat = recipes.flatten(config.tree(cfg.sections)) | values
-    return replace(cfg, sections=config.fill(cfg.sections, _length(flat, values)))
+    flat = _merge([recipes.flatten(config.tree(cfg.sections)), values])
+    return replace(cfg, sections=config.fill(cfg.sections, flat))
 
 
 def from_toml(text: str) -> Config:
@@ -279,7 +273,4 @@ def from_toml(text: str) -> Config:
         if not any(key.startswith(f"{penalty}.") for key in flat):
             flat[penalty] = None
     names, sections = _sections(chosen, flat)
-    values = _without_names(flat)
-    if "train.epochs" in values and "train.iterations" not in values:
-        values["train.iterations"] = None
-    return Config(str(benchmark), chosen, names, config.fill(sections, values))
+    return Config(str(benchmark), chosen, names, config.fill(sections, _without_names(flat)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -51,13 +50,16 @@ class Net:
     def __init__(self, model: Model, params: Tensors | None = None, buffers: Tensors | None = None) -> None:
         self.model = model
         self._params, self._buffers = params, buffers or {}
+        self._own: Tensors | None = None
 
-    @cached_property
+    @property
     def params(self) -> Tensors:
         """The trainable parameters, by name."""
         if self._params is not None:
             return self._params
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if self._own is None:  # kept by hand: cached_property takes a lock, which torch.compile does not know
+            self._own = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        return self._own
 
     def __call__(self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
         """Logits as `Model.forward` gives them, at the bound parameters."""

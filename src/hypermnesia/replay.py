@@ -173,6 +173,15 @@ def forward(
     return found[0], logits
 
 
+def joint_logits(net: Net, x: Tensor, task: int, replay: Replay) -> Tensor:
+    """(B + m, outputs) logits of the batch's rows and then the draw's: `forward(joint=True)` as one tensor."""
+    if len(replay.blocks) == 1 and replay.blocks[0].task == task:
+        return net(torch.cat([x, replay.x]), task)
+    own, (replayed,) = forward(net, x, task, [replay], joint=True)
+    width = max(own.shape[1], replayed.shape[1])
+    return torch.cat([_widened(own, width), _widened(replayed, width)])
+
+
 def logits(net: Callable[[Tensor, int], Tensor], replay: Replay) -> Tensor:
     """(m, outputs) logits of a draw, each block through its own task's weights; absent outputs are `ABSENT`."""
     return _joined(replay, [net(_rows(replay, b), b.task) for b in replay.blocks])

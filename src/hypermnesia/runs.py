@@ -20,6 +20,7 @@ import torch
 
 from hypermnesia import __version__, checkpoint, metrics
 from hypermnesia.errors import HypermnesiaError, RunFailed
+from hypermnesia.evaluate import tests_are_tasks
 from hypermnesia.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.experiment import Config, build, from_toml
 from hypermnesia.fit import Fit
@@ -294,7 +295,7 @@ def write_result(run: Fit, cfg: Config, seed: int, directory: Path) -> dict:
 
 def result_of(run: Fit, cfg: Config, seed: int) -> dict:
     """The keys of result.json; see docs/files.md."""
-    records = run.records
+    records, seen = run.records, seen_tests(run)
     result = {
         "format": FORMAT,
         "benchmark": cfg.benchmark,
@@ -302,22 +303,37 @@ def result_of(run: Fit, cfg: Config, seed: int) -> dict:
         "seed": seed,
         "config_sha256": cfg.sha256,
         "stream_sha256": run.tested_on.sha256,
-        "scenarios": _scenarios(records.rows, records.baseline),
+        "scenarios": _scenarios(records.rows, records.baseline, seen),
         "costs": costs(run),
         "class_names": list(run.tested_on.class_names),
         "task_names": [task.name for task in run.tested_on.tasks],
     }
     if records.validation:
-        result["validation"] = {"scenarios": _scenarios(records.validation, {})}
+        result["validation"] = {"scenarios": _scenarios(records.validation, {}, seen)}
     if records.anytime:
-        result["anytime"] = {name: metrics.anytime(rows) for name, rows in records.anytime.items()}
+        result["anytime"] = {
+            name: metrics.anytime([row for _, _, row in found], [task for task, _, _ in found], seen)
+            for name, found in records.anytime.items()
+        }
     if records.confusion is not None:
         result["infer"] = {"confusion": records.confusion}
     return result | portrait(run)
 
 
-def _scenarios(rows: Mapping[str, list], baseline: Mapping[str, list]) -> dict[str, dict]:
-    return {name: metrics.summarise(matrix, baseline.get(name)) for name, matrix in rows.items()}
+def seen_tests(run: Fit) -> list[list[int]] | None:
+    """For each task trained, the test parts whose classes have all been seen by its end; None for one part per task."""
+    if tests_are_tasks(run.tested_on) and len(run.stream.tasks) == len(run.tested_on.tasks):
+        return None
+    seen: set[int] = set()
+    found = []
+    for task in run.stream.tasks:
+        seen.update(task.classes)
+        found.append([i for i, part in enumerate(run.tested_on.tests) if seen.issuperset(part.classes)])
+    return found
+
+
+def _scenarios(rows: Mapping[str, list], baseline: Mapping[str, list], seen: list | None) -> dict[str, dict]:
+    return {name: metrics.summarise(matrix, baseline.get(name), seen) for name, matrix in rows.items()}
 
 
 def costs(run: Fit) -> dict[str, float | int | None]:

@@ -16,7 +16,7 @@ Matrix = list[list[float | None]]
 
 
 def make_matrix(noise: random.Random, tasks: int, kept: float) -> Matrix:
-    """Accuracy after each task: a task falls by the factor `kept` with each later one; later tasks are absent."""
+    """Accuracy after each task: tasks fall by the factor `kept` with each later one."""
 
     def entry(after: int, test: int) -> float | None:
         return (
@@ -45,6 +45,7 @@ def make_result(
 ) -> dict[str, Any]:
     noise = random.Random(f"{approach}/{seed}")
     return {
+        "format": 1,
         "benchmark": "split-digits",
         "approach": approach,
         "seed": seed,
@@ -86,7 +87,9 @@ def make_insides(tasks: int = 5) -> dict[str, Any]:
             "classes": {str(c): 20 - c for c in range(2 * tasks)},
             "images": [base64.b64encode(png(digit)).decode()] * 30,
         },
-        "anytime": {"average_anytime_accuracy": 0.9, "worst_case_accuracy": 0.8, "stability_gap": 0.05},
+        "anytime": {
+            "class": {"average_anytime_accuracy": 0.9, "worst_case_accuracy": 0.8, "stability_gap": 0.05}
+        },
     }
 
 
@@ -187,7 +190,7 @@ def runs(tmp_path: Path) -> Writer:
 
 @pytest.fixture
 def full(runs: Writer) -> Writer:
-    """A comparison with everything a report can show: bounds, variants, insides, damage, hostile names, a sweep."""
+    """A comparison with bounds, variants, all optional keys, damage, hostile names, and a sweep."""
     insides = make_insides()
     runs.run("hnet", kept=0.97, **insides)
     for cut in ("layer1", "layer4"):

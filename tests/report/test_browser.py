@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing overflows, nothing is logged, requested or run, in every width and colour scheme."""
+"""The page in a real browser: nothing overflows, nothing is logged, requested or run."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: a
 
 
 class Browser:
-    """Headless Chromium over the DevTools protocol on a pipe: requests and replies are JSON ended by a zero byte."""
+    """Headless Chromium over the DevTools protocol on a pipe: JSON messages ended by a zero byte."""
 
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM is not None
@@ -27,7 +27,8 @@ class Browser:
         # The protocol is spoken on descriptors 3 and 4, whatever numbers the pipes have here.
         command = (
             f"exec 3<&{read_commands} 4>&{write_replies}; exec {CHROMIUM} --headless --remote-debugging-pipe "
-            f"--no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --user-data-dir={profile} about:blank"
+            f"--no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --user-data-dir={profile} "
+            "about:blank"
         )
         self._log = (profile.parent / "chromium.log").open("wb")
         self._process = subprocess.Popen(
@@ -126,14 +127,15 @@ OVERFLOWING = """[...document.querySelectorAll('body *')].filter(element => {
     return !inside && box.width > 0 && (box.right > innerWidth + 1 || box.left < -1);
 }).map(element => element.outerHTML.slice(0, 200))"""
 
-# Labels of the same picture that cover each other. Turned labels have slanted boxes and are left out, and so are
-# the numbers beside the points of a map, which lie where the data put them.
+# Labels of the same picture that cover each other. Turned labels have slanted boxes and are left out, and
+# so are labels with a halo, which lie where the data put them.
 COVERED = """[...document.querySelectorAll('svg')].flatMap(svg => {
     const words = [...svg.querySelectorAll('text:not([transform]):not(.halo)')];
     const boxes = words.map(word => word.getBoundingClientRect());
     return words.flatMap((word, i) => words.slice(i + 1).filter((other, j) => {
         const a = boxes[i], b = boxes[i + 1 + j];
-        return a.width && a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3;
+        const sideways = a.left < b.right - 1 && b.left < a.right - 1;
+        return a.width && sideways && a.top < b.bottom - 3 && b.top < a.bottom - 3;
     }).map(other => [svg.getAttribute('aria-label'), word.textContent, other.textContent]));
 })"""
 

@@ -43,7 +43,10 @@ def png(pixels: np.ndarray, mode: str | None = None) -> bytes:
 
 
 def write_parquet(
-    path: Path, images: Sequence[bytes | None], labels: Sequence[object], columns: tuple[str, str] = ("image", "label")
+    path: Path,
+    images: Sequence[bytes | None],
+    labels: Sequence[object],
+    columns: tuple[str, str] = ("image", "label"),
 ) -> Path:
     """A parquet file in the hub's layout."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -36,11 +36,12 @@ def test_validation_is_cut_from_train_by_class(make_source):
     assert cut.sha256 not in (stream.sha256, with_validation(stream, 0.1, seed=1).sha256)
 
 
-def test_validation_of_single_samples_names_the_task(make_source):
-    with pytest.raises(HypermnesiaError, match=r"task 1 \(class 2, class 3\): class 2 has one sample"):
-        stream = split(make_source(classes=4, per_class=4), tasks=2)
-        tasks = (stream.tasks[0], capped(stream, 2, seed=0).tasks[1])
-        with_validation(type(stream)(**{**vars(stream), "tasks": tasks}), 0.5, seed=0)
+def test_nothing_to_cut_off_names_the_task(make_source):
+    stream = capped(split(make_source(classes=4, per_class=4), tasks=2), 2, seed=0)
+    with pytest.raises(
+        HypermnesiaError, match=r"task 0 \(class 0, class 1\) has one training sample of each class"
+    ):
+        with_validation(stream, 0.5, seed=0)
 
 
 @pytest.mark.parametrize("scenario", [split, permuted])

@@ -1,9 +1,7 @@
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypermnesia.errors import HypermnesiaError
 from hypermnesia.rng import generator
 from hypermnesia.streams.choose import hold_out, shares, take
 
@@ -34,13 +32,15 @@ def test_take_keeps_the_shares_of_the_classes_and_is_seeded():
 
 def test_hold_out_takes_the_fraction_of_each_class_but_neither_none_nor_all():
     y = torch.tensor([0] * 20 + [1] * 2 + [3] * 3)
-    kept, held = hold_out(y, 0.1, generator(0), "these")
+    kept, held = hold_out(y, 0.1, generator(0))
     assert torch.bincount(y[held]).tolist() == [2, 1, 0, 1]
     assert sorted([*kept.tolist(), *held.tolist()]) == list(range(25))
-    kept, held = hold_out(y, 0.9, generator(0), "these")
+    kept, held = hold_out(y, 0.9, generator(0))
     assert torch.bincount(y[kept]).tolist() == [2, 1, 0, 1]
 
 
-def test_hold_out_of_a_single_sample_is_an_error():
-    with pytest.raises(HypermnesiaError, match="these: class 7 has one sample, so none can be held out"):
-        hold_out(torch.tensor([0, 0, 7]), 0.5, generator(0), "these")
+def test_a_single_sample_is_kept():
+    kept, held = hold_out(torch.tensor([0, 0, 7]), 0.5, generator(0))
+    assert 2 in kept
+    assert len(held) == 1
+    assert len(hold_out(torch.tensor([1, 7]), 0.5, generator(0))[1]) == 0

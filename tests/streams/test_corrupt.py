@@ -50,7 +50,11 @@ def test_blur_equals_a_weighted_sum_by_hand_with_mirrored_edges():
             exact = torch.zeros(2, 3, dtype=torch.float64)
             for i in range(-2, 3):
                 for j in range(-2, 3):
-                    exact += weights[i + 2][j + 2] / total * X[:, :, mirror(row + i, height), mirror(column + j, width)]
+                    exact += (
+                        weights[i + 2][j + 2]
+                        / total
+                        * X[:, :, mirror(row + i, height), mirror(column + j, width)]
+                    )
             assert (out[:, :, row, column] - exact).abs().max() <= 0.501
 
 

@@ -69,5 +69,7 @@ def test_the_order_is_seeded(make_source):
 def test_too_few_classes_or_images(make_source):
     with pytest.raises(HypermnesiaError, match="mnist-360 needs the digits 0 to 8; tensors has 4 classes"):
         mnist360(make_source(classes=4))
-    with pytest.raises(HypermnesiaError, match="shows each digit 6 times; tensors has 5 training images of one"):
+    with pytest.raises(
+        HypermnesiaError, match="shows each digit 6 times; tensors has 5 training images of one"
+    ):
         mnist360(make_source(classes=9, per_class=5))

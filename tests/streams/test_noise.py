@@ -26,5 +26,7 @@ def test_classes_are_drawn_by_the_seed(make_source):
 
 
 def test_a_fifth_condition_does_not_exist(make_source):
-    with pytest.raises(HypermnesiaError, match="stream.tasks=5, but noisy has 4 image conditions .*: at most 4 tasks"):
+    with pytest.raises(
+        HypermnesiaError, match="stream.tasks=5, but noisy has 4 image conditions .*: at most 4 tasks"
+    ):
         noisy(make_source(classes=10, channels=3), tasks=5, classes_per_task=2)

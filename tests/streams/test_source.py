@@ -33,7 +33,10 @@ def test_tokens_are_a_source_but_cannot_be_permuted_as_images():
         ({"train_x": torch.zeros(4, 1, 2, 2)}, "pass (x * 255).round().to(torch.uint8)"),
         ({"train_y": torch.zeros(4)}, "labels are torch.float32, expected integers"),
         ({"train_y": torch.tensor([0, 1])}, "4 samples with labels torch.int64 (2,), expected int64 (4,)"),
-        ({"train_y": torch.tensor([0, 1, -1, 0])}, "train: label -1 does not fit the 2 classes, expected 0..1"),
+        (
+            {"train_y": torch.tensor([0, 1, -1, 0])},
+            "train: label -1 does not fit the 2 classes, expected 0..1",
+        ),
         ({"test_y": torch.tensor([0, 0, 0, 0])}, "test: no sample of class '1'"),
         ({"test_x": torch.zeros(4, 1, 3, 3, dtype=torch.uint8)}, "expected one shape and dtype"),
         (dict(zip(("train_x", "train_y"), tensors(0), strict=True)), "train: there are no samples"),

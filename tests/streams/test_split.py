@@ -20,7 +20,12 @@ def test_each_task_holds_all_samples_of_its_own_classes(make_source):
             x, y = part.batch(torch.arange(len(part)))
             assert torch.equal(x, images.x[expected])
             assert torch.equal(y, images.y[expected])
-    assert (stream.num_classes, stream.shape, stream.shared_labels, stream.boundaries) == (4, (1, 8, 8), False, True)
+    assert (stream.num_classes, stream.shape, stream.shared_labels, stream.boundaries) == (
+        4,
+        (1, 8, 8),
+        False,
+        True,
+    )
 
 
 def test_global_ids_number_the_classes_as_the_tasks_bring_them(make_source):
@@ -66,7 +71,10 @@ def test_sizes_of_tasks_over_five_classes(make_source, asked: dict[str, int], si
             {"classes_per_task": 6},
             "1 tasks of 6 classes need 6 classes, tensors gives 5; the most possible is 0 tasks",
         ),
-        ({"order": [0, 9]}, "stream.order [0, 9]: class 9 does not exist; expected classes 0..4, each at most once"),
+        (
+            {"order": [0, 9]},
+            "stream.order [0, 9]: class 9 does not exist; expected classes 0..4, each at most once",
+        ),
         ({"order": [0, 1, 0]}, "stream.order [0, 1, 0]: a class occurs twice"),
         ({"order": "random"}, "stream.order is 'random'; expected 'label', 'seed' or a list of class ids"),
     ],

@@ -1,8 +1,10 @@
 import json
 from dataclasses import replace
 
+import pytest
 import torch
 
+from hypermnesia.rng import generator
 from hypermnesia.streams import Preprocess, Stream, from_tensors, permuted, slots, split, with_validation
 
 
@@ -95,7 +97,7 @@ def test_sha256_is_the_same_on_another_device_and_is_pinned(make_source):
     pixels = torch.arange(8 * 4).byte().view(8, 1, 2, 2)
     y = torch.arange(8) % 4
     stream = permuted(from_tensors(pixels, y, pixels, y), tasks=2, seed=3)
-    assert stream.sha256 == "PINNED"
+    assert stream.sha256 == "d2db778b2bdba4401b263ec127249e945252615811dd356384599c5e89fa133d"
     assert stream.to("cpu").sha256 == stream.sha256
 
 
@@ -103,3 +105,18 @@ def test_streams_with_repetition_hold_tests_apart_from_tasks(make_source):
     stream = slots(make_source(), tasks=2, classes_per_task=3)
     assert len(stream.tests) == 4
     assert all(test is not task.test for test in stream.tests for task in stream.tasks)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_on_cuda_equal_those_on_the_cpu(make_source):
+    stream = split(make_source(channels=3), tasks=2, preprocess=Preprocess((0.5,), (0.2,), 2, True))
+    moved = stream.to("cuda")
+    positions = torch.tensor([3, 0, 7])
+    for here, there in zip(stream.tasks, moved.tasks, strict=True):
+        x, y = here.train.batch(positions)
+        cuda_x, cuda_y = there.train.batch(positions)
+        assert torch.equal(cuda_x.cpu(), x)
+        assert torch.equal(cuda_y.cpu(), y)
+        augmented = moved.preprocess(cuda_x, generator(0)).cpu()
+        torch.testing.assert_close(augmented, stream.preprocess(x, generator(0)))
+    assert moved.sha256 == stream.sha256

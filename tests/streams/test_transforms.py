@@ -3,7 +3,15 @@ import torch
 from torch import Tensor
 
 from hypermnesia.rng import generator
-from hypermnesia.streams.transforms import Chain, Corruptions, Identity, Pad, Permutations, Rotations, Transform
+from hypermnesia.streams.transforms import (
+    Chain,
+    Corruptions,
+    Identity,
+    Pad,
+    Permutations,
+    Rotations,
+    Transform,
+)
 
 X = torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8, generator=generator(0))
 TABLE = Permutations.draw(3, 64, seed=1, first_permuted=True)

@@ -16,7 +16,7 @@ GENERATORS = {
     "heads": HeadsOptions,
     "lowrank": LowRankOptions,
 }
-"""The options of every generator, by the name that `weights.generator` takes."""
+"""The options of every generator, by the name that `generator.name` takes."""
 
 __all__ = [
     "GENERATORS",

@@ -26,23 +26,19 @@ class ChunkedOptions:
     """Chunked hypernetwork of von Oswald et al. 2020, section 2.3; by default hypnettorch's example."""
 
     chunk: int = 750
-    """Numbers of the target that one pass writes, at least 1 (example 750; the paper's runs 2,000 to
-    78,000)."""
+    """Numbers of the target that one pass writes, at least 1 (example 750; paper 2,000 to 78,000)."""
     embedding: int = 8
     """Numbers in a task embedding (example 8; paper 24 to 128); 0 only with `conditional`."""
     chunk_embedding: int = 8
-    """Numbers in a chunk embedding (example 8; paper 8 to 96); 0 only where one chunk holds the whole
-    target."""
+    """Numbers in a chunk embedding (example 8; paper 8 to 96); 0 only where one chunk holds everything."""
     hidden: tuple[int, ...] = (100, 100)
-    """Units of each hidden layer; () makes the hypernetwork linear (example 100,100; paper 10,10 to
-    200,250,350)."""
+    """Units of each hidden layer; () makes it linear (example 100,100; paper 10,10 to 200,250,350)."""
     activation: Activation = "relu"
     """What follows each hidden layer (relu; elu on Permuted MNIST)."""
     bias: bool = True
     """Whether its layers have a bias."""
     conditional: bool = False
-    """Whether every task has chunk embeddings of its own, in place of one set that all tasks share
-    (published)."""
+    """Whether every task has chunk embeddings of its own. Published: all tasks share one set."""
     embedding_std: float = 1.0
     """Standard deviation of a new task embedding's entries, at least 0 (published 1)."""
     chunk_std: float = 1.0
@@ -55,14 +51,14 @@ class ChunkedOptions:
     """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
 
     def __post_init__(self) -> None:
-        check_count("weights.chunk", self.chunk)
-        check_count("weights.embedding", self.embedding, least=0 if self.conditional else 1)
-        check_count("weights.chunk_embedding", self.chunk_embedding, least=1 if self.conditional else 0)
-        check_widths("weights.hidden", self.hidden)
-        check_choice("weights.activation", self.activation, get_args(Activation))
-        check_not_negative("weights.embedding_std", self.embedding_std)
-        check_not_negative("weights.chunk_std", self.chunk_std)
-        check_choice("weights.init", self.init, get_args(ChunkedInit))
+        check_count("generator.chunk", self.chunk)
+        check_count("generator.embedding", self.embedding, least=0 if self.conditional else 1)
+        check_count("generator.chunk_embedding", self.chunk_embedding, least=1 if self.conditional else 0)
+        check_widths("generator.hidden", self.hidden)
+        check_choice("generator.activation", self.activation, get_args(Activation))
+        check_not_negative("generator.embedding_std", self.embedding_std)
+        check_not_negative("generator.chunk_std", self.chunk_std)
+        check_choice("generator.init", self.init, get_args(ChunkedInit))
 
     def build(
         self,
@@ -88,11 +84,11 @@ class ChunkedOptions:
 
 
 class Chunked(Generator):
-    """h(e)_j = A [trunk(c_j ; e) ; 1] for chunk j; the chunks side by side are the target's tensors in their
-    order.
+    """h(e)_j = A [trunk(c_j ; e) ; 1] for chunk j, with c_j the chunk's embedding.
 
-    Chunks do not align with tensors, and what the last one has too much is discarded. Not yet filled: see
-    `ChunkedOptions`.
+    The chunks side by side are the target's tensors in their order. Chunks do not align with tensors, and
+    what the last one has too much is discarded. Its weights are not filled yet: `ChunkedOptions.build` does
+    both.
     """
 
     def __init__(self, options: ChunkedOptions, shapes: Mapping[str, torch.Size]) -> None:
@@ -101,8 +97,8 @@ class Chunked(Generator):
         self.num_chunks = ceil(sum(prod(shape) for shape in self.shapes.values()) / options.chunk)
         if not options.chunk_embedding and self.num_chunks > 1:
             raise HypermnesiaError(
-                f"weights.chunk_embedding=0: all {self.num_chunks} chunks would be equal; give them embeddings, "
-                "or let weights.chunk hold the whole target"
+                f"generator.chunk_embedding=0: all {self.num_chunks} chunks would be equal; "
+                "give them embeddings, or let generator.chunk hold the whole target"
             )
         sizes = (self.num_chunks, options.chunk_embedding)
         self.chunks = (
@@ -124,8 +120,7 @@ class Chunked(Generator):
         return [LinearFactor(self.out.homogeneous(features), self.out.weight, self.shapes)]
 
     def hyperfan(self, fans: Mapping[str, initial.Fan], rng: torch.Generator, gain: float = 2.0) -> None:
-        """Fan-in throughout, with chunk embeddings that give each chunk the variance its tensors need on
-        average.
+        """Start every layer by fan-in, and each chunk's embedding with what its tensors need on average.
 
         A heuristic (hypnettorch): a chunk may cover several tensors, and all chunks share one last map. That
         map hands on the mean square of the inputs, (n_e Var(e) + n_c Var(c)) / (n_e + n_c), which Var(c)
@@ -135,19 +130,19 @@ class Chunked(Generator):
         n_c, n_e = self.chunks.shape[1], self.embeddings.shape[0]
         if not n_c:
             raise HypermnesiaError(
-                "weights.init=hyperfan-in works through chunk embeddings, and weights.chunk_embedding is 0"
+                "generator.init=hyperfan-in works through chunk embeddings: set generator.chunk_embedding"
             )
         wanted = self._wanted_variances(fans, gain)
         initial.kaiming(self.trunk, rng)
         initial.fan_in(self.out, rng)
         variances = ((n_e + n_c) * wanted - n_e * self._embedding_variance) / n_c
         clipped = int((variances < SMALLEST_VARIANCE).sum())
-        if clipped:
+        if clipped and n_e:
             limit = sqrt((n_e + n_c) * float(wanted.min()) / n_e)
             warn(
                 f"hyperfan-in: {clipped} of {self.num_chunks} chunks start too large, because the task "
                 "embeddings alone bring more variance than their weights should have: choose "
-                f"weights.embedding_std below {limit:.2g}",
+                f"generator.embedding_std below {limit:.2g}",
                 stacklevel=3,
             )
         stds = variances.clamp(min=SMALLEST_VARIANCE).sqrt()[:, None]
@@ -158,8 +153,7 @@ class Chunked(Generator):
                 self.chunks.weight.normal_(generator=rng).mul_(stds)
 
     def _wanted_variances(self, fans: Mapping[str, initial.Fan], gain: float) -> Tensor:
-        """(chunks,): mean over the numbers in a chunk of gain / fan_in for weights and 1 / (3 fan_in) for
-        biases."""
+        """(chunks,): mean over a chunk's numbers of gain / fan_in (weights) and 1 / (3 fan_in) (biases)."""
         initial.refuse_norms(fans, "chunked")
         each = [
             torch.full((prod(shape),), (gain if fans[name].kind == "weight" else 1 / 3) / fans[name].fan_in)

@@ -25,8 +25,7 @@ class DenseOptions:
     embedding: int = 8
     """Numbers in a task embedding, at least 1 (hypnettorch 8; HyperMask 24 to 128)."""
     hidden: tuple[int, ...] = (100, 100)
-    """Units of each hidden layer; () makes the hypernetwork linear (hypnettorch 100,100; HyperMask 25 to
-    200)."""
+    """Units of each hidden layer; () makes it linear (hypnettorch 100,100; HyperMask 25 to 200)."""
     activation: Activation = "relu"
     """What follows each hidden layer (hypnettorch relu; HyperMask elu)."""
     bias: bool = True
@@ -41,11 +40,11 @@ class DenseOptions:
     gives 0.96; 0 as published gives about 0.15 to 0.2."""
 
     def __post_init__(self) -> None:
-        check_count("weights.embedding", self.embedding)
-        check_widths("weights.hidden", self.hidden)
-        check_choice("weights.activation", self.activation, get_args(Activation))
-        check_not_negative("weights.embedding_std", self.embedding_std)
-        check_choice("weights.init", self.init, get_args(initial.Init))
+        check_count("generator.embedding", self.embedding)
+        check_widths("generator.hidden", self.hidden)
+        check_choice("generator.activation", self.activation, get_args(Activation))
+        check_not_negative("generator.embedding_std", self.embedding_std)
+        check_choice("generator.init", self.init, get_args(initial.Init))
 
     def build(
         self,
@@ -70,8 +69,10 @@ class DenseOptions:
 
 
 class Dense(Generator):
-    """h(e) = A [trunk(e) ; 1], cut into the target's tensors in their order. Not yet filled: see
-    `DenseOptions`."""
+    """h(e) = A [trunk(e) ; 1], cut into the target's tensors in their order.
+
+    Its weights are not filled yet: `DenseOptions.build` does both.
+    """
 
     def __init__(self, options: DenseOptions, shapes: Mapping[str, torch.Size]) -> None:
         super().__init__(shapes, TaskRows((options.embedding,), options.embedding_std))

@@ -15,6 +15,7 @@ gradient are exactly 0.
 An outer factor's results are U Vᵀ, and U Vᵀ − U* V*ᵀ = U ΔVᵀ + ΔU V*ᵀ in the same manner.
 
 For both forms task j is row j of what they are given; the mean over tasks and the factor β are the caller's.
+Passes for other lists of tasks may round differently: for an exact 0, take the snapshot with the step's list.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -53,10 +54,9 @@ def direct(
         squares = (value - then[name]).square()
         if fisher is not None:
             squares = squares * fisher[name]
-        per_unit = squares.flatten(2).sum(2) if squares.ndim > 2 else squares
         if masks is not None and name in masks:
-            per_unit = per_unit * masks[name]
-        distances.append(per_unit.flatten(1).sum(1))
+            squares = squares * masks[name].reshape(*squares.shape[:2], *(1,) * (squares.ndim - 2))
+        distances.append(squares.reshape(len(squares), -1).sum(1))
     return torch.stack(distances).sum(0)
 
 
@@ -164,38 +164,31 @@ class _Form(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Inputs x and their changes Δx, both (…, rows, d)."""
+    """Inputs x and their changes Δx, both (T, r, d)."""
 
     x: Tensor
     dx: Tensor
-
-    def cut(self, top: int, bottom: int) -> "_Rows":
-        whole = (top, bottom) == (0, self.x.shape[-2])
-        return self if whole else _Rows(self.x[..., top:bottom, :], self.dx[..., top:bottom, :])
 
 
 def _linear(now: LinearFactor, then: NamedTensors, masks: NamedTensors) -> Tensor:
     """(T,) for a linear factor.
 
-    Tensors with a mask are compared entry by entry, so that whatever a mask drops has a gradient of exactly
-    0.
+    Tensors with a mask are compared entry by entry: whatever a mask drops has a gradient of exactly 0.
     """
     tiling = tile(now.rows, now.outputs, now.shapes, masks)
     forms = _forms(now.weight, then, tiling.segments)
-    own, common = _inputs(now, then)
+    own, shared = _inputs(now, then)
     total = now.z.new_zeros(now.z.shape[0])
-    for top, bottom, used in tiling.bands:
-        form = forms[used[0]]
-        for i in used[1:]:
-            form = _Form(*(a + b for a, b in zip(form, forms[i], strict=True)))
-        if common is None:
-            total = total + _energy(form, own.cut(top, bottom))
-        else:
-            total = total + _shared_energy(form, own, common.cut(top, bottom))
+    heights = [bottom - top for top, bottom, _ in tiling.bands]
+    bands = zip(tiling.bands, _split(own if shared is None else shared, heights), strict=True)
+    for (_, _, used), rows in bands:
+        if used:
+            form = _sum([forms[i] for i in used])
+            total = total + (_energy(form, rows) if shared is None else _shared_energy(form, own, rows))
     for name, first, (top, bottom, left, right) in tiling.pieces:
-        rows = own.cut(top, bottom) if common is None else _add(own, common.cut(top, bottom))
         start = then["weight"][left:right]
-        moved = rows.x @ (now.weight[left:right] - start).mT + rows.dx @ start.mT
+        x, dx = own if shared is None else (own.x + shared.x, own.dx + shared.dx)
+        moved = x[:, top:bottom] @ (now.weight[left:right] - start).mT + dx[:, top:bottom] @ start.mT
         kept = _entries(masks[name], now.shapes[name])[:, first : first + moved[0].numel()]
         total = total + (moved.square() * kept.view_as(moved)).sum((1, 2))
     return total
@@ -205,7 +198,6 @@ def _forms(weight: Tensor, then: NamedTensors, segments: Sequence[tuple[int, int
     """Q of every segment of the outputs: the only place where the long axis is read."""
     start, products = then["weight"], then["products"]
     partner = then.get("rounded", start)
-    # One split in place of slices: its backward writes the gradient once.
     pieces = weight.split([right - left for left, right in segments]) if len(segments) > 1 else [weight]
     forms = []
     for i, (left, right) in enumerate(segments):
@@ -215,42 +207,50 @@ def _forms(weight: Tensor, then: NamedTensors, segments: Sequence[tuple[int, int
     return forms
 
 
+def _sum(forms: Sequence[_Form]) -> _Form:
+    first, *others = forms
+    return _Form(*(a + b for a, b in zip(first, _sum(others), strict=True))) if others else first
+
+
 def _inputs(now: LinearFactor, then: NamedTensors) -> tuple[_Rows, _Rows | None]:
-    """Every task's rows (T, r, d) and None; or, with shared inputs, (T, 1, d) and (r, d) whose sums are the
-    rows."""
+    """The rows (T, r, d) and None; with shared inputs (T, 1, d) and (1, r, d), which add up to the rows."""
     own = _Rows(now.z, now.z - then["z"])
     if now.shared is None:
         return own, None
-    shared = _Rows(now.shared, now.shared - then["shared"])
+    shared = _Rows(now.shared[None], now.shared[None] - then["shared"])
     c, e = now.shared.shape[-1], now.z.shape[-1]
     return _Rows(*(F.pad(part, (c, 0)) for part in own)), _Rows(*(F.pad(part, (0, e)) for part in shared))
 
 
-def _add(a: _Rows, b: _Rows) -> _Rows:
-    return _Rows(a.x + b.x, a.dx + b.dx)
+def _split(rows: _Rows, heights: Sequence[int]) -> list[_Rows]:
+    """The rows in parts, side by side. One split, not slices: its backward writes each gradient once."""
+    if len(heights) == 1:
+        return [rows]
+    parts = zip(rows.x.split(heights, 1), rows.dx.split(heights, 1), strict=True)
+    return [_Rows(x.contiguous(), dx.contiguous()) for x, dx in parts]
 
 
 def _energy(form: _Form, rows: _Rows) -> Tensor:
-    """Σ over rows (…, r, d) of [x Δx] Q [x Δx]ᵀ: (…)."""
-    x, dx = rows
-    terms = (x @ form.squares) * x + 2 * (x @ form.mixed) * dx + (dx @ form.products) * dx
-    return terms.sum((-2, -1))
+    """Σ over rows (T, r, d) of [x Δx] Q [x Δx]ᵀ: (T,)."""
+    x, dx = rows.x.flatten(0, 1), rows.dx.flatten(0, 1)
+    mixed = torch.add(dx @ form.products, x @ form.mixed, alpha=2)
+    per_row = ((x @ form.squares) * x).sum(1) + (mixed * dx).sum(1)
+    return per_row.view(rows.x.shape[:2]).sum(1)
 
 
-def _shared_energy(form: _Form, own: _Rows, common: _Rows) -> Tensor:
-    """Σ_i (p + q_i) Q (p + q_i)ᵀ for the rows p (T, 1, d) of the tasks and q (r, d) of all: (T,).
+def _shared_energy(form: _Form, own: _Rows, shared: _Rows) -> Tensor:
+    """Σ_i (p + q_i) Q (p + q_i)ᵀ, (T,), for each task's row p (T, 1, d) and the rows q_i (1, r, d) of all.
 
-    Expanded, n p Q pᵀ + 2 p Q (Σ q_i)ᵀ + Σ q_i Q q_iᵀ, so that it costs T + r rows and not T · r.
+    Expanded, r p Q pᵀ + 2 p Q (Σ q_i)ᵀ + Σ q_i Q q_iᵀ, so that it costs T + r rows and not T · r.
     """
-    x, dx = common.x.sum(-2), common.dx.sum(-2)
+    x, dx = shared.x.sum(1), shared.dx.sum(1)
     towards_x, towards_dx = x @ form.squares + dx @ form.mixed.mT, x @ form.mixed + dx @ form.products
-    mixed = own.x @ towards_x + own.dx @ towards_dx
-    return common.x.shape[-2] * _energy(form, own) + 2 * mixed.squeeze(-1) + _energy(form, common)
+    mixed = (own.x[:, 0] * towards_x + own.dx[:, 0] * towards_dx).sum(1)
+    return shared.x.shape[1] * _energy(form, own) + 2 * mixed + _energy(form, shared)
 
 
 def _outer(now: OuterFactor, then: NamedTensors, masks: NamedTensors) -> Tensor:
-    """(T,) for an outer factor: ‖U ΔVᵀ + ΔU V*ᵀ‖² from matrices of rank × rank. A mask drops rows of U and
-    ΔU."""
+    """(T,) for an outer factor: ‖U ΔVᵀ + ΔU V*ᵀ‖² from rank × rank matrices. Masks drop rows of U and ΔU."""
     v, du, dv = then["v"], now.u - then["u"], now.v - then["v"]
     u, du_kept = now.u, du
     if any(name in masks for name in now.shapes):
@@ -262,8 +262,7 @@ def _outer(now: OuterFactor, then: NamedTensors, masks: NamedTensors) -> Tensor:
 
 
 def _entries(mask: Tensor, shape: torch.Size) -> Tensor:
-    """A mask of output units (T, shape[0]) for every entry of the tensor, in row-major order: (T,
-    entries)."""
+    """A mask of output units (T, shape[0]) for every entry, in row-major order: (T, entries)."""
     return mask[:, :, None].expand(*mask.shape, prod(shape[1:])).flatten(1)
 
 

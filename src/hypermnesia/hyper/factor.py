@@ -1,5 +1,4 @@
-"""What generators put out before it is multiplied out: the products whose results are the target's
-tensors."""
+"""What generators put out: the products whose results are the target's tensors, not yet multiplied out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,8 +81,8 @@ def assemble(factors: Sequence[Factor]) -> Tensors:
 
 
 def take(factors: Sequence[Factor], tasks: Tensor | slice) -> list[Factor]:
-    """The factors of some of their tasks, by position: what one pass over all tasks holds for a few of
-    them."""
+    """The factors of some of their tasks, by position: so one pass serves the current task and earlier
+    ones."""
     return [
         replace(f, z=f.z[tasks]) if isinstance(f, LinearFactor) else replace(f, u=f.u[tasks], v=f.v[tasks])
         for f in factors

@@ -45,8 +45,7 @@ class Generator(nn.Module, ABC):
         return len(self.embeddings)
 
     def grow(self, rng: torch.Generator, init: Literal["random", "previous"] = "random") -> None:
-        """Add exactly the rows of one more task: drawn from `rng` (a CPU generator), or copies of the last
-        task's."""
+        """Add just the rows of one more task: drawn from `rng` (on the CPU), or copies of the last task's."""
         like = next(self.parameters())
         for _, rows in self._task_rows():
             rows.grow(rng, init, like)
@@ -60,8 +59,7 @@ class Generator(nn.Module, ABC):
     @overload
     def forward(self, tasks: Sequence[int] | Tensor, factored: Literal[True]) -> list[Factor]: ...
     def forward(self, tasks: Sequence[int] | Tensor, factored: bool = False) -> Tensors | list[Factor]:
-        """name → (T, *shape) for the T tasks asked, or, `factored`, the factors that `assemble` makes them
-        of.
+        """name → (T, *shape) for T tasks; with `factored`, the factors that `assemble` makes them of.
 
         `tasks` are task numbers, or an index tensor (T,) for tasks that were drawn at random.
         """

@@ -38,12 +38,12 @@ class HeadsOptions:
     """Added to every bias of the heads, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
 
     def __post_init__(self) -> None:
-        check_count("weights.embedding", self.embedding)
-        check_widths("weights.hidden", self.hidden)
-        check_choice("weights.activation", self.activation, get_args(Activation))
-        check_count("weights.channel_embedding", self.channel_embedding)
-        check_not_negative("weights.embedding_std", self.embedding_std)
-        check_choice("weights.init", self.init, get_args(initial.Init))
+        check_count("generator.embedding", self.embedding)
+        check_widths("generator.hidden", self.hidden)
+        check_choice("generator.activation", self.activation, get_args(Activation))
+        check_count("generator.channel_embedding", self.channel_embedding)
+        check_not_negative("generator.embedding_std", self.embedding_std)
+        check_choice("generator.init", self.init, get_args(initial.Init))
 
     def build(
         self,
@@ -89,8 +89,7 @@ class MatrixHead(nn.Module):
 
 
 class ConvHead(nn.Module):
-    """A convolution's filters, one output channel o at a time: A [E_o ; u ; 1], with A shared by all
-    channels."""
+    """A convolution's filters: A [E_o ; u ; 1] for output channel o, with A shared by all channels."""
 
     def __init__(self, features: int, channel: int, shape: torch.Size) -> None:
         super().__init__()
@@ -106,8 +105,8 @@ class ConvHead(nn.Module):
 class Heads(Generator):
     """u = trunk(e); then one head per tensor: channel-wise for convolutions, plain for matrices.
 
-    It writes no vectors: biases and norm parameters are rows that every task stores. Not yet filled: see
-    `HeadsOptions`.
+    It writes no vectors: biases and norm parameters are rows that every task stores. Its weights are not
+    filled yet: `HeadsOptions.build` does both.
     """
 
     def __init__(self, options: HeadsOptions, shapes: Mapping[str, torch.Size]) -> None:

@@ -61,8 +61,8 @@ def fans(
             found[name] = Fan("bias", weight.fan_in, weight.fan_out)
         else:
             raise HypermnesiaError(
-                f"hyperfan cannot tell what {name!r} of shape {tuple(shape)} is: it follows no weight with as "
-                "many outputs. Name it in `scales` or `shifts`, or use weights.init=plain"
+                f"hyperfan cannot tell what {name!r} of shape {tuple(shape)} is: it follows no weight with "
+                "as many outputs. Name it in `scales` or `shifts`, or use generator.init=plain"
             )
         previous = name
     return found
@@ -89,8 +89,8 @@ def refuse_norms(fans: Mapping[str, Fan], generator: str) -> None:
     for name, fan in fans.items():
         if fan.kind in ("scale", "shift"):
             raise HypermnesiaError(
-                f"a {generator} generator cannot start the norm {fan.kind} {name!r} with hyperfan-in: leave it "
-                "out of the generated tensors, or use weights.init=plain"
+                f"a {generator} generator cannot start the norm {fan.kind} {name!r} with hyperfan-in: "
+                "leave it out of the generated tensors, or use generator.init=plain"
             )
 
 
@@ -111,8 +111,7 @@ def plain(module: nn.Module, rng: torch.Generator) -> None:
 
 
 def xavier(module: nn.Module, rng: torch.Generator) -> None:
-    """Xavier-uniform weights and zero biases in every layer; tables N(0, std²) (the paper code's MNIST
-    runs)."""
+    """Xavier-uniform weights, zero biases; tables N(0, std²). As in the MNIST runs of the paper's code."""
     for part in module.modules():
         if isinstance(part, Layer):
             _fill(part, sqrt(6 / sum(part.weight.shape)), rng)
@@ -130,8 +129,7 @@ def tables(module: nn.Module, rng: torch.Generator) -> None:
 
 
 def kaiming(trunk: Trunk, rng: torch.Generator) -> None:
-    """Hidden layers with variance 1 / (fan_in · E[act(x)²]), x ~ N(0, 1), and zero biases: Kaiming's for
-    ReLU."""
+    """Hidden weights of variance 1 / (fan_in · E[act(x)²]), x ~ N(0, 1): Kaiming's for ReLU; zero biases."""
     for layer in trunk.modules():
         if isinstance(layer, Layer):
             variance = 1 / (layer.weight.shape[1] * _mean_square(trunk.activation, 1.0))
@@ -139,8 +137,7 @@ def kaiming(trunk: Trunk, rng: torch.Generator) -> None:
 
 
 def fan_in(out: OutputMap, rng: torch.Generator) -> None:
-    """Weights of variance 1 / fan_in, so that the results have the mean square of the features; zero
-    biases."""
+    """Weights of variance 1 / fan_in, so that the results have the features' mean square; zero biases."""
     _fill(out, sqrt(3 / (out.weight.shape[1] - out.bias)), rng)
 
 
@@ -156,8 +153,7 @@ def second_moment(trunk: Trunk, inputs: float) -> float:
 
 
 def _mean_square(activation: Activation, variance: float) -> float:
-    """E[act(x)²] for x ~ N(0, variance), as the pre-activations of a wide layer are, by Gauss-Hermite
-    quadrature."""
+    """E[act(x)²] for x ~ N(0, variance), as in a wide layer, by Gauss-Hermite quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(64)
     values = ACTIVATIONS[activation](torch.from_numpy(nodes * sqrt(variance)))
     return float(values.square() @ torch.from_numpy(weights / weights.sum()))
@@ -189,7 +185,7 @@ def offset(out: OutputMap, value: float) -> None:
     """Add `value` to every bias of an output map."""
     if value:
         if not out.bias:
-            raise HypermnesiaError(f"weights.mask_bias={value} needs a generator with bias=true")
+            raise HypermnesiaError(f"generator.mask_bias={value} needs a generator with bias=true")
         with torch.no_grad():
             out.weight[:, -1] += value
 

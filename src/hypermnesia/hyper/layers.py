@@ -1,4 +1,4 @@
-"""The parts that generators are built from. All of them are allocated here and filled by `hyper.init`."""
+"""The parts that generators are built from. All of them are allocated here and filled by `hyper.initial`."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -108,8 +108,7 @@ class TaskRows(nn.ParameterList):
         """Standard deviation of a fresh row's entries: a number, or a tensor that broadcasts to the shape."""
 
     def grow(self, rng: torch.Generator, start: Literal["random", "previous"], like: Tensor) -> None:
-        """Add a row with the dtype and device of `like`: N(0, std²) drawn from `rng`, or a copy of the last
-        row."""
+        """Add a row, N(0, std²) from `rng` or a copy of the last one, with the dtype and device of `like`."""
         if start == "previous":
             if not len(self):
                 raise HypermnesiaError('grow(init="previous"): there is no earlier task; start with "random"')
@@ -121,8 +120,7 @@ class TaskRows(nn.ParameterList):
     def pick(self, tasks: Sequence[int] | Tensor) -> Tensor:
         """Rows of the tasks: (T, *shape).
 
-        `tasks` may be an index tensor (T,), for tasks drawn inside a compiled or stacked step; it is not
-        checked.
+        `tasks` may be an index tensor (T,), for tasks drawn in a compiled or stacked step; it is not checked.
         """
         if isinstance(tasks, Tensor):
             return torch.stack(list(self))[tasks]

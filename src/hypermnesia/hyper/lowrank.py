@@ -20,19 +20,16 @@ LowRankInit = Literal["plain", "xavier", "hyperfan-in", "zero"]
 
 @dataclass(frozen=True, kw_only=True)
 class LowRankOptions:
-    """Low-rank generator. Own design; shared heads with layer embeddings as in Text-to-LoRA (arXiv
-    2506.06105)."""
+    """Low-rank generator. Own design; layer embeddings as in Text-to-LoRA (arXiv 2506.06105)."""
 
     rank: int = 4
     """Outer products per matrix, at least 1. A matrix that they would not make smaller is written in full."""
     embedding: int = 8
     """Numbers in a task embedding, at least 1."""
     layer_embedding: int = 8
-    """Numbers in the learned vector of each tensor, by which tensors of equal size share a head; at least
-    1."""
+    """Numbers in each tensor's learned vector, at least 1; it lets tensors of equal size share a head."""
     hidden: tuple[int, ...] = (32, 16)
-    """Units of the layers between embeddings and heads, at least one layer: it is where task and tensor
-    meet."""
+    """Units of the layers before the heads, at least one: there the task and the tensor meet."""
     activation: Activation = "relu"
     """What follows each hidden layer."""
     embedding_std: float = 1.0
@@ -41,21 +38,20 @@ class LowRankOptions:
     """Start of its weights. plain: torch's. xavier. hyperfan-in: generated weights with Kaiming's variance.
     zero: everything written is 0 until it is trained, for additions to a given network (LoRA)."""
     mask_bias: float = 0.0
-    """Added to everything written at the start, at least 0, so that masks |tanh(h)| start near
-    tanh(mask_bias)."""
+    """Added to all that is written at the start, at least 0: masks |tanh(h)| start near tanh(mask_bias)."""
 
     def __post_init__(self) -> None:
-        check_count("weights.rank", self.rank)
-        check_count("weights.embedding", self.embedding)
-        check_count("weights.layer_embedding", self.layer_embedding)
-        check_widths("weights.hidden", self.hidden, least=1)
-        check_choice("weights.activation", self.activation, get_args(Activation))
-        check_not_negative("weights.embedding_std", self.embedding_std)
-        check_choice("weights.init", self.init, get_args(LowRankInit))
-        check_not_negative("weights.mask_bias", self.mask_bias)
+        check_count("generator.rank", self.rank)
+        check_count("generator.embedding", self.embedding)
+        check_count("generator.layer_embedding", self.layer_embedding)
+        check_widths("generator.hidden", self.hidden, least=1)
+        check_choice("generator.activation", self.activation, get_args(Activation))
+        check_not_negative("generator.embedding_std", self.embedding_std)
+        check_choice("generator.init", self.init, get_args(LowRankInit))
+        check_not_negative("generator.mask_bias", self.mask_bias)
         if self.mask_bias and self.init == "zero":
             raise HypermnesiaError(
-                "weights.init=zero writes zeros, weights.mask_bias would undo that: choose one"
+                "generator.init=zero writes zeros, generator.mask_bias would undo that: choose one"
             )
 
     def build(
@@ -117,8 +113,7 @@ class OuterHead(nn.Module):
 
 
 class DirectHead(nn.Module):
-    """All entries of the tensors of one shape, for vectors and for matrices too small to gain from outer
-    products."""
+    """All entries of the tensors of one shape: vectors, or matrices too small to gain from outer products."""
 
     def __init__(self, features: int, shape: torch.Size) -> None:
         super().__init__()
@@ -143,15 +138,12 @@ class DirectHead(nn.Module):
 
 
 class LowRank(Generator):
-    """z = trunk(l ; e) for every tensor's embedding l; heads on z write W = Σ_r u_r v_rᵀ, or all entries of a
-    vector.
+    """z = trunk(l ; e) for each tensor's embedding l; heads on z write W = Σ_r u_r v_rᵀ, and vectors in full.
 
-    Tensors of equal size share their head, so the generator grows with depth by one layer embedding per
-    tensor only. Convolutions count as matrices (out, in × kernel positions). Not yet filled: see
-    `LowRankOptions`.
-
-    U and V are linear in z but their product is not. The drift of this generator is that of the product, as
-    it is for every other one: `hyper.drift` computes it from rank × rank matrices (see there).
+    Tensors of equal size share their head, so a tensor more costs one layer embedding. Convolutions count as
+    matrices (out, in × kernel positions). U and V are linear in z, their product is not: drift is measured on
+    the product, as for every other generator (see `hyper.drift`). Its weights are not filled yet:
+    `LowRankOptions.build` does both.
     """
 
     def __init__(self, options: LowRankOptions, shapes: Mapping[str, torch.Size]) -> None:
@@ -181,8 +173,7 @@ class LowRank(Generator):
         return cast("list[OuterHead | DirectHead]", list(self.heads))
 
     def hyperfan(self, fans: Mapping[str, initial.Fan], rng: torch.Generator, gain: float = 2.0) -> None:
-        """Start with the variance of `initial.target_variance`, on the mean of the tensors that share a
-        head."""
+        """Start with the variance of `initial.target_variance`, averaged over the tensors of a head."""
         initial.refuse_norms(fans, "low-rank")
         initial.kaiming(self.trunk, rng)
         initial.tables(self, rng)

@@ -13,7 +13,8 @@ from hypermnesia.tensors import Tensors, map_tensors
 Activation = Literal["tanh", "sigmoid"]
 """tanh: |tanh h|, in [0, 1). sigmoid: 1 / (1 + exp(−h)), in (0, 1)."""
 Scope = Literal["tensor", "row", "global"]
-"""Among which entries a threshold ranks: each tensor's, each output unit's, or all masked tensors' together."""
+"""Among which entries a threshold ranks: each tensor's, each output unit's, or all masked tensors'
+together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,36 +22,35 @@ class MaskOptions:
     """How a mask is made of what the generator writes (Książek & Spurek 2023, arXiv:2310.00113)."""
 
     activation: Activation = "tanh"
-    """tanh (published) or sigmoid. A mask lies in 0..1: it shrinks weights, and never flips or enlarges one."""
-    offset: float = 0.0
-    """Added to h before the activation. 0 (published) starts with masks of about 0.15 to 0.2, weights 5 to 7 times too
-    small; 2 starts near 1."""
+    """tanh (published) or sigmoid. A mask lies in 0..1: it shrinks weights and never flips or enlarges one.
+    The generator's `mask_bias` sets where masks start."""
     sparsity: float = 0.0
-    """Percentile below which entries become 0, in percent, 0..100. Six of the eight published settings use 0."""
+    """Percentile below which entries become 0, in percent, 0..100. Six of the eight published settings use
+    0."""
     scope: Scope = "tensor"
-    """tensor (published): each tensor has its own threshold. row: each slice of a tensor's first axis has; a vector's
-    slices hold one entry each, so vectors stay whole. global: one threshold for all masked tensors of a task."""
+    """tensor (published): each tensor has its own threshold. row: each slice of a tensor's first axis has; a
+    vector's slices hold one entry each, so vectors stay whole. global: one for all masked tensors of a
+    task."""
     ramp: bool = True
-    """Whether the sparsity rises linearly from 0 over the first task (published) or holds from its first step."""
+    """Whether the sparsity rises linearly from 0 over the first task (published) or holds from its first
+    step."""
 
     def __post_init__(self) -> None:
         for name, kind in (("activation", Activation), ("scope", Scope)):
-            if getattr(self, name) not in get_args(kind):
-                listed = ", ".join(get_args(kind))
-                raise HypermnesiaError(f"mask.{name}={getattr(self, name)!r} is not known; there are: {listed}")
+            value, known = getattr(self, name), get_args(kind)
+            if value not in known:
+                raise HypermnesiaError(f"mask.{name}={value!r} is not known; there are: {', '.join(known)}")
         if not 0 <= self.sparsity <= 100:
-            raise HypermnesiaError(f"mask.sparsity={self.sparsity} must lie in 0..100: it is given in percent")
-        if not math.isfinite(self.offset):
-            raise HypermnesiaError(f"mask.offset={self.offset} must be a finite number")
+            raise HypermnesiaError(f"mask.sparsity={self.sparsity} must lie in 0..100: it is a percentage")
 
 
 @dataclass(frozen=True)
 class SemiBinaryMask:
-    """w = θ ⊙ m with m = a where a reaches its threshold and 0 elsewhere, a = |tanh(h + offset)|.
+    """w = θ ⊙ m with m = a where a reaches its threshold and 0 elsewhere, a = |tanh h|.
 
     *Semi-binary*: an entry that survives keeps its value. Gradients flow through the survivors alone, and the
-    threshold is a constant to them (no straight-through estimate). Which tensors are masked at all is said by the
-    model's roles: HyperMask leaves the last bias and the norm layers out.
+    threshold is a constant to them (no straight-through estimate). Which tensors are masked at all is said by
+    the model's roles: HyperMask leaves the last bias and the norm layers out.
     """
 
     options: MaskOptions = MaskOptions()
@@ -65,16 +65,15 @@ class SemiBinaryMask:
         `ramp` in 0..1 multiplies the sparsity, unless the options switch that off.
         """
         options = self.options
-        strength = {name: self._activate(h) for name, h in written.items()}
+        strength = {name: self._activated(h) for name, h in written.items()}
         sparsity = options.sparsity * ramp if options.ramp else options.sparsity
         if sparsity == 0:  # the 0th percentile keeps everything
             return strength
         least = self._thresholds({name: a.detach() for name, a in strength.items()}, sparsity)
         return {name: torch.where(a.detach() >= least[name], a, 0.0) for name, a in strength.items()}
 
-    def _activate(self, h: Tensor) -> Tensor:
-        shifted = h + self.options.offset if self.options.offset else h
-        return shifted.tanh().abs() if self.options.activation == "tanh" else shifted.sigmoid()
+    def _activated(self, h: Tensor) -> Tensor:
+        return h.tanh().abs() if self.options.activation == "tanh" else h.sigmoid()
 
     def _thresholds(self, strength: Tensors, sparsity: float) -> Tensors:
         """The least value that is kept, shaped to broadcast against each (T, *shape)."""
@@ -99,16 +98,18 @@ class Add:
             raise HypermnesiaError(f"add.scale={self.scale} must be a positive number")
 
     def __call__(self, written: Tensors, base: Tensors, ramp: float) -> Tensors:
-        """`written` (T, *shape) by name, `base` (*shape) by name → weights (T, *shape); `ramp` has no part in it."""
+        """`written` (T, *shape) by name, `base` (*shape) by name → weights (T, *shape); `ramp` plays no
+        part."""
         return map_tensors(lambda h, w: w + self.scale * h, written, base)
 
 
 def least_kept(values: Tensor, percent: float) -> Tensor:
     """The smallest of `values` (…, n) that reaches their percentile, (…).
 
-    The q-th percentile is interpolated linearly at position q(n − 1)/100 of the sorted values, as `torch.quantile`
-    does. No value lies strictly between that point and its upper neighbour, so "≥ the percentile" and "≥ its upper
-    neighbour" choose the same entries, ties included: one selection in linear time instead of a sort.
+    The q-th percentile is interpolated linearly at position q(n − 1)/100 of the sorted values, as
+    `torch.quantile` does. No value lies strictly between that point and its upper neighbour, so "≥ the
+    percentile" and "≥ its upper neighbour" choose the same entries, ties included: one selection in linear
+    time instead of a sort.
     """
     size = values.shape[-1]
     # A position that rounding has put a hair above a whole number is that number.

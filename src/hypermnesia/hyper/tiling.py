@@ -1,5 +1,4 @@
-"""Which results of a linear factor the target uses: r × m results, laid out row after row, as few
-rectangles."""
+"""Which of a linear factor's results the target uses: a grid of rows × outputs, cut into few rectangles."""
 
 from collections.abc import Collection
 from math import prod
@@ -32,14 +31,13 @@ class Tiling(NamedTuple):
     segments: list[tuple[int, int]]
     """Ranges of outputs, side by side from the first to the last."""
     bands: list[tuple[int, int, list[int]]]
-    """Disjoint ranges of rows, each with the segments that its rows use."""
+    """Ranges of rows, side by side from the first to the last, each with the segments that its rows use."""
     pieces: list[Piece]
     """The tensors apart, cut into rectangles."""
 
 
 def tile(rows: int, outputs: int, shapes: Shapes, apart: Collection[str] = ()) -> Tiling:
-    """The tiling of a factor with `rows` × `outputs` results that writes `shapes`, with the tensors `apart`
-    by themselves.
+    """How the tensors `shapes` lie in a grid of `rows` × `outputs` results, with those `apart` by themselves.
 
     Usually one band of one segment; a surplus at the end splits off the last row.
     """
@@ -57,24 +55,22 @@ def tile(rows: int, outputs: int, shapes: Shapes, apart: Collection[str] = ()) -
             spans.append((start, stop))
     cuts = [cut for span in spans for cut in rectangles(*span, outputs)]
     columns = sorted({0, outputs, *(edge for cut in cuts for edge in (cut.left, cut.right))})
-    lines = sorted({edge for cut in cuts for edge in (cut.top, cut.bottom)})
+    lines = sorted({0, rows, *(edge for cut in cuts for edge in (cut.top, cut.bottom))})
     segments = list(zip(columns[:-1], columns[1:], strict=True))
-    bands = []
+    bands: list[tuple[int, int, list[int]]] = []
     for top, bottom in zip(lines[:-1], lines[1:], strict=True):
         here = [cut for cut in cuts if cut.top <= top < cut.bottom]
-        used = [
-            i for i, (left, _) in enumerate(segments) if any(cut.left <= left < cut.right for cut in here)
-        ]
-        if used:
-            bands.append((top, bottom, used))
+        used = [i for i, (left, _) in enumerate(segments) if any(c.left <= left < c.right for c in here)]
+        bands.append((top, bottom, used))
     return Tiling(segments, bands, pieces)
 
 
 def rectangles(start: int, stop: int, width: int) -> list[Rectangle]:
     """Entries `start` to `stop` of a grid of rows of `width`, as at most three rectangles."""
     cuts = []
-    top, left = divmod(start, width)
-    last, right = divmod(stop, width)
+    # No divmod: torch.compile does not trace it.
+    top, left = start // width, start % width
+    last, right = stop // width, stop % width
     if left and top < last:
         cuts.append(Rectangle(top, top + 1, left, width))
         top, left = top + 1, 0

@@ -1,4 +1,5 @@
-"""Anchor: the target's own weights stay near their values at the task's start (HyperMask, arXiv:2310.00113)."""
+"""Anchor: the target's own weights stay near their values at the task's start (HyperMask,
+arXiv:2310.00113)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -27,13 +28,14 @@ class AnchorState:
 
 @dataclass(frozen=True, kw_only=True)
 class Anchor(Penalty):
-    """strength · Σ_i |(θ_i − θ_i at the task's start) · weight_i|, over the shared and masked target parameters.
+    """strength · Σ_i |(θ_i − θ_i at the task's start) · weight_i|, over the shared and masked target
+    parameters.
 
     The weight of a masked parameter is 1 (`plain`), the current task's mask (`current`; the generator gets a
-    gradient too, as in the reference, which rewards shrinking the mask; `current_detached` gives it none), or the
-    largest mask that an earlier task has there (`earlier`: what the old tasks really use). Parameters without a
-    mask weigh 1. Nothing is divided by the number of parameters or tasks. At the start of a task the penalty and
-    its (sub)gradient are 0.
+    gradient too, as in the reference, which rewards shrinking the mask; `current_detached` gives it none), or
+    the largest mask that an earlier task has there (`earlier`: what the old tasks really use). Parameters
+    without a mask weigh 1. Nothing is divided by the number of parameters or tasks. At the start of a task
+    the penalty and its (sub)gradient are 0.
     """
 
     name: ClassVar[str] = "anchor"
@@ -41,11 +43,14 @@ class Anchor(Penalty):
     strength: float = 1e-3
     """λ ≥ 0. Published: 1e-3 for MNIST, 0.01 to 1 for CIFAR-100 and Tiny ImageNet."""
     order: Literal[1, 2] = 1
-    """1: sum of distances (published). 2: sum of their squares, which asks for many small moves instead of few."""
+    """1: sum of distances (published). 2: sum of their squares, which asks for many small moves instead of
+    few."""
     weighting: Weighting = "plain"
-    """plain (published for CIFAR-100 and Tiny ImageNet), current (published for MNIST), current_detached, earlier."""
+    """plain (published for CIFAR-100 and Tiny ImageNet), current (published for MNIST), current_detached,
+    earlier."""
     reference_norms: bool = False
-    """Leave shared scales and offsets of norm layers out, as the reference does: they then drift unprotected."""
+    """Leave shared scales and offsets of norm layers out, as the reference does: they then drift
+    unprotected."""
 
     def __post_init__(self) -> None:
         if self.strength < 0:
@@ -53,15 +58,19 @@ class Anchor(Penalty):
         for name, known in (("order", (1, 2)), ("weighting", get_args(Weighting))):
             if getattr(self, name) not in known:
                 listed = ", ".join(str(choice) for choice in known)
-                raise HypermnesiaError(f"anchor.{name}={getattr(self, name)!r} is not known; there are: {listed}")
+                raise HypermnesiaError(
+                    f"anchor.{name}={getattr(self, name)!r} is not known; there are: {listed}"
+                )
 
     def init(self, learner: Learner) -> AnchorState:
         model = learner.model
         if not self._held(model):
             raise HypermnesiaError(
-                "anchor: the target has no shared or masked parameters to hold; leave the penalty out with anchor=none"
+                "anchor: the target has no shared or masked parameters to hold; "
+                "leave the penalty out with anchor=none"
             )
-        if self.weighting != "plain" and not (isinstance(model.compose, SemiBinaryMask) and _masked(model)):
+        has_masks = isinstance(model.compose, SemiBinaryMask) and _masked(model)
+        if self.weighting != "plain" and not has_masks:
             raise HypermnesiaError(
                 f"anchor.weighting={self.weighting} needs masked weights (weights=mask); this model has none: "
                 "choose anchor.weighting=plain"

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.replay import MemoryOptions, Replay, ReplayState, empty_memory, forward, rehearse, remember
+from hypermnesia.replay import MemoryOptions, Replay, ReplayState, empty_memory, joint_logits, rehearse, remember
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,11 @@ class ER(Method):
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         if draw is None:
-            logits = net(batch.x, batch.task)
-            value = F.cross_entropy(logits, batch.target)
+            value = F.cross_entropy(net(batch.x, batch.task), batch.target)
         else:
-            logits, (replayed,) = forward(net, batch.x, batch.task, [draw], joint=True)
-            total = F.cross_entropy(logits, batch.target, reduction="sum")
-            total = total + F.cross_entropy(replayed, draw.target, reduction="sum")
-            value = total / (len(batch.y) + len(draw))
-        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
+            logits = joint_logits(net, batch.x, batch.task, draw)
+            value = F.cross_entropy(logits, torch.cat([batch.target, draw.target]))
+        return value, Aux({"cross_entropy": value.detach()})
 
     def after_step(
         self,

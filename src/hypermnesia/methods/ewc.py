@@ -37,26 +37,28 @@ class EWCState:
 
 @dataclass(frozen=True, kw_only=True)
 class EWC(Method):
-    """Cross-entropy + strength · ½ Σ_j Σ_i F_ji (θ_i − θ*_ji)² over the finished tasks j (Kirkpatrick et al., eq. 3).
+    """Cross-entropy + strength · ½ Σ_j Σ_i F_ji (θ_i − θ*_ji)² over the finished tasks j (Kirkpatrick et al.,
+    eq. 3).
 
-    F_j is the diagonal of the Fisher information at θ*_j, the mean over task j's samples of squared per-sample
-    gradients, taken in evaluation mode. Parameters that appear later, such as a new task's embedding, are free.
+    F_j is the diagonal of the Fisher information at θ*_j, the mean over task j's samples of squared
+    per-sample gradients, taken in evaluation mode. Parameters that appear later, such as a new task's
+    embedding, are free.
     """
 
     needs_boundaries = True
 
     strength: float = 180.0
-    """λ ≥ 0, with the paper's factor ½. Code without that factor (Mammoth, Avalanche) means half as much by the same
-    number: the 90 that DER's authors give for Split MNIST is 180 here."""
+    """λ ≥ 0, with the paper's factor ½. Code without that factor (Mammoth, Avalanche) means half as much by
+    the same number: the 90 that DER's authors give for Split MNIST is 180 here."""
     mode: Literal["separate", "online"] = "separate"
-    """separate: one quadratic per task, each around its own θ*. online: one, around the latest θ*, whose Fisher is
-    decay · old + new."""
+    """separate: one quadratic per task, each around its own θ*. online: one, around the latest θ*, whose
+    Fisher is decay · old + new."""
     decay: float = 1.0
     """γ in 0..1 of `mode=online`."""
     fisher: Fisher = "empirical"
-    """Labels of the gradients. empirical: the data's. sampled: one drawn from the network's own prediction for each
-    sample (the Fisher proper, in expectation). true_class: the data's, each square weighted by the predicted
-    probability of that label (DER's code)."""
+    """Labels of the gradients. empirical: the data's. sampled: one drawn from the network's own prediction
+    for each sample (the Fisher proper, in expectation). true_class: the data's, each square weighted by the
+    predicted probability of that label (DER's code)."""
     samples: int | None = None
     """At most so many samples of a task for its Fisher, drawn at random; none = all."""
 
@@ -70,7 +72,9 @@ class EWC(Method):
         for name, known in (("mode", ("separate", "online")), ("fisher", get_args(Fisher))):
             if getattr(self, name) not in known:
                 listed = ", ".join(known)
-                raise HypermnesiaError(f"ewc.{name}={getattr(self, name)!r} is not known; there are: {listed}")
+                raise HypermnesiaError(
+                    f"ewc.{name}={getattr(self, name)!r} is not known; there are: {listed}"
+                )
 
     def init(self, learner: Learner) -> EWCState:
         return EWCState({}, {}, torch.zeros((), device=learner.device))

@@ -35,12 +35,14 @@ class LatentDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentReplay(Method):
-    """Cross-entropy on the batch + coefficient · cross-entropy of the tail on remembered features of the body.
+    """Cross-entropy on the batch + coefficient · cross-entropy of the tail on remembered features of the
+    body.
 
-    The model's roles say where the cut is: the body is the longest run of first stages whose parameters are all
-    frozen, after the first task at the latest (`weights.cut` or `weights.body`); stages without parameters that
-    follow it, such as pooling, belong to it. Its statistics rest too, so the remembered features stay what the body
-    makes of those samples. They are taken at a task's end, in evaluation mode and without augmentation.
+    The model's roles say where the cut is: the body is the longest run of first stages whose parameters are
+    all frozen, after the first task at the latest (`weights.cut` or `weights.body`); stages without
+    parameters that follow it, such as pooling, belong to it. Its statistics rest too, so the remembered
+    features stay what the body makes of those samples. They are taken at a task's end, in evaluation mode and
+    without augmentation.
     """
 
     needs_boundaries = True
@@ -64,7 +66,9 @@ class LatentReplay(Method):
         check(self.memory.size, learner.num_classes)
         return LatentState(None)
 
-    def draw(self, state: LatentState, learner: Learner, batch: Batch, rng: torch.Generator) -> LatentDraw | None:
+    def draw(
+        self, state: LatentState, learner: Learner, batch: Batch, rng: torch.Generator
+    ) -> LatentDraw | None:
         if state.memory is None or self.coefficient == 0:
             return None
         replay = rehearse(state.memory, learner, self.memory, rng, prepare=lambda stored, _: stored)
@@ -120,13 +124,14 @@ def body_length(model: Model) -> int:
     if frozen and length < len(names):
         return length
     raise HypermnesiaError(
-        f"latent-replay needs first stages that are frozen after the first task, and later ones that are not; here "
-        f"{'all' if frozen else 'none'} are frozen. Set weights.cut to the last frozen stage, or weights.body to "
-        f"patterns; the stages of {type(model.target).__name__} are: {', '.join(names)}"
+        "latent-replay needs first stages that are frozen after the first task, and later ones that are not; "
+        f"here {'all' if frozen else 'none'} are frozen. Set weights.cut to the last frozen stage, or "
+        f"weights.body to patterns; the stages of {type(model.target).__name__} are: {', '.join(names)}"
     )
 
 
 def _same_each_time(model: Model, stage: str) -> bool:
-    """Whether a stage without parameters gives the same features for the same input: no dropout is at work."""
+    """Whether a stage without parameters gives the same features for the same input: no dropout is at
+    work."""
     modules = model.target.get_submodule(stage).modules()
     return not any(isinstance(m, _DropoutNd) and m.p > 0 for m in modules)

@@ -23,7 +23,8 @@ class LwFState:
 
 @dataclass(frozen=True)
 class OldOutputs:
-    """What the old model says of the batch, for one earlier task (or for all, where they share their weights)."""
+    """What the old model says of the batch, for one earlier task (or for all, where they share their
+    weights)."""
 
     task: int
     logits: Tensor
@@ -39,22 +40,24 @@ class LwFDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class LwF(Method):
-    """Cross-entropy + alpha · Σ_j KL(old answer of task j on this batch ‖ its new answer), both at temperature T.
+    """Cross-entropy + alpha · Σ_j KL(old answer of task j on this batch ‖ its new answer), both at
+    temperature T.
 
-    The answers are softmax(logits / T) of the current task's samples: no sample is kept. Where all tasks share
-    their weights and outputs there is one such term, over the classes of all earlier tasks. Where the weights depend
-    on the task there is one for every earlier task, over that task's own outputs.
+    The answers are softmax(logits / T) of the current task's samples: no sample is kept. Where all tasks
+    share their weights and outputs there is one such term, over the classes of all earlier tasks. Where the
+    weights depend on the task there is one for every earlier task, over that task's own outputs.
     """
 
     needs_boundaries = True
 
     alpha: float = 1.0
-    """Weight of the distillation, ≥ 0 (the paper's λ_o). DER's authors: 1 for Split MNIST, 3 for Split CIFAR-10."""
+    """Weight of the distillation, ≥ 0 (the paper's λ_o). DER's authors: 1 for Split MNIST, 3 for Split
+    CIFAR-10."""
     temperature: float = 2.0
     """T > 0; 2 in the paper. There is no factor T² here, as there is none there."""
     tasks_per_step: int = 5
-    """With task-specific weights: at most so many earlier tasks, ≥ 1, drawn anew for each step, answer; their terms
-    are scaled up so that the expected loss is that of all."""
+    """With task-specific weights: at most so many earlier tasks, ≥ 1, drawn anew for each step, answer; their
+    terms are scaled up so that the expected loss is that of all."""
 
     def __post_init__(self) -> None:
         if self.alpha < 0:
@@ -97,7 +100,9 @@ class LwF(Method):
         terms = {"cross_entropy": value.detach()}
         if draw is not None:
             shared = not net.model.depends_on_task
-            new = [logits.index_select(1, state.outputs) if shared else net(batch.x, o.task) for o in draw.old]
+            new = [
+                logits.index_select(1, state.outputs) if shared else net(batch.x, o.task) for o in draw.old
+            ]
             kept = [self._divergence(o.logits, n) for o, n in zip(draw.old, new, strict=True)]
             distillation = self.alpha * draw.weight * torch.stack(kept).sum()
             value, terms["distillation"] = value + distillation, distillation.detach()

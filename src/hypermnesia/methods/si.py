@@ -16,7 +16,8 @@ from hypermnesia.tensors import Tensors
 @dataclass(frozen=True)
 class SIState:
     start: Tensors
-    """Every trainable parameter at the current task's start, by name: also where the finished tasks left it."""
+    """Every trainable parameter at the current task's start, by name: also where the finished tasks left
+    it."""
     path: Tensors
     """ω: how much each parameter has lowered the task's loss so far; names and shapes of `start`."""
     importance: Tensors
@@ -27,17 +28,20 @@ class SIState:
 class SI(Method):
     """Cross-entropy + c · Σ_i Ω_i (θ_i − θ_i at the task's start)² (eq. 4).
 
-    A parameter is important if it lowered the loss a lot while moving little: along the path of each task
-    ω_i = Σ_steps −∂L/∂θ_i · Δθ_i, and at its end Ω_i grows by ω_i / ((θ_i at the end − θ_i at the start)² + xi) (eq. 5).
+    A parameter is important if it lowered the loss a lot while moving little: along the path of each task ω_i
+    = Σ_steps −∂L/∂θ_i · Δθ_i, and at its end Ω_i grows by ω_i / ((θ_i at the end − θ_i at the start)² + xi)
+    (eq. 5).
     """
 
     needs_boundaries = True
     watches_parameters = True
 
     c: float = 1.0
-    """Strength of the penalty, ≥ 0 (no factor ½). DER's authors: 1 for Split MNIST, 0.5 for Split CIFAR-10."""
+    """Strength of the penalty, ≥ 0 (no factor ½). DER's authors: 1 for Split MNIST, 0.5 for Split
+    CIFAR-10."""
     xi: float = 0.9
-    """Damping, > 0: keeps Ω finite where a parameter hardly moved. The paper uses 1e-3, DER's authors 0.9 to 1."""
+    """Damping, > 0: keeps Ω finite where a parameter hardly moved. The paper uses 1e-3, DER's authors 0.9 to
+    1."""
 
     def __post_init__(self) -> None:
         if self.c < 0:
@@ -64,9 +68,17 @@ class SI(Method):
         return value, Aux(terms, logits.detach())
 
     def after_step(
-        self, state: SIState, learner: Learner, batch: Batch, draw: None, aux: Aux, step: Step, rng: torch.Generator
+        self,
+        state: SIState,
+        learner: Learner,
+        batch: Batch,
+        draw: None,
+        aux: Aux,
+        step: Step,
+        rng: torch.Generator,
     ) -> SIState:
-        """Add this step to the path integral, by the gradient of the task's loss without this method's penalty."""
+        """Add this step to the path integral, by the gradient of the task's loss without this method's
+        penalty."""
         path = dict(state.path)
         for name, gradient in step.gradients.items():
             before = step.before[name]
@@ -81,5 +93,7 @@ class SI(Method):
             for name, now in learner.model.trainable().items():
                 gained = state.path[name] / ((now - state.start[name]).square() + self.xi)
                 total = importance[name] + gained if name in importance else gained
-                importance[name] = total.clamp_min(0)  # below 0 the penalty would reward moving away, without bound
+                importance[name] = total.clamp_min(
+                    0
+                )  # below 0 the penalty would reward moving away, without bound
         return replace(state, importance=importance)

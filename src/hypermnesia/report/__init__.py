@@ -1,4 +1,4 @@
-"""Reports on finished runs. Reads run directories only and never imports torch, so it works wherever they were copied."""
+"""Reports on finished runs. Reads run directories only and never imports torch."""
 
 from hypermnesia.report.render import FORMATS as FORMATS
 from hypermnesia.report.render import render as render

@@ -16,7 +16,8 @@ from hypermnesia.report.runs import Group
 from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
 from hypermnesia.report.svg import Scale
 
-_FEW_TASKS = 10  # a legend names every task up to here, and the first, middle and last ones beyond
+_FEW_TASKS = 10  # up to here a legend names every task and lines have markers
+_FEW_MARKS = 20  # tasks up to which lines of averages have markers
 
 
 def numbers(summary: Summary) -> Section:
@@ -36,8 +37,8 @@ def numbers(summary: Summary) -> Section:
         ),
     ]
     about = (
-        "Means over the seeds; whiskers are 95 % intervals of the mean (Student's t). Forgetting: how far below its best "
-        "each task ended, so lower is better, and below 0 later tasks helped."
+        "Means over the seeds; whiskers are 95 % intervals of the mean (Student's t). Forgetting: how far "
+        "below its best each task ended, so lower is better, and below 0 later tasks helped."
     )
     return Section("Accuracy, forgetting and cost", about, [block for block in blocks if block.figures])
 
@@ -98,29 +99,25 @@ def _times(scale: float, value: float | None) -> float | None:
 
 def over_time(summary: Summary) -> Section:
     """Average accuracy after each task, every approach in one picture per scenario."""
-    figures = []
+    figures, marked = [], True
     for scenario in summary.benchmark.scenarios:
-        longest = max(
-            len(_matrices(row.group, scenario)[0]) for row in summary.rows if _matrices(row.group, scenario)
-        )
+        found = [(row, matrices) for row in summary.rows if (matrices := _matrices(row.group, scenario))]
+        if not found:
+            continue
+        tasks = max(max(len(matrices[0]), len(matrices[0][0])) for _, matrices in found)
+        averaged = [(row, _average_after_each(matrices, tasks)) for row, matrices in found]
         series = [
-            Series(row.group.label, points, row.look, level=True)
-            for row in summary.rows
-            if (points := _average_after_each(row.group, scenario, longest))
+            Series(row.group.label, points, row.look, level=tasks > 1) for row, points in averaged if points
         ]
         if series:
-            title = _title(scenario)
+            marked = marked and tasks <= _FEW_MARKS
+            label = f"Average accuracy after each task, {_title(scenario)}"
+            axes = ("tasks learned", "average accuracy (%)")
             picture = lines(
-                series,
-                f"Average accuracy after each task, {title}",
-                "tasks learned",
-                "average accuracy (%)",
-                most=100,
-                whole=True,
-                height=280,
+                series, label, *axes, most=100, whole=True, marked=tasks <= _FEW_MARKS, height=280
             )
-            figures.append(Figure(title, picture))
-    keys = [key(row.group.label, row.look) for row in summary.rows]
+            figures.append(Figure(_title(scenario), picture))
+    keys = [key(row.group.label, row.look, marked=marked) for row in summary.rows]
     about = (
         "Mean accuracy over the tasks learned so far; bands are 95 % intervals over the seeds. "
         "An approach that was evaluated only once, such as joint training, is a level line."
@@ -128,14 +125,15 @@ def over_time(summary: Summary) -> Section:
     return Section("Average accuracy after each task", about, [Block("", figures, keys)] if figures else [])
 
 
-def _average_after_each(group: Group, scenario: str, longest: int) -> list[tuple[float, float, float | None]]:
-    rows = [_averages(matrix) for matrix in _matrices(group, scenario)]
+def _average_after_each(matrices: Sequence[Matrix], tasks: int) -> list[tuple[float, float, float | None]]:
+    """Points (tasks learned, mean, half width) in %, of a group's matrices."""
+    rows = [_averages(matrix) for matrix in matrices]
     points = []
-    for task in range(len(rows[0]) if rows else 0):
+    for task in range(len(rows[0])):
         found = statistics([row[task] for row in rows])
         if found["mean"] is not None:
             # One row for several tests is joint training: it has seen all tasks.
-            place = longest if len(rows[0]) == 1 else task + 1
+            place = tasks if len(rows[0]) == 1 else task + 1
             points.append((float(place), 100 * found["mean"], _times(100, found["ci95"])))
     return points
 
@@ -155,45 +153,39 @@ def per_task(summary: Summary) -> Section:
     """Accuracy of every task over time: a picture per approach, a line per task."""
     blocks = []
     for scenario in _primary_first(summary):
-        figures, most = [], 0
+        figures: list[Figure] = []
+        names: list[str] = []
         for row in summary.rows:
             matrices = _matrices(row.group, scenario)
-            if not matrices or len(matrices[0]) < 2:
-                continue
-            mean = mean_matrix(matrices)
-            names = names_of_tests(row.group.first.result, len(mean[0]))
-            total = len(names)
-            series = [
-                Series(names[test], points, order=(test, total), thin=total > _FEW_TASKS)
-                for test in range(total)
-                if (
-                    points := [
-                        (float(t + 1), 100 * v, None)
-                        for t, r in enumerate(mean)
-                        if (v := r[test]) is not None
-                    ]
-                )
-            ]
-            if series:
-                label = f"Accuracy of every test over time, {row.group.label}"
-                picture = lines(
-                    series,
-                    label,
-                    "tasks learned",
-                    "accuracy (%)",
-                    whole=True,
-                    y=Scale(0, 100, 188, 28),
-                    height=230,
-                )
-                figures.append(Figure(row.group.label, picture))
-                most = max(most, total)
+            if matrices and len(matrices[0]) > 1:
+                own = names_of_tests(row.group.first.result, len(matrices[0][0]))
+                names = own if len(own) > len(names) else names
+                figures += _lines_of_tests(row.group.label, mean_matrix(matrices), own)
         if figures:
-            names = names_of_tests(summary.rows[0].group.first.result, most)
-            shown = range(most) if most <= _FEW_TASKS else (0, most // 2, most - 1)
-            keys = [ordered_key(names[test], test, most) for test in shown]
+            total = len(names)
+            marked = total <= _FEW_TASKS
+            shown = range(total) if marked else (0, total // 2, total - 1)
+            keys = [ordered_key(names[test], test, total, marked=marked) for test in shown]
             blocks.append(Block(_title(scenario), figures, keys, collapsed=scenario != summary.primary))
-    about = "Mean over the seeds of the accuracy on each test set, from the first time it was evaluated to the end."
+    about = "Mean over the seeds of the accuracy on each test set, from its first evaluation to the end."
     return Section("Accuracy of every task over time", about, blocks)
+
+
+def _lines_of_tests(label: str, mean: list[list[float | None]], names: Sequence[str]) -> list[Figure]:
+    """One figure with a line per test set; none if nothing was evaluated."""
+    few = len(names) <= _FEW_TASKS
+    series = []
+    for test, name in enumerate(names):
+        column = [(float(t + 1), row[test]) for t, row in enumerate(mean)]
+        points = [(t, 100 * value, None) for t, value in column if value is not None]
+        if points:
+            series.append(Series(name, points, order=(test, len(names)), thin=not few))
+    if not series:
+        return []
+    spoken = f"Accuracy of every test over time, {label}"
+    y = Scale(0, 100, 188, 28)
+    picture = lines(series, spoken, "tasks learned", "accuracy (%)", y=y, whole=True, marked=few, height=230)
+    return [Figure(label, picture)]
 
 
 def matrices(summary: Summary) -> Section:
@@ -251,14 +243,14 @@ def mean_matrix(found: Sequence[Matrix]) -> list[list[float | None]]:
 
 
 def names_of_tasks(result: Result, total: int, *, numbered: bool = False) -> list[str]:
-    """Names of `total` tasks; "task 3" where the run did not say. `numbered` puts the number before a name."""
+    """Names of `total` tasks; "task 3" where the run did not say. `numbered` puts numbers before names."""
     if len(result.task_names) != total:
         return [f"task {i + 1}" for i in range(total)]
     return [f"{i + 1} · {name}" if numbered else name for i, name in enumerate(result.task_names)]
 
 
 def names_of_tests(result: Result, total: int) -> list[str]:
-    """Names of `total` test sets, which belong to the tasks or, in streams with repetition, to the classes."""
+    """Names of `total` test sets, one per task or, in streams with repetition, one per class."""
     if total != len(result.task_names) and total == len(result.class_names):
         return list(result.class_names)
     return names_of_tasks(result, total)

@@ -53,9 +53,9 @@ def key(name: str, index: int, *, marked: bool = True) -> Key:
     return Key(_swatch(index, {"class_": colours.series_class(index)}, marked), name)
 
 
-def ordered_key(name: str, position: int, total: int) -> Key:
+def ordered_key(name: str, position: int, total: int, *, marked: bool = True) -> Key:
     """The legend of a series that is coloured by its rank."""
-    return Key(_swatch(0, {"style": colours.in_order(position, total)}, True), name)
+    return Key(_swatch(0, {"style": colours.in_order(position, total)}, marked), name)
 
 
 def _swatch(index: int, look: dict[str, object], marked: bool) -> Markup:

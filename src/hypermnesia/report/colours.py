@@ -1,7 +1,8 @@
 """Colours that colour-blind readers can tell apart: classes for series, the viridis scale for heat maps.
 
-Series use the palette of Okabe and Ito (https://jfly.uni-koeln.de/color/) through the CSS classes s0, s1, …, whose
-colours the style sheet sets for light and dark; shapes and dashes repeat the distinction without colour.
+Series use the palette of Okabe and Ito (https://jfly.uni-koeln.de/color/) through the CSS classes s0, s1, …,
+whose colours the style sheet sets for light and dark; shapes and dashes repeat the distinction without
+colour.
 """
 
 import struct
@@ -26,7 +27,7 @@ def series_class(index: int) -> str:
 
 
 def dash(index: int, *, marked: bool = True) -> str | None:
-    """The dashes of series `index`: lines with markers are dashed once the colours are used up, others at once."""
+    """The dashes of series `index`: with markers only once the colours are used up."""
     if index < 0:
         return _DASHES[-index % len(_DASHES)]
     return _DASHES[(index // SERIES if marked else index) % len(_DASHES)]
@@ -83,7 +84,7 @@ def readable_on(colour: tuple[int, int, int]) -> str:
 
 
 def png(pixels: Sequence[Sequence[tuple[int, int, int] | None]]) -> bytes:
-    """A PNG file with one pixel per entry; None is transparent. For heat maps too large for one element per cell."""
+    """A PNG file with one pixel per entry, None transparent: heat maps too large for elements."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Learning curves from events.jsonl, read line by line and thinned while reading, so a log of any length fits."""
+"""Learning curves from events.jsonl, thinned while they are read, so a log of any length fits."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from hypermnesia.report.records import LARGEST
 
-_MOST_POINTS = 2048
+_MOST_POINTS = 2048  # even, so that merged points stand for equally many readings
 _LONGEST_LINE = 16 * 2**20
 _BINS = 120
 
@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 
 class _Thinned:
-    """A series of at most `_MOST_POINTS` means: neighbours are merged whenever it is full."""
+    """A series of fewer than `_MOST_POINTS` means: neighbours are merged when it is full."""
 
     def __init__(self) -> None:
         self.points: list[Point] = []
@@ -27,7 +27,7 @@ class _Thinned:
         self._pending.append((step, value))
         if len(self._pending) == self._merge:
             self._flush()
-        if len(self.points) > _MOST_POINTS:
+        if len(self.points) == _MOST_POINTS:
             pairs = [self.points[i : i + 2] for i in range(0, len(self.points), 2)]
             self.points = [_mean(pair) for pair in pairs]
             self._merge *= 2
@@ -61,6 +61,8 @@ def read(path: Path) -> Log:
     task: Any = None
     offset, last = 0.0, -1.0  # steps may be counted per task or phase: the count then jumps back
     problem = None
+    if not path.is_file():
+        return Log()
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), b""), start=1):
@@ -80,8 +82,6 @@ def read(path: Path) -> Log:
                 last = step + offset
                 for name, value in _values(event):
                     series.setdefault(name, _Thinned()).add(step + offset, value)
-    except FileNotFoundError:
-        return Log()
     except OSError as error:
         problem = f"events.jsonl cannot be read: {error.strerror}"
     return Log({name: thinned.finish() for name, thinned in series.items()}, tuple(starts), problem)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from hypermnesia.report import colours
-from hypermnesia.report.svg import WIDTH, clip, el, picture, text
+from hypermnesia.report.svg import WIDTH, clip, el, picture, text, whole_ticks
 from hypermnesia.report.units import percent
 
 _LARGEST_DRAWN = 30  # rows or columns; a larger map becomes an image
@@ -25,53 +25,56 @@ def heat_map(
 ) -> Markup:
     """Fractions in 0..1 as coloured cells with their percentage; null cells are hatched.
 
-    More than 30 rows or columns are drawn as one image, without a number and a tooltip per cell.
+    A matrix of more than 30 tasks becomes one image without a number and a tooltip per cell.
     """
-    left = min(
-        14 + 6.4 * max(len(name) for name in rows), max(104.0, WIDTH - 4 - largest_cell * len(columns)), 160.0
-    )
+    large = len(rows) > _LARGEST_DRAWN and len(rows) <= 3 * len(columns)
+    if large:
+        rows = [str(number) for number in range(1, len(rows) + 1)]
+    wanted = 14 + 6.4 * max(len(name) for name in rows)
+    left = min(wanted, max(104.0, WIDTH - 4 - largest_cell * len(columns)), 160.0)
     cell = min(largest_cell, (WIDTH - left - 4) / len(columns))
-    tall = max(cell, 3.0) if len(rows) <= 3 * len(columns) else max(3.0, min(cell, 18.0))
-    turned = any(6.6 * len(name) > cell * _every(cell, 22) for name in columns)
+    flattest = 18.0 if len(rows) > 3 * len(columns) else largest_cell
+    tall = cell if large else max(14.0, min(cell, flattest))
+    turned = cell >= 12 and any(6.6 * len(name) > cell for name in columns if not name.isdigit())
     top = 22 + (52 if turned else 18)
     width, height = left + cell * len(columns) + 4, top + tall * len(rows) + 4
-    width = max(width, left + 6.4 * len(column_axis) + 4, 6.6 * len(row_axis) + 8)
+    start = max(left, 7.0 * len(row_axis) + 10)
+    width = max(width, start + 6.6 * len(column_axis) + 4)
     parts = [
-        text(left, 12, column_axis, kind="axis"),
+        text(start, 12, column_axis, kind="axis"),
+        text(0, 12, row_axis, kind="axis"),
         *_column_labels(columns, left, top, cell, turned),
         *_row_labels(rows, left, top, tall),
     ]
-    if row_axis:
-        parts.append(text(0, top - 6, clip(row_axis, left), kind="axis"))
-    if max(len(rows), len(columns)) > _LARGEST_DRAWN:
+    if large or len(columns) > _LARGEST_DRAWN:
         parts.append(_image(matrix, left, top, cell * len(columns), tall * len(rows)))
     else:
         parts += _cells(matrix, rows, columns, left, top, cell, tall)
     return picture(width, height, label, *parts)
 
 
-def _every(size: float, wanted: float) -> int:
-    """Label every n-th cell so that labels are `wanted` pixels apart."""
-    return max(1, int(-(-wanted // size)))
+def _labelled(count: int, size: float, apart: float) -> list[int]:
+    """Which of `count` cells of `size` pixels carry a label, so that labels are `apart` pixels apart."""
+    return [int(number) - 1 for number in whole_ticks(1, count, max(2, int(count * size / apart)))]
 
 
 def _column_labels(names: Sequence[str], left: float, top: float, cell: float, turned: bool) -> list[Markup]:
     parts = []
-    for index in range(0, len(names), _every(cell, 14 if turned else 22)):
+    for index in range(len(names)) if turned else _labelled(len(names), cell, 22):
         x = left + cell * (index + 0.5)
         if turned:
             turn = f"rotate(-50 {x + 3:.1f} {top - 5:.1f})"
             parts.append(text(x + 3, top - 5, clip(names[index], 62, 11), kind="tick", transform=turn))
         else:
-            parts.append(text(x, top - 6, names[index], anchor="middle", kind="tick"))
+            name = names[index] if 6.6 * len(names[index]) <= max(cell, 22) else str(index + 1)
+            parts.append(text(x, top - 6, name, anchor="middle", kind="tick"))
     return parts
 
 
 def _row_labels(names: Sequence[str], left: float, top: float, tall: float) -> list[Markup]:
-    every = _every(tall, 14)
     return [
         el("g", el("title", names[i]), _row_label(names[i], left, top + tall * (i + 0.5) + 4))
-        for i in range(0, len(names), every)
+        for i in _labelled(len(names), tall, 13)
     ]
 
 

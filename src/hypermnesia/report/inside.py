@@ -11,7 +11,7 @@ from hypermnesia.report.accuracy import mean_matrix, names_of_tasks, names_of_te
 from hypermnesia.report.blocks import Block, Figure, Section, key
 from hypermnesia.report.heat import heat_map
 from hypermnesia.report.plots import Series, columns, lines, point_map
-from hypermnesia.report.records import Masks, Matrix, Memory, Result
+from hypermnesia.report.records import Masks, Matrix, Result
 from hypermnesia.report.runs import Group, Note
 from hypermnesia.report.summary import Summary
 from hypermnesia.report.svg import fitted
@@ -53,6 +53,7 @@ def _curves(group: Group, notes: list[Note]) -> Figure | None:
         "step",
         "value (logarithmic)" if log else "value",
         y=fitted(values, _CURVE_HEIGHT - 42, 28, log=log),
+        marked=False,
         marks=logs[0].starts[1:],
         height=_CURVE_HEIGHT,
     )
@@ -106,8 +107,8 @@ def embeddings(summary: Summary) -> Section:
         size = len(seed.result.embeddings[0])
         figures.append(Figure(row.group.label, picture, remark=f"seed {seed.result.seed}, {size} dimensions"))
     about = (
-        "Embedding of every task, numbered in the order they were learned, projected on the two directions of largest "
-        "variance (principal component analysis)."
+        "Embedding of every task, numbered in order of learning, projected on the two directions of "
+        "largest variance (principal component analysis)."
     )
     return Section("Task embeddings", about, [Block("", figures)] if figures else [])
 
@@ -115,7 +116,7 @@ def embeddings(summary: Summary) -> Section:
 def principal_plane(
     embeddings: Sequence[Sequence[float]],
 ) -> tuple[list[tuple[float, float]], tuple[float, float]]:
-    """T × size numbers -> T points on the first two principal components, and each one's share of the variance."""
+    """T × size numbers -> T points on two principal components, and each one's share of the variance."""
     table = np.asarray(embeddings, dtype=float)
     centred = table - table.mean(0)
     largest = float(np.abs(centred).max()) or 1.0
@@ -151,7 +152,7 @@ def masks(summary: Summary) -> Section:
             shared.append(Figure(label, picture, remark=_seeds(len(found))))
     blocks = [
         Block("Sparsity: share of zeros in each tensor's mask", sparse, scale=True),
-        Block("Overlap: share that the masks of two tasks have in common", shared, scale=True),
+        Block("Overlap: what the masks of two tasks both keep, of what either keeps", shared, scale=True),
     ]
     return Section("Masks", "In %, by task.", [block for block in blocks if block.figures])
 
@@ -179,14 +180,16 @@ def memory(summary: Summary, notes: list[Note]) -> Section:
         figures = []
         if held.classes:
             picture = columns(
-                _class_names(held, seed.result),
+                list(held.classes),
                 list(held.classes.values()),
                 f"Examples per class in the memory of {row.group.label}",
-                "class, in order of its number",
+                "class",
                 "examples",
             )
-            counted = f"{total} examples of {len(held.classes)} classes, seed {seed.result.seed}"
-            figures.append(Figure("Examples per class", picture, remark=counted))
+            counted = f"{_of(total, 'example')} of {_of(len(held.classes), 'class', 'classes')}"
+            figures.append(
+                Figure("Examples per class", picture, remark=f"{counted}, seed {seed.result.seed}")
+            )
         images = [image for image in held.images[:_MOST_IMAGES] if is_png(image)]
         if (bad := len(held.images[:_MOST_IMAGES]) - len(images)) > 0:
             notes.append(Note(seed.path, f"memory.images: {bad} left out: not a small PNG picture in base64"))
@@ -195,10 +198,8 @@ def memory(summary: Summary, notes: list[Note]) -> Section:
     return Section("Replay memory", "What the memory held when the last task had been learned.", blocks)
 
 
-def _class_names(held: Memory, result: Result) -> list[str]:
-    """Names for the keys of `classes`, which are class ids or already names."""
-    named = dict(enumerate(result.class_names))
-    return [named.get(int(k), k) if k.isascii() and k.isdigit() and len(k) < 10 else k for k in held.classes]
+def _of(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def is_png(encoded: str) -> bool:

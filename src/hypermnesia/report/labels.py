@@ -46,8 +46,9 @@ def _shown(value: Any) -> str:
 def labels(approaches: Sequence[str], settings: Sequence[Mapping[str, str]]) -> list[str]:
     """One distinct label for each group of a benchmark.
 
-    An approach that occurs once keeps its name. Variants add the settings in which they differ, "phn (cut=layer1)";
-    when that does not tell them apart (no configuration was read, or too many keys) they are numbered.
+    An approach that occurs once keeps its name. Variants add the settings in which they differ, "phn
+    (cut=layer1)"; when that does not tell them apart (no configuration was read, or too many keys) they are
+    numbered.
     """
     times = Counter(approaches)
     named = []

@@ -96,7 +96,8 @@ def _chapter(anchor: str, summary: Summary, notes: list[Note]) -> Chapter:
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     benchmark = summary.benchmark
     results = [seed.result for group in benchmark.groups for seed in group.seeds]
-    tasks = max(len(s.matrix) for result in results for s in result.scenarios.values())
+    rows = [len(scenario.matrix) for result in results for scenario in result.scenarios.values()]
+    tasks = max(*rows, *(len(result.task_names) for result in results))
     classes = max(len(result.class_names) for result in results)
     facts = [
         ("Approaches", f"{len(benchmark.groups)}"),
@@ -131,7 +132,7 @@ def _warnings(benchmark: Benchmark) -> list[str]:
     warnings = []
     if mixed:
         warnings.append(
-            f"Seed {mixed}: not all approaches ran on the same stream, so their difference is not the approach alone."
+            f"Seed {mixed}: not all approaches ran on the same stream, so more than the approach differs."
         )
     sets = {frozenset(seed.result.seed for seed in group.seeds) for group in benchmark.groups}
     if len(sets) > 1:
@@ -141,13 +142,17 @@ def _warnings(benchmark: Benchmark) -> list[str]:
     return warnings
 
 
+_NOT_ENVIRONMENT = ("seed", "data_dir")  # told elsewhere; a path of the machine that nobody else has
+
+
 def _environment(benchmark: Benchmark) -> list[tuple[str, str]]:
     """environment.json of all runs, merged: every value that a key had."""
     values: dict[str, dict[str, None]] = {}
     for group in benchmark.groups:
         for seed in group.seeds:
             for name, value in seed.environment.items():
-                values.setdefault(name, {})[value] = None
+                if name not in _NOT_ENVIRONMENT:
+                    values.setdefault(name, {})[value] = None
     return [(name, _few(list(found))) for name, found in values.items()]
 
 

@@ -21,15 +21,13 @@ from hypermnesia.report.svg import (
 )
 from hypermnesia.report.units import plain, tick
 
-_MOST_MARKS = 20  # points of a curve that carry a marker and a tooltip each
-
 
 @dataclass(frozen=True)
 class Series:
     """A curve: points (x, y, half width of the interval or None) in ascending x.
 
-    `index` chooses colour, dash and marker; `order` = (position, total) colours by rank instead. `level` draws a
-    single point as a level line that ends there.
+    `index` chooses colour, dash and marker; `order` = (position, total) colours by rank instead. `level`
+    draws a single point as a level line that ends there.
     """
 
     name: str
@@ -67,10 +65,13 @@ def lines(
     most: float | None = None,
     y_format: Callable[[float], str] = tick,
     whole: bool = False,
+    marked: bool = True,
     marks: Sequence[float] = (),
     height: float = 230,
 ) -> Markup:
-    """Curves over a common x. `most`: no axis needs to pass it. `whole`: x counts things from 1. `marks`: places on x with a faint upright line."""
+    """Curves over a common x. `most`: no axis needs to pass it. `whole`: x counts things from 1. `marked`:
+    points carry markers with tooltips, as single points always do. `marks`: places on x with an upright line.
+    """
     xs = [x for one in series for x, _, _ in one.points]
     low, high = min(xs), max(xs)
     right = WIDTH - 12
@@ -83,13 +84,13 @@ def lines(
     ticks = whole_ticks(int(low), int(high)) if whole else None
     parts = [frame.axes(x_label, y_label, x_ticks=ticks, y_format=y_format)]
     parts += [line(x(at), bottom, x(at), 28, "boundary") for at in marks if low <= at <= high]
-    parts += [_curve(one, frame, y_format) for one in series]
+    parts += [_curve(one, frame, marked or len(one.points) == 1) for one in series]
     return picture(WIDTH, height, label, *parts)
 
 
-def _curve(series: Series, frame: Frame, y_format: Callable[[float], str]) -> Markup:
+def _curve(series: Series, frame: Frame, marked: bool) -> Markup:
     points = [(frame.x(x), frame.y(y)) for x, y, _ in series.points]
-    marked = len(points) <= _MOST_MARKS
+    dash = colours.dash(series.index, marked=marked)
     parts = []
     banded = [(x, y, half) for x, y, half in series.points if half is not None]
     if len(banded) > 1 and len(banded) == len(points):
@@ -99,12 +100,10 @@ def _curve(series: Series, frame: Frame, y_format: Callable[[float], str]) -> Ma
     if len(points) > 1:
         kind = "curve thin" if series.thin else "curve"
         title = el("title", series.name)
-        dash = colours.dash(series.index, marked=marked)
         parts.append(el("path", title, d=path(points), class_=kind, stroke_dasharray=dash))
     elif series.level:
-        parts.append(
-            line(frame.x.start, points[0][1], points[0][0], points[0][1], "curve", stroke_dasharray="2 3")
-        )
+        end, level = points[0]
+        parts.append(line(frame.x.start, level, end, level, "curve", stroke_dasharray=dash))
     if marked:
         for (px, py), (x, y, half) in zip(points, series.points, strict=True):
             around = "" if half is None else f" ± {plain(half)}"
@@ -207,19 +206,18 @@ def point_map(
 
 
 def columns(names: Sequence[str], values: Sequence[int], label: str, x_label: str, y_label: str) -> Markup:
-    """Upright columns from 0, numbered from 1; their names show under the pointer."""
+    """Upright columns from 0, under their names, or numbered from 1 where the names are too long for that."""
     height = 200.0
     x = Scale(0.5, len(values) + 0.5, 50, WIDTH - 12)
     frame = Frame(x, fitted(values, height - 42, 28, low=0.0))
     thick = max(1.0, (x(2) - x(1)) * 0.8)
-    ticks = whole_ticks(1, len(values))
-    parts = [
-        frame.axes(
-            x_label,
-            y_label,
-            x_ticks=ticks,
-        )
-    ]
+    fit = all(7 * len(name) <= x(2) - x(1) for name in names)
+    ticks = [float(number) for number in range(1, len(values) + 1)] if fit else whole_ticks(1, len(values))
+
+    def shown(number: float) -> str:
+        return names[int(number) - 1] if fit else tick(number)
+
+    parts = [frame.axes(x_label, y_label, x_ticks=ticks, x_format=shown, y_whole=True)]
     for position, (name, value) in enumerate(zip(names, values, strict=True), start=1):
         top = frame.y(value)
         place = {"x": x(position) - thick / 2, "y": top, "width": thick, "height": frame.y.start - top}

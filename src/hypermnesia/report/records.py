@@ -1,7 +1,7 @@
-"""What the files of a run may hold. Parsing is strict: a value out of its range is damage, not a number to plot.
+"""What the files of a run may hold. Parsing is strict: a value out of its range is damage and not plotted.
 
-Fractions lie in 0..1 and an undefined number is null. Keys that this version does not know are ignored, absent ones
-are null, so a result of a method without masks simply has no `masks`.
+Fractions lie in 0..1 and an undefined number is null. Keys that this version does not know are ignored,
+absent ones are null, so a result of a method without masks simply has no `masks`.
 """
 
 import json
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hypermnesia.errors import HypermnesiaError
 
 FORMAT = 1
-"""The format of result.json and sweep.json that this version reads; files without the key `format` count as 1."""
+"""The format of result.json and sweep.json that is read here; files without the key `format` count as 1."""
 
 LARGEST_FILE = 256 * 2**20
 """Bytes. A larger JSON or TOML file is refused before it is read."""
@@ -45,7 +45,7 @@ def _rectangle(name: str, rows: Sequence[Sequence[object]]) -> None:
     widths = {len(row) for row in rows}
     if len(widths) > 1 or widths == {0}:
         raise ValueError(
-            f"the rows of {name} have {min(widths)} to {max(widths)} entries, expected one width of at least 1"
+            f"the rows of {name} have {min(widths)} to {max(widths)} entries, expected one width, at least 1"
         )
 
 
@@ -90,7 +90,7 @@ class Inference(_Record):
 
 
 class Masks(_Record):
-    """`sparsity[tensor][t]`: fraction of zeros in the mask of task t; `overlap[s][t]`: fraction that two masks share."""
+    """`sparsity[tensor][t]`: share of zeros in task t's mask; `overlap[s][t]`: intersection ÷ union."""
 
     sparsity: dict[str, tuple[Fraction | None, ...]] = {}
     overlap: Matrix = ()
@@ -105,16 +105,22 @@ class Masks(_Record):
 class Memory(_Record):
     """What the replay memory held at the end: examples per class, and some of them as base64 of PNG files."""
 
-    classes: dict[str, Annotated[int, Field(ge=0)]] = {}
+    classes: dict[str, Annotated[int, Field(ge=0, le=10**15)]] = {}
     images: tuple[str, ...] = ()
 
 
 class Anytime(_Record):
-    """Accuracy between the task ends."""
+    """Accuracy between the task ends, in one scenario."""
 
     average_anytime_accuracy: Fraction | None = None
     worst_case_accuracy: Fraction | None = None
     stability_gap: Change | None = None
+
+
+class Validation(_Record):
+    """What a trial of a search has instead of test figures."""
+
+    scenarios: dict[str, Scenario] = {}
 
 
 class Result(_Record):
@@ -126,13 +132,13 @@ class Result(_Record):
     config_sha256: str | None = None
     stream_sha256: str | None = None
     scenarios: dict[str, Scenario] = {}
-    validation: dict[str, Scenario] | None = None
+    validation: Validation | None = None
     costs: Costs = Costs()
     infer: Inference | None = None
     embeddings: tuple[tuple[Number, ...], ...] = ()
     masks: Masks | None = None
     memory: Memory | None = None
-    anytime: Anytime | None = None
+    anytime: dict[str, Anytime] = {}
     class_names: tuple[str, ...] = ()
     task_names: tuple[str, ...] = ()
 
@@ -145,7 +151,7 @@ class Result(_Record):
 class Trial(_Record):
     """One trial of a sweep; `value` is the objective, null unless the trial got that far."""
 
-    number: int
+    number: Annotated[int, Field(ge=0, le=10**9)]
     settings: dict[str, Any] = {}
     value: Number | None = None
     state: Literal["complete", "failed", "pruned", "running"]
@@ -154,7 +160,7 @@ class Trial(_Record):
 
 
 class Sweep(_Record):
-    """sweep.json: the space, every trial, the number of the best one, and its run on test with fresh seeds."""
+    """sweep.json: the space, every trial, the best one's number and its run on test with fresh seeds."""
 
     benchmark: str
     approach: str
@@ -166,8 +172,10 @@ class Sweep(_Record):
 
 
 def read_text(path: Path) -> str:
-    """The text of a small UTF-8 file; raises `Damaged` when it is absent, too large, unreadable or not UTF-8."""
+    """The text of a UTF-8 file; raises `Damaged` when it is absent, too large, unreadable or not UTF-8."""
     try:
+        if not path.is_file():  # absent, or a pipe that would never end
+            raise Damaged(f"{path.name} is not there")
         length = path.stat().st_size
         if length > LARGEST_FILE:
             raise Damaged(f"{path.name} has {length} bytes, expected at most {LARGEST_FILE}")
@@ -198,6 +206,8 @@ def read_record(path: Path, kind: type[R]) -> R:
         )
     try:
         return kind.model_validate_json(json.dumps(value))
+    except RecursionError as error:
+        raise Damaged(f"{path.name} is nested too deeply") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

@@ -28,9 +28,9 @@ def render(runs: Runs, format: str) -> str:
 def write(directories: Sequence[Path], output: Path | None = None, format: str = "html") -> Path | str:
     """Read the runs in or below `directories` and report them.
 
-    Returns `output` once the file is complete (an older one is replaced in one go), or the text when `output` is None.
-    Raises `HypermnesiaError` when nothing usable was found, for an unknown format and for a place that cannot be
-    written to. Damaged runs are skipped and named in the report.
+    Returns `output` once the file is complete (an older one is replaced in one go), or the text when `output`
+    is None. Raises `HypermnesiaError` when nothing usable was found, for an unknown format and for a place
+    that cannot be written to. Damaged runs are skipped and named in the report.
     """
     if format not in FORMATS:
         raise unknown("report format", format, FORMATS)

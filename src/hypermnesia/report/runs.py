@@ -41,7 +41,7 @@ class Seed:
 
 @dataclass(frozen=True)
 class Group:
-    """The seeds of one approach with one configuration, in ascending order; `label` is unique in its benchmark."""
+    """The seeds of one approach and configuration, ascending; `label` is unique in its benchmark."""
 
     label: str
     seeds: tuple[Seed, ...]
@@ -87,14 +87,14 @@ class Runs:
 def load(directories: Sequence[Path]) -> Runs:
     """Read every run and sweep in or below `directories`.
 
-    A directory may be one seed's (it holds result.json), one run's (it holds seed-K directories), a sweep's (it holds
-    sweep.json) or any parent of such. Symbolic links below it are not followed. Damage becomes a note; raises
-    `HypermnesiaError` for a directory that does not exist or when nothing usable was found.
+    A directory may be one seed's (it holds result.json), one run's (it holds seed-K directories), a sweep's
+    (it holds sweep.json) or any parent of such. Symbolic links below it are not followed. Damage becomes a
+    note; raises `HypermnesiaError` for a directory that does not exist or when nothing usable was found.
     """
     seeds: list[Seed] = []
     sweeps: list[SweepRecord] = []
     notes: list[Note] = []
-    seen: set[Path] = set()
+    seen: set[tuple[Path, str]] = set()
     for root in directories:
         if not root.is_dir():
             raise HypermnesiaError(
@@ -110,6 +110,8 @@ def load(directories: Sequence[Path]) -> Runs:
                     sweeps.append(SweepRecord(path, read_record(directory / "sweep.json", Sweep)))
                 elif (seed := _seed(directory, path, notes)) is not None:
                     seeds.append(seed)
+                elif kind == "seed":
+                    notes.append(Note(path, "evaluated on validation parts only, as trials of a search are"))
             except Damaged as damage:
                 notes.append(Note(path, str(damage)))
     if not seeds and not sweeps:
@@ -121,7 +123,8 @@ def _nothing(directories: Sequence[Path], notes: Sequence[Note]) -> str:
     asked = ", ".join(repr(str(directory)) for directory in directories) or "no directory"
     found = "".join(f"\n  {note.path}: {note.reason}" for note in notes[:20])
     skipped = f"; {len(notes)} skipped:{found}" if notes else ""
-    return f"report found no usable run in {asked}: expected result.json or sweep.json in it or below it{skipped}"
+    expected = "expected result.json or sweep.json in it or below it"
+    return f"report found no usable run in {asked}: {expected}{skipped}"
 
 
 def _relative(directory: Path, root: Path) -> str:
@@ -130,7 +133,7 @@ def _relative(directory: Path, root: Path) -> str:
 
 
 def _search(root: Path, notes: list[Note]) -> Iterator[tuple[str, Path]]:
-    """Pairs of what a directory is ("seed", "sweep") and the directory, in order of their names."""
+    """Pairs of what a directory is ("seed", "sweep", "trial" of a sweep) and the directory, by name."""
 
     def unreadable(error: OSError) -> None:
         notes.append(Note(_relative(Path(error.filename), root), f"cannot be listed: {error.strerror}"))
@@ -143,16 +146,13 @@ def _search(root: Path, notes: list[Note]) -> Iterator[tuple[str, Path]]:
         if "sweep.json" in files:
             swept.append(directory)
             yield "sweep", directory
+        inside_a_sweep = any(directory.is_relative_to(sweep) for sweep in swept)  # it tells of pruned trials
         if any(_SEED.fullmatch(child) for child in children):
             continue  # a run: its own result.json is a copy of its only seed's
         if "result.json" in files:
             children.clear()
-            yield "seed", directory
-        elif "config.toml" not in files and "events.jsonl" not in files:
-            continue
-        elif not any(
-            directory.is_relative_to(sweep) for sweep in swept
-        ):  # trials may be pruned: the sweep tells
+            yield "trial" if inside_a_sweep else "seed", directory
+        elif ("config.toml" in files or "events.jsonl" in files) and not inside_a_sweep:
             notes.append(Note(_relative(directory, root), "no result.json: the run has not finished"))
 
 
@@ -199,7 +199,7 @@ def _benchmarks(seeds: Iterable[Seed], notes: list[Note]) -> tuple[Benchmark, ..
 
 
 def _identity(seed: Seed) -> tuple[str, str, str]:
-    """What seeds of one group share. Without a config hash only the seeds of one run directory belong together."""
+    """What seeds of one group share. Without a config hash, only seeds of one run belong together."""
     config = seed.result.config_sha256 or str(seed.directory.resolve().parent)
     return seed.result.benchmark, seed.result.approach, config
 

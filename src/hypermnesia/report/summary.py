@@ -1,4 +1,4 @@
-"""The numbers of a comparison: a row per group, a column per metric, means with intervals, differences to the best."""
+"""The numbers of a comparison: a row per group, a column per metric, differences to the best."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from functools import partial
 
 from hypermnesia.metrics import PairedDifference, Statistics, paired_difference, statistics
 from hypermnesia.report import units
-from hypermnesia.report.records import Result, Scenario
+from hypermnesia.report.records import Anytime, Result, Scenario
 from hypermnesia.report.runs import Benchmark, Group
 
 BOUNDS = {"joint": "upper bound", "finetune": "lower bound"}
-"""Approaches that frame a comparison instead of competing in it: never the best, never what others differ from."""
+"""Approaches that frame a comparison and do not compete: never the best, never what others differ from."""
 
 SCENARIO_NAMES = {"class": "class-incremental", "domain": "domain-incremental", "task": "task-incremental"}
 SCENARIO_MEANINGS = {
@@ -22,7 +22,7 @@ SCENARIO_MEANINGS = {
 
 @dataclass(frozen=True)
 class Column:
-    """A metric. `better` is +1 when more is better, −1 when less is; `write` shows a mean and its interval."""
+    """A metric. `better` is +1 where more is better, −1 where less is; `write` shows mean and interval."""
 
     key: str  # "class.average_accuracy", "costs.stored_bytes"
     title: str
@@ -36,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One group's statistics by column key, and its paired difference to the best group (None: not comparable)."""
+    """One group's statistics by column key, and its paired difference to the best group (None: no pairs)."""
 
     group: Group
     bound: str | None
@@ -134,7 +134,7 @@ def _winner(rows: Sequence[Row], column: Column) -> str | None:
 
 
 def _difference(group: Group, best: Group | None, scenario: str) -> PairedDifference | None:
-    """The group's accuracy minus the best group's, over the seeds that both ran on the same stream; at least two."""
+    """The group's accuracy minus the best group's, over at least two seeds run on the same stream."""
     if best is None or group is best:
         return None
     theirs = {seed.result.seed: seed.result for seed in best.seeds}
@@ -184,8 +184,9 @@ def _columns(scenarios: Sequence[str]) -> tuple[Column, ...]:
         for name, title, better, signed in _OF_A_SCENARIO:
             key = f"{scenario}.{name}"
             columns.append(_share(key, f"{title}, {of}", better, signed, _of_scenario(scenario, name)))
-    for name, title, better, signed in _ANYTIME:
-        columns.append(_share(f"anytime.{name}", title, better, signed, _of_anytime(name)))
+        for name, title, better, signed in _ANYTIME:
+            key = f"anytime.{scenario}.{name}"
+            columns.append(_share(key, f"{title}, {of}", better, signed, _of_anytime(scenario, name)))
     for name, title, better, unit, raw in _COSTS:
         columns.append(
             Column(f"costs.{name}", title, "", better, _of_costs(name), partial(units.spread, unit), raw)
@@ -205,8 +206,8 @@ def _of_scenario(scenario: str, name: str) -> Callable[[Result], float | None]:
     return lambda result: getattr(result.scenarios.get(scenario, Scenario()), name)
 
 
-def _of_anytime(name: str) -> Callable[[Result], float | None]:
-    return lambda result: None if result.anytime is None else getattr(result.anytime, name)
+def _of_anytime(scenario: str, name: str) -> Callable[[Result], float | None]:
+    return lambda result: getattr(result.anytime.get(scenario, Anytime()), name)
 
 
 def _of_costs(name: str) -> Callable[[Result], float | None]:

@@ -1,7 +1,7 @@
-"""Scalable pictures in few lines: escaped elements, scales with round ticks, and axes. Colours are CSS variables.
+"""Scalable pictures in few lines: escaped elements, scales with round ticks, and axes. Colours come from CSS.
 
-Every text that reaches a picture goes through `el`, which escapes it. Lengths are CSS pixels of a picture at its
-natural width, 340 at most, so that text keeps its size on a phone of 360.
+Every text that reaches a picture goes through `el`, which escapes it. Lengths are CSS pixels of a picture at
+its natural width, 340 at most, so that text keeps its size on a phone of 360.
 """
 
 import math
@@ -17,19 +17,21 @@ WIDTH = 340
 
 
 def el(tag: str, *children: object, **attributes: object) -> Markup:
-    """One element. Children and attribute values are escaped unless they are Markup; `class_` and `stroke_width`
-    stand for `class` and `stroke-width`; attributes that are None are left out."""
-    written = Markup("").join(
-        Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _value(value))
+    """One element. Children and attribute values are escaped unless they are Markup; `class_` and
+    `stroke_width` stand for `class` and `stroke-width`; attributes that are None are left out."""
+    written = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{_value(value)}"'
         for name, value in attributes.items()
         if value is not None
     )
-    inner = Markup("").join(escape(child) for child in children)
-    return Markup(f"<{tag}{written}>{inner}</{tag}>")
+    return Markup(f"<{tag}{written}>{''.join(map(escape, children))}</{tag}>")
 
 
-def _value(value: object) -> object:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+def _value(value: object) -> str:
+    """An attribute's value, escaped; numbers to a hundredth of a pixel."""
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return escape(value)
 
 
 def text(
@@ -80,7 +82,7 @@ class Scale:
         return self.start + part * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round values inside the scale: 1, 2 or 5 times a power of ten, or powers of ten on a long log scale."""
+        """Round values inside the scale: 1, 2 or 5 times powers of ten; on a long log scale the powers."""
         if self.log:
             return _log_ticks(self.low, self.high, most)
         step = _step(self.low, self.high, most)
@@ -98,8 +100,8 @@ def fitted(
     high: float | None = None,
     log: bool = False,
 ) -> Scale:
-    """A scale around `values` whose ends are round. `low` is its lower end, `high` a bound of its upper end; a log
-    scale has neither and needs positive values."""
+    """A scale around `values` whose ends are round. `low` is its lower end, `high` a bound of its upper end;
+    a log scale has neither and needs positive values."""
     smallest = min(values, default=0.0) if low is None else low
     largest = max(values, default=1.0)
     if log:
@@ -145,13 +147,16 @@ class Frame:
         y_label: str,
         *,
         x_ticks: Sequence[float] | None = None,
+        y_whole: bool = False,
         x_format: Callable[[float], str] = tick_text,
         y_format: Callable[[float], str] = tick_text,
     ) -> Markup:
-        """Grid lines, tick labels and axis labels; the y label stands level above its axis, where it needs no turning."""
+        """Grid lines, tick labels and axis labels; the y label stands level above its axis."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = [text(left, top - 12, y_label, kind="axis")]
         for value in self.y.ticks():
+            if y_whole and not float(value).is_integer():
+                continue
             parts.append(line(left, self.y(value), right, self.y(value), "grid"))
             parts.append(text(left - 6, self.y(value) + 4, y_format(value), anchor="end", kind="tick"))
         parts.append(line(left, bottom, right, bottom, "rule"))
@@ -163,7 +168,7 @@ class Frame:
 
 
 def whole_ticks(first: int, last: int, most: int = 10) -> list[float]:
-    """All whole numbers from `first` to `last` if there is room, else the first one and multiples of 5, 10, 20, 50, …"""
+    """Whole numbers from `first` to `last`: all if there is room, else the first and multiples of 5, 10…"""
     if last - first + 1 <= most:
         return [float(value) for value in range(first, last + 1)]
     step = next(

@@ -1,4 +1,4 @@
-"""What a search found: which settings mattered, how the best value came about, and every trial at a glance."""
+"""What a search found: which settings mattered, how the best value came about, all trials at a glance."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def done(sweep: Sweep) -> list[tuple[Trial, float]]:
 
 
 def maximises(sweep: Sweep) -> bool:
-    """Whether larger is better, read from the winner: false only if it has the smallest value and not the largest."""
+    """Whether larger is better, read from the winner: not if it has the smallest value alone."""
     values = {trial.number: value for trial, value in done(sweep)}
     if sweep.best not in values:
         return True
@@ -59,12 +59,12 @@ def varied(sweep: Sweep) -> list[str]:
 
 
 def importance(sweep: Sweep) -> list[tuple[str, float]]:
-    """Settings by the share of the objective's variance over complete trials that each explains alone, in 0..1.
+    """Settings by the share of the objective's variance over complete trials that each explains alone.
 
-    Trials are put into bins by one setting: one bin per value, or quarters by rank where a number has more than five
-    values. The share is ε² = 1 − (1 − η²)(n − 1)/(n − k) of k bins and n trials (Kelley 1935, PNAS 21(9)), the ratio
-    between-bin to total variance corrected for chance, and 0 where that is negative. It sees no interactions.
-    Empty with fewer than eight complete trials, or when all their values are equal.
+    Trials are put into bins by one setting: one bin per value, or quarters by rank where a number has more
+    than five values. The share is ε² = 1 − (1 − η²)(n − 1)/(n − k) of k bins and n trials (Kelley 1935, PNAS
+    21(9)), the ratio between-bin to total variance corrected for chance, and 0 where that is negative. It
+    sees no interactions. Empty with fewer than eight complete trials, or when all their values are equal.
     """
     trials = done(sweep)
     values = np.array([value for _, value in trials])
@@ -107,7 +107,7 @@ def importance_plot(sweep: Sweep) -> Markup | None:
 
 
 def history_plot(sweep: Sweep) -> Markup | None:
-    """Value of every complete trial by its number, the best so far as steps, other trials as ticks on the axis."""
+    """Value of every complete trial by its number, the best so far as steps, other trials as crosses."""
     trials = done(sweep)
     if not trials:
         return None
@@ -147,7 +147,7 @@ def _trial_mark(trial: Trial, value: float, x: float, y: float) -> Markup:
 
 
 def parallel_plot(sweep: Sweep) -> Markup | None:
-    """One upright axis per setting and one for the objective, one line per complete trial; the best trial stands out."""
+    """An axis per setting and one for the objective, a line per complete trial; the best one stands out."""
     trials, keys = done(sweep), varied(sweep)
     if not trials or not keys:
         return None
@@ -175,7 +175,7 @@ def parallel_plot(sweep: Sweep) -> Markup | None:
 
 
 def _axis(settings: Sequence[Any], bottom: float, top: float) -> tuple[list[float], list[tuple[float, str]]]:
-    """Pixel heights of the settings on one axis, and its ticks. Choices are spread evenly; wide ranges are logarithmic."""
+    """Heights of the settings on one axis, and its ticks. Choices stand evenly, wide ranges by logarithm."""
     if all(_is_number(value) for value in settings) and len(set(settings)) > 1:
         numbers = [float(value) for value in settings]
         low, high = min(numbers), max(numbers)

@@ -55,10 +55,10 @@ def latex(runs: Runs, summaries: Sequence[Summary]) -> str:
 
 
 def comma_separated(runs: Runs, summaries: Sequence[Summary]) -> str:
-    """Unrounded numbers, every metric: per group a row `mean` with intervals, then a row `seed` for each seed.
+    """Unrounded numbers, every metric: per group a row `mean` with intervals, then a row `seed` each.
 
-    Fractions are percentages; costs are counts, bytes and seconds. Texts that a spreadsheet would take for a formula
-    get a leading apostrophe.
+    Fractions are percentages; costs are counts, bytes and seconds. Texts that a spreadsheet would take for a
+    formula get a leading apostrophe.
     """
     columns = list({column.key: column for summary in summaries for column in summary.columns}.values())
     heads = [f"{column.key} [{column.raw_unit}]" if column.raw_unit else column.key for column in columns]
@@ -96,8 +96,9 @@ def difference(row: Row) -> str:
 
 def _caption(summary: Summary) -> str:
     return (
-        "Mean ± 95 % interval over the seeds, accuracies in %, forgetting, backward transfer and differences in "
-        "percentage points; difference to the best approach over the seeds that both have; bounds do not compete."
+        "Mean ± 95 % interval over the seeds; accuracies in %, forgetting, backward transfer and differences "
+        "in percentage points. Difference: to the best approach, over seeds that both have; bounds do not "
+        "compete."
     )
 
 

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: percentages, SI counts, decimal bytes, clock time. `MISSING` stands for null."""
+"""Numbers as a reader wants them: percentages, SI counts, decimal bytes, clock time."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def interval(mean: float | None, half_width: float | None, signed: bool = False)
 
 
 def count(value: float | None, like: float | None = None) -> str:
-    """1_234_567 -> "1.23 M". `like`: in the unit and to the decimals that this other value is written with."""
+    """1_234_567 -> "1.23 M". `like`: in the unit and to the decimals of this other value."""
     return _scaled(value, ("", "k", "M", "G", "T"), like)
 
 
@@ -49,7 +49,7 @@ def duration(value: float | None, like: float | None = None) -> str:
 
 
 def spread(unit: Callable[[float | None, float | None], str], mean: float | None, half: float | None) -> str:
-    """A mean and the half width of its interval in one unit: "13.8 ± 0.7 s"; without an interval the mean alone."""
+    """A mean and the half width of its interval in one unit, "13.8 ± 0.7 s"; or the mean alone."""
     shown = unit(mean, None)
     if mean is None or not half:
         return shown

@@ -105,11 +105,17 @@ def capped(stream: Stream, samples: int, seed: int) -> Stream:
 
 
 def with_validation(stream: Stream, fraction: float, seed: int) -> Stream:
-    """About `fraction` of each task's training samples of every class become its validation part."""
+    """About `fraction` of each task's training samples of every class become its validation part, at least
+    one of every class that has two. Raises `HypermnesiaError` for a task that has none to give.
+    """
 
     def cut(task: Task) -> Task:
-        what = f"the training samples of task {task.index} ({task.name})"
-        kept, held = hold_out(task.train.y, fraction, generator(seed, "validation", task.index), what)
+        kept, held = hold_out(task.train.y, fraction, generator(seed, "validation", task.index))
+        if not len(held):
+            raise HypermnesiaError(
+                f"stream.validation={fraction}: task {task.index} ({task.name}) has one training sample "
+                "of each class, so none can be cut off; raise stream.samples_per_task"
+            )
         return replace(task, train=task.train.subset(kept), validation=task.train.subset(held))
 
     return replace(stream, tasks=tuple(cut(task) for task in stream.tasks))

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hypermnesia.errors import HypermnesiaError
-
 
 def shares(sizes: Sequence[int], total: int) -> list[int]:
     """`total` divided in proportion to `sizes` by largest remainder; equal remainders go to the first.
@@ -28,19 +26,13 @@ def take(y: Tensor, count: int, rng: torch.Generator) -> Tensor:
     return torch.cat([members[:k] for members, k in zip(chosen, counts, strict=True)]).sort().values
 
 
-def hold_out(y: Tensor, fraction: float, rng: torch.Generator, what: str) -> tuple[Tensor, Tensor]:
+def hold_out(y: Tensor, fraction: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Ascending positions (kept, held out) of labels `y`: of each class about `fraction` is held out.
 
-    Of every class at least one sample is held out and at least one kept; raises `HypermnesiaError`, which
-    names `what` was divided, for a class of one sample.
+    Of every class at least one sample is held out and at least one kept; a class of one sample is kept.
     """
     kept, held = [], []
     for members in _members(y, rng):
-        if len(members) < 2:
-            raise HypermnesiaError(
-                f"{what}: class {int(y[members[0]])} has one sample, so none can be held out; at least "
-                "two are needed"
-            )
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         held.append(members[:count])
         kept.append(members[count:])

@@ -5,6 +5,7 @@ is rounded to uint8 again, which moves a pixel by at most half a grey level.
 """
 
 from collections.abc import Callable
+from math import exp
 
 import torch
 import torch.nn.functional as F
@@ -36,14 +37,21 @@ def grayscale(x: Tensor) -> Tensor:
 
 def gaussian_blur(x: Tensor, sigma: float, size: int = 5) -> Tensor:
     """Gaussian of standard deviation `sigma` pixels, cut to `size` × `size` (odd); edges are mirrored."""
-    offsets = torch.arange(size, device=x.device) - size // 2
-    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    weights = weights / weights.sum()
-    channels = x.shape[1]
+    bell = [exp(-0.5 * ((i - size // 2) / sigma) ** 2) for i in range(size)]
+    weights = [value / sum(bell) for value in bell]
+    height, width = x.shape[-2:]
+    # Shifted sums, first along the rows: on a CPU several times faster than a convolution channel by channel.
     out = F.pad(x.float(), [size // 2] * 4, mode="reflect")
-    out = F.conv2d(out, weights.view(1, 1, 1, size).repeat(channels, 1, 1, 1), groups=channels)
-    out = F.conv2d(out, weights.view(1, 1, size, 1).repeat(channels, 1, 1, 1), groups=channels)
+    out = _weighted([out[..., i : i + width] for i in range(size)], weights)
+    out = _weighted([out[..., i : i + height, :] for i in range(size)], weights)
     return out.round().clamp(0, 255).to(torch.uint8)
+
+
+def _weighted(terms: list[Tensor], weights: list[float]) -> Tensor:
+    total = terms[0] * weights[0]
+    for term, weight in zip(terms[1:], weights[1:], strict=True):
+        total.add_(term, alpha=weight)
+    return total
 
 
 KINDS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -30,7 +30,7 @@ def read_digits(size: int | None) -> Source:
         if size is not None:
             x = F.interpolate(x.float(), (size, size), mode="bilinear", antialias=True)
             x = x.round().clamp(0, 255).to(torch.uint8)
-        kept, held = hold_out(y, TEST_SHARE, generator(0, "digits"), "digits")
+        kept, held = hold_out(y, TEST_SHARE, generator(0, "digits"))
         names = tuple(str(digit) for digit in range(10))
         return Source("digits", Images(x[kept], y[kept]), Images(x[held], y[held]), names)
 

@@ -77,8 +77,10 @@ def _read_file(path: Path) -> pa.Table:
                     f"{path}: claims {claimed / 2**30:.1f} GiB of data, more than the "
                     f"{MAX_BYTES / 2**30:.0f} GiB allowed"
                 )
-            return file.read(columns=[columns.image, columns.label])
-    except (pa.ArrowException, OSError) as error:
+            table = file.read(columns=[columns.image, columns.label])
+            table.validate(full=True)  # of damaged text among others, which reading does not look at
+            return table
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
         raise HypermnesiaError(
             f"{path}: cannot be read as parquet ({error}); is the file cut short? Fetch it again"
         ) from error

@@ -65,7 +65,7 @@ def build_source(
     if test is not None:
         cut = len(train.images)
         return Source(name, Images(x[:cut], y[:cut]), Images(x[cut:], y[cut:]), names)
-    kept, held = hold_out(y, TEST_SHARE, generator(0, "source", "test"), f"{name}, which has no test part")
+    kept, held = hold_out(y, TEST_SHARE, generator(0, "source", "test"))
     return Source(name, Images(x[kept], y[kept]), Images(x[held], y[held]), names)
 
 

@@ -31,7 +31,7 @@ def slots(
     The N·K slots are dealt evenly to the classes in random order, and a class's shuffled samples are cut into
     its slots, whose sizes differ by one at most (the published code drops what does not divide). Tasks are
     filled from the last to the first with K different classes, drawn uniformly among those that own slots;
-    once fewer than K are left, with any of the slots left, so the first tasks may show fewer classes. K = C/N
+    once fewer than K do, they give several each, so the first tasks may show fewer classes. K = C/N
     is class-incremental, K = C domain-incremental. Raises `HypermnesiaError` unless K ≤ C ≤ N·K and each
     class can fill its slots.
     """
@@ -65,12 +65,11 @@ def _slots(y: Tensor, classes: int, total: int, rng: torch.Generator) -> list[li
 
 
 def _fill(left: list[list[Tensor]], wanted: int, rng: torch.Generator) -> list[Tensor]:
-    """Takes the slots of one task out of `left`."""
+    """Takes `wanted` slots out of `left`, of different classes as far as there are so many."""
     owners = [c for c, slots in enumerate(left) if slots]
-    if len(owners) < wanted:
-        owners = [c for c, slots in enumerate(left) for _ in slots]
     chosen = torch.randperm(len(owners), generator=rng)[:wanted].tolist()
-    return [left[owners[i]].pop() for i in chosen]
+    taken = [left[owners[i]].pop() for i in chosen]
+    return taken + _fill(left, wanted - len(taken), rng) if len(taken) < wanted else taken
 
 
 def sampling(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -131,7 +131,7 @@ class Stream:
             "class_names": list(self.class_names),
             "shape": list(self.shape),
             "transform": self.tasks[0].train.transform.describe(),
-            "preprocess": asdict(self.preprocess),
+            "preprocess": _as_json(self.preprocess),
             "boundaries": self.boundaries,
             "ordered": self.ordered,
             "tasks": [
@@ -156,3 +156,12 @@ class Stream:
 
 def _sha256(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _as_json(preprocess: Preprocess) -> dict[str, Any]:
+    return {
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "crop": preprocess.crop,
+        "flip": preprocess.flip,
+    }

@@ -93,9 +93,9 @@ class Permutations:
 
     def __call__(self, x: Tensor, code: Code) -> Tensor:
         flat = x.flatten(2)
-        if isinstance(code, int):
-            return flat.index_select(2, self.table[code]).view_as(x)
-        return flat.gather(2, self.table[code].unsqueeze(1).expand_as(flat)).view_as(x)
+        order = self.table[code].view(-1, 1, flat.shape[2])
+        # For a single code as well: on a CPU gather is several times faster than index_select.
+        return flat.gather(2, order.expand_as(flat)).view_as(x)
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape

@@ -1,0 +1,54 @@
+"""Inference by agreement: the task whose network says the same, and firmly, of an input and its
+neighbours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.infer.protocol import TaskScores, all_logits, check, chosen
+from hypermnesia.method import Learner
+from hypermnesia.rng import generator
+from hypermnesia.streams import Task
+from hypermnesia.tensors import Tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """argmin_j H(p̄_j), with p̄_j the mean over views v of softmax f(x + noise_v; w_j). Our own.
+
+    H(p̄) = mean_v H(p_v) + the views' Jensen–Shannon divergence, so a network is preferred that is certain of
+    every view and for which all of them are the same. The first view is x itself; the noise is Gaussian,
+    fixed, and equal for all samples, so a guess depends on its own sample only. The guessed task answers for
+    x. One view is inference by entropy.
+    """
+
+    views: int = 5
+    """Views per sample, the sample itself included, ≥ 1; each costs a forward pass per task."""
+    noise: float = 0.3
+    """Standard deviation of the noise, in units of the network's (normalised) input, ≥ 0."""
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise HypermnesiaError(f"agreement.views={self.views} must be at least 1")
+        if self.noise < 0:
+            raise HypermnesiaError(f"agreement.noise={self.noise} must not be negative")
+
+    def init(self, learner: Learner) -> None:
+        check("agreement", learner)
+
+    def end_task(self, state: None, learner: Learner, task: Task) -> None:
+        return None
+
+    def scores(self, state: None, learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> TaskScores:
+        own = all_logits(learner, overlays, x)
+        total = [of_task.float().softmax(1) for of_task in own]
+        rng = generator(0, "agreement")
+        for _ in range(self.views - 1):
+            noise = self.noise * torch.randn(x.shape[1:], generator=rng).to(x)
+            seen = all_logits(learner, overlays, x + noise)
+            total = [t + of_task.float().softmax(1) for t, of_task in zip(total, seen, strict=True)]
+        uncertainty = [torch.special.entr(t / self.views).sum(1) for t in total]
+        return chosen(torch.stack(uncertainty).argmin(0), own)

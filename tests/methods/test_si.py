@@ -1,0 +1,178 @@
+"""SI: path integral, importance and penalty against the formulas written out parameter by parameter."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from methods.helpers import assert_compiles, assert_same, assert_stacks, finetune_gradients, make_learner
+from methods.regularisation_helpers import (
+    Weights,
+    batch_of,
+    bound,
+    learner_on,
+    make_task,
+    move,
+    moved,
+    next_task,
+)
+
+from hypermnesia import tensors
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.method import Aux, Learner, Net, Step, combine
+from hypermnesia.methods.anchor import Anchor
+from hypermnesia.methods.si import SI, SIState
+from hypermnesia.rng import generator
+
+ALL_WEIGHTS: tuple[Weights, ...] = ("plain", "hyper", "mask")
+
+
+def step(method: SI, state: SIState, learner: Learner, seed: int) -> tuple[SIState, Step]:
+    """One SGD step of rate 0.5 on a batch of the current task."""
+    batch, net = batch_of(learner, make_task(learner.task), seed=seed), Net(learner.model)
+    value, aux = method.loss(net, state, batch, None)
+    before, gradients = tensors.copy(net.params), net.gradients(value)
+    with torch.no_grad():
+        for name, g in gradients.items():
+            net.params[name] -= 0.5 * g
+        done = Step(before, net.params, gradients)
+        return method.after_step(state, learner, batch, None, aux, done, generator(0)), done
+
+
+def learn_a_task(method: SI, state: SIState, learner: Learner, steps: int = 3) -> SIState:
+    state = method.begin_task(state, learner)
+    for seed in range(steps):
+        state, _ = step(method, state, learner, seed)
+    return method.end_task(state, learner, make_task(learner.task), generator(0))
+
+
+@pytest.mark.parametrize("weights", ALL_WEIGHTS)
+def test_importance_is_the_path_integral_over_the_squared_distance(weights: Weights) -> None:
+    learner, method = learner_on(weights), SI(xi=0.1)
+    start = tensors.copy(learner.model.trainable())
+    state = method.begin_task(method.init(learner), learner)
+    path = tensors.zeros_like(start)
+    for seed in range(3):
+        state, done = step(method, state, learner, seed)
+        for name, g in done.gradients.items():
+            path[name] += g * 0.5 * g  # before − after = rate · gradient
+    state = method.end_task(state, learner, make_task(0), generator(0))
+    for name, now in learner.model.trainable().items():
+        expected = path[name] / ((now.detach() - start[name]) ** 2 + 0.1)
+        torch.testing.assert_close(state.importance[name], expected, atol=1e-7, rtol=1e-4)
+    assert sum(float(value.sum()) for value in path.values()) > 0
+
+
+@pytest.mark.parametrize("weights", ALL_WEIGHTS)
+def test_one_step_equals_the_formula_written_out(weights: Weights) -> None:
+    learner, method = learner_on(weights), SI(c=2.0, xi=0.1)
+    state = learn_a_task(method, method.init(learner), learner)
+    next_task(learner)
+    state = method.begin_task(state, learner)
+    start = tensors.copy(learner.model.trainable())
+    batch, values = batch_of(learner, make_task(1)), moved(learner)
+    net = bound(learner, values)
+    value = method.loss(net, state, batch, None)[0]
+    found = value, net.gradients(value)
+
+    net = bound(learner, values)
+    expected = F.cross_entropy(net(batch.x, 1), batch.target)
+    for name, importance in state.importance.items():
+        if name in net.params:  # an embedding of the finished task does not train
+            expected = expected + 2.0 * (importance * (net.params[name] - start[name]) ** 2).sum()
+    assert_same(found, (expected, net.gradients(expected)), tol=1e-5)
+
+
+def test_the_path_follows_the_task_alone_and_not_the_penalty() -> None:
+    learner, method = learner_on("plain"), SI(c=2.0, xi=0.1)
+    state = learn_a_task(method, method.init(learner), learner)
+    next_task(learner)
+    state = method.begin_task(state, learner)
+    move(learner)  # so that the penalty pulls
+    batch, net = batch_of(learner, make_task(1), seed=7), Net(learner.model)
+    alone = net.gradients(F.cross_entropy(net(batch.x, 1), batch.target))
+    found, done = step(method, state, learner, seed=7)
+    assert any(not torch.allclose(done.gradients[name], alone[name]) for name in alone)
+    for name, g in alone.items():
+        expected = g * (done.before[name] - done.after[name].detach())
+        torch.testing.assert_close(found.path[name], expected, atol=1e-6, rtol=1e-4)
+
+
+def test_importance_never_falls_below_0() -> None:
+    learner, method = learner_on("plain"), SI()
+    state = method.begin_task(method.init(learner), learner)
+    uphill = {name: -torch.ones_like(value) for name, value in state.path.items()}
+    state = method.end_task(replace(state, path=uphill), learner, make_task(0), generator(0))
+    assert all(float(value.abs().max()) == 0 for value in state.importance.values())
+
+
+@pytest.mark.parametrize("weights", ALL_WEIGHTS)
+def test_c_0_and_the_first_task_are_finetuning(weights: Weights) -> None:
+    for method, tasks in ((SI(c=0.0), 2), (SI(), 1)):
+        learner = learner_on(weights)
+        state = method.init(learner)
+        for _ in range(tasks - 1):
+            state = learn_a_task(method, state, learner)
+            next_task(learner)
+        state = method.begin_task(state, learner)
+        move(learner)
+        batch, net = batch_of(learner, make_task(learner.task)), Net(learner.model)
+        value, _ = method.loss(net, state, batch, None)
+        assert_same((value, net.gradients(value)), finetune_gradients(learner, batch))
+
+
+def test_a_step_away_is_punished_and_a_new_embedding_is_free() -> None:
+    learner, method = learner_on("hyper"), SI()
+    state = learn_a_task(method, method.init(learner), learner)
+    next_task(learner)
+    state = method.begin_task(state, learner)
+    batch = batch_of(learner, make_task(1))
+    at_rest = method.loss(Net(learner.model), state, batch, None)[1].terms["penalty"]
+    assert float(at_rest) == 0
+    after = method.loss(bound(learner, moved(learner)), state, batch, None)[1].terms["penalty"]
+    assert float(after) > 0
+    fresh = [n for n in learner.model.trainable() if ".embeddings." in n]
+    assert fresh and not set(fresh) & set(state.importance)
+
+
+def test_a_parameter_that_the_loss_misses_gathers_nothing() -> None:
+    learner, method = learner_on("plain"), SI()
+    state = method.begin_task(method.init(learner), learner)
+    name = "target.head.weight"
+    params = tensors.copy(learner.model.trainable())
+    gradients = {n: torch.ones_like(v) for n, v in params.items() if n != name}
+    done = Step(params, {n: v - 1 for n, v in params.items()}, gradients)
+    state = method.after_step(
+        state, learner, batch_of(learner, make_task(0)), None, Aux(), done, generator(0)
+    )
+    assert float(state.path[name].abs().max()) == 0 and float(state.path["target.head.bias"].min()) == 1
+
+
+def test_it_is_told_the_parameters_even_inside_a_combination() -> None:
+    assert combine(SI(), Anchor()).watches_parameters
+
+
+@pytest.mark.parametrize("weights", ALL_WEIGHTS)
+def test_compiles_on_every_kind_of_weights(weights: Weights) -> None:
+    learner, method = learner_on(weights), SI()
+    state = learn_a_task(method, method.init(learner), learner)
+    next_task(learner)
+    state = method.begin_task(state, learner)
+    move(learner)
+    assert_compiles(method, learner, state, batch_of(learner, make_task(1)), None)
+
+
+def test_stacks() -> None:
+    learner, method, states = make_learner(), SI(c=3.0), []
+    for seed in (0, 1):
+        start = moved(learner, seed=seed)
+        states.append(SIState(start, start, {name: value.square() for name, value in start.items()}))
+    batches = [batch_of(learner, make_task(1), seed=seed) for seed in (0, 1)]
+    assert_stacks(method, learner, states, batches, [None, None])
+
+
+def test_bad_settings_say_what_is_allowed() -> None:
+    with pytest.raises(HypermnesiaError, match=r"si\.c=-1 must not be negative"):
+        SI(c=-1)
+    with pytest.raises(HypermnesiaError, match=r"si\.xi=0 must be above 0"):
+        SI(xi=0)
