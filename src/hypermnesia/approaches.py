@@ -84,8 +84,10 @@ _ALL = (
     Approach("si", "synaptic intelligence (Zenke et al. 2017)", "si:SI"),
     Approach("lwf", "learning without forgetting: distillation from the old network (Li & Hoiem 2016)", "lwf:LwF"),
     Approach(
-        "latent-replay", "replay of features at the cut of a frozen body (Pellegrini et al. 2020)",
+        "latent-replay",
+        "replay of features at the cut of a frozen body (Pellegrini et al. 2020)",
         "latent_replay:LatentReplay",
+        {"weights.cut": "auto"},
     ),
 )
 

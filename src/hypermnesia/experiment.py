@@ -5,26 +5,30 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
 
 from hypermnesia import config, recipes
 from hypermnesia.approaches import Approach, approach
 from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.evaluate import EvaluateOptions
 from hypermnesia.fit import Fit, Seeds, TrainOptions
-from hypermnesia.hyper import GENERATORS, Head
+from hypermnesia.hyper import GENERATORS, Model
 from hypermnesia.hyper.mask import MaskOptions
-from hypermnesia.infer import INFERENCES
+from hypermnesia.infer import INFERENCES, nothing_to_infer
 from hypermnesia.method import Method, combine
 from hypermnesia.methods.anchor import Anchor
 from hypermnesia.methods.drift import Drift
 from hypermnesia.nets import NETS, from_factory
 from hypermnesia.optim import OptimizerOptions
-from hypermnesia.rng import derive, generator
 from hypermnesia.streams import Stream, StreamOptions, load
-from hypermnesia.weights import DEFAULT_GENERATOR, WeightsOptions, build_model, head_kind
+from hypermnesia.weights import DEFAULT_GENERATOR, WeightsOptions, model_for
 
-SELECTORS = {"net": "net.name", "generator": "generator.name", "infer": "infer.name", "weights": "weights.kind"}
+SELECTORS = {
+    "net": "net.name",
+    "generator": "generator.name",
+    "infer": "infer.name",
+    "weights": "weights.kind",
+}
 """Words that choose which options a section has; `net=lenet` is short for `net.name=lenet`."""
 LENGTHS = ("train.iterations", "train.epochs")
 UNHASHED = ("seeds.*", "stream.seed", "train.threads", "checkpoint.*", "benchmark_data")
@@ -107,6 +111,8 @@ def resolve(
     layers = [base, dict(chosen.settings), published, dict(extra or {})]
     lower = _merge([_selected(layer) for layer in layers])
     names, sections = _sections(chosen, _merge([lower, said]))
+    if "infer.name" in said and "infer" not in sections:
+        raise nothing_to_infer(said["infer.name"])
     full = config.resolve_keys(_aliased(_without_names(said), sections), sections)
     values = _merge([lower, {k: v for k, v in said.items() if k in _SELECTED}, full])
     values = _aliased(_without_names(values), sections)
@@ -169,7 +175,11 @@ def _choice(kind: str, name: Any, known: Mapping[str, type]) -> Any:
 def _sections(chosen: Approach, values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
     """Which sections the run has, each with its defaults: (names of chosen parts, section → default options)."""
     names: dict[str, str] = {"net": values.get("net.name", "mlp")}
-    sections: dict[str, Any] = {"stream": StreamOptions(), "seeds": SeedOptions(), "weights": WeightsOptions()}
+    sections: dict[str, Any] = {
+        "stream": StreamOptions(),
+        "seeds": SeedOptions(),
+        "weights": WeightsOptions(),
+    }
     if not str(names["net"]).startswith("python:"):
         sections["net"] = _choice("net", names["net"], NETS)
     kind = values.get("weights.kind", "plain")
@@ -188,7 +198,8 @@ def _sections(chosen: Approach, values: Mapping[str, Any]) -> tuple[dict[str, st
     given_in_epochs = values.get("train.epochs") not in (None, "none")  # a TOML file writes none as text
     sections["train"] = TrainOptions(epochs=1) if given_in_epochs else TrainOptions(iterations=1000)
     sections["evaluate"], sections["checkpoint"] = EvaluateOptions(), CheckpointOptions()
-    if kind != "plain" or values.get("weights.per_task") or values.get("weights.body"):
+    own_heads = values.get("weights.head") in ("sliced", "per_task")
+    if kind != "plain" or own_heads or values.get("weights.per_task") or values.get("weights.body"):
         names["infer"] = values.get("infer.name", "entropy")
         sections["infer"] = _choice("inference", names["infer"], INFERENCES)
     return names, sections
@@ -197,8 +208,10 @@ def _sections(chosen: Approach, values: Mapping[str, Any]) -> tuple[dict[str, st
 def _wants(penalty: str, values: Mapping[str, Any]) -> bool:
     """`drift=none` and `anchor=none` leave a penalty out."""
     if penalty in values and values[penalty] is not None:
-        raise HypermnesiaError(f"{penalty}={values[penalty]}: only none can be said of the whole penalty; "
-                               f"its options are {penalty}.*")
+        raise HypermnesiaError(
+            f"{penalty}={values[penalty]}: only none can be said of the whole penalty; "
+            f"its options are {penalty}.*"
+        )
     return penalty not in values
 
 
@@ -214,7 +227,9 @@ def build(
     stream = load(cfg.benchmark, data_dir=data_dir, seed=seeds["stream"], options=parts["stream"]).to(device)
     trained = stream.joined() if cfg.approach.joined else stream
     method = build_method(cfg)
-    models = {"main": build_network(cfg, trained, seeds["init"])} | method.extra_models(trained, seeds["init"])
+    models = {"main": build_network(cfg, trained, seeds["init"])} | method.extra_models(
+        trained, seeds["init"]
+    )
     inference = parts.get("infer")
     return Fit(
         models,
@@ -237,19 +252,16 @@ def build_method(cfg: Config) -> Method:
     return combine(cfg.sections["method"], *penalties)
 
 
-def build_network(cfg: Config, stream: Stream, init_seed: int) -> Any:
+def build_network(cfg: Config, stream: Stream, init_seed: int) -> Model:
     """The target network with its weights, as `Fit` takes it."""
     parts = cfg.sections
-    head = Head(head_kind(parts["weights"]), tuple(t.classes for t in stream.tasks), stream.num_classes)
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(init_seed, "net"))
+
+    def net(outputs: int) -> nn.Module:
         if "net" in parts:
-            net = parts["net"].build(stream.shape, head.width)
-        else:
-            net = from_factory(cfg.names["net"], stream.shape, head.width)
-    return build_model(
-        net, head, parts["weights"], parts.get("generator"), parts.get("mask"), generator(init_seed, "generator")
-    )
+            return parts["net"].build(stream.shape, outputs)
+        return from_factory(cfg.names["net"], stream.shape, outputs)
+
+    return model_for(stream, net, parts["weights"], parts.get("generator"), parts.get("mask"), init_seed)
 
 
 def _seeds(options: SeedOptions, seed: int) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Which weights task t uses for a target network: the choice between plain, generated, partly generated and masked."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -7,19 +8,26 @@ import torch
 from torch import nn
 
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.hyper.generator import Generator
+from hypermnesia.hyper import GENERATORS
 from hypermnesia.hyper.head import Head, HeadKind
 from hypermnesia.hyper.heads import HeadsOptions
 from hypermnesia.hyper.lowrank import LowRankOptions
 from hypermnesia.hyper.mask import Add, MaskOptions, SemiBinaryMask
-from hypermnesia.hyper.model import WRITTEN, Compose, Model, Role, assign_roles
+from hypermnesia.hyper.model import WRITTEN, Compose, Model, Role
 from hypermnesia.nets.stages import classifier, stages
+from hypermnesia.rng import derive, generator
+from hypermnesia.streams import Stream
 from hypermnesia.tensors import matching
 
 Kind = Literal["plain", "hyper", "partial", "mask", "lora"]
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
-DEFAULT_GENERATOR: dict[Kind, str] = {"hyper": "chunked", "partial": "heads", "mask": "dense", "lora": "lowrank"}
+DEFAULT_GENERATOR: dict[Kind, str] = {
+    "hyper": "chunked",
+    "partial": "heads",
+    "mask": "dense",
+    "lora": "lowrank",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +43,10 @@ class WeightsOptions:
     generated · mask: θ ⊙ mask, the mask generated · lora: frozen, plus a generated low-rank addition."""
     head: Literal["auto", "shared", "sliced", "per_task"] = "auto"
     """Which classes the outputs stand for; auto = shared with plain weights, else per_task."""
-    cut: str | None = "auto"
-    """partial: the last stage of the network that belongs to the shared body; auto = all but the classifier, none =
-    no body, everything is generated (HN-F)."""
+    cut: str | None = "default"
+    """The last stage of the network that belongs to a shared body: trained with the first task, then frozen with its
+    statistics. auto = all but the classifier, none = no body (with partial: everything is generated, HN-F), default =
+    auto with partial, none with all others."""
     tail: Literal["generated", "stored"] = "generated"
     """partial: whether the tail is generated or stored for each task (the bound that cannot forget)."""
     tail_norm: Literal["instance", "group", "keep"] = "instance"
@@ -96,8 +105,7 @@ def roles(net: nn.Module, options: WeightsOptions, matrices_only: bool = False) 
             assigned[last_bias] = "shared"  # HyperMask never masks the last tensor
     if options.kind == "lora":
         assigned |= dict.fromkeys(_lora_targets(net, options), "added")
-    if options.kind == "partial":
-        assigned |= dict.fromkeys(_body_names(net, options.cut), "body")
+    assigned |= dict.fromkeys(_body_names(net, options), "body")
     for role in ("generated", "masked", "shared", "per_task", "frozen", "body"):
         assigned |= dict.fromkeys(matching(getattr(options, role), names), role)
     return assigned
@@ -119,11 +127,14 @@ def _norm_names(net: nn.Module) -> list[str]:
     ]
 
 
-def _body_stages(net: nn.Module, cut: str | None) -> tuple[str, ...]:
-    """The stages up to and including `cut`."""
-    order = stages(net)
+def _body_stages(net: nn.Module, options: WeightsOptions) -> tuple[str, ...]:
+    """The stages up to and including the cut."""
+    cut = options.cut
+    if cut == "default":
+        cut = "auto" if options.kind == "partial" else None
     if cut is None:
         return ()
+    order = stages(net)
     last = order[-2] if cut == "auto" else cut
     if last not in order[:-1]:
         raise HypermnesiaError(
@@ -133,8 +144,8 @@ def _body_stages(net: nn.Module, cut: str | None) -> tuple[str, ...]:
     return order[: order.index(last) + 1]
 
 
-def _body_names(net: nn.Module, cut: str | None) -> list[str]:
-    body = _body_stages(net, cut)
+def _body_names(net: nn.Module, options: WeightsOptions) -> list[str]:
+    body = _body_stages(net, options)
     return [name for name, _ in net.named_parameters() if name.split(".")[0] in body]
 
 
@@ -150,7 +161,7 @@ def with_tail_norm(net: nn.Module, options: WeightsOptions) -> nn.Module:
     """`net` with the batch norms of its tail replaced as `tail_norm` says (partial weights only; changed in place)."""
     if options.kind != "partial" or options.tail_norm == "keep":
         return net
-    body = _body_stages(net, options.cut)
+    body = _body_stages(net, options)
     for path, module in list(net.named_modules()):
         if isinstance(module, nn.BatchNorm2d) and path.split(".")[0] not in body:
             width = module.num_features
@@ -188,7 +199,9 @@ def build_model(
     generator = None
     if shapes:
         if generator_options is None or rng is None:
-            raise HypermnesiaError(f"weights={options.kind} writes {len(shapes)} parameters and needs a generator")
+            raise HypermnesiaError(
+                f"weights={options.kind} writes {len(shapes)} parameters and needs a generator"
+            )
         generator = generator_options.build(shapes, rng)
     differs = generator is not None or "per_task" in assigned.values()
     statistics = options.statistics
@@ -211,3 +224,28 @@ def _compose(options: WeightsOptions, mask: Any) -> Compose | None:
     if options.kind == "lora":
         return Add(scale=options.scale)
     return SemiBinaryMask(mask or MaskOptions()) if options.kind == "mask" or options.masked else None
+
+
+def model_for(
+    stream: Stream,
+    net: nn.Module | Callable[[int], nn.Module],
+    weights: WeightsOptions | Kind = "plain",
+    writer: Any = None,
+    mask: MaskOptions | None = None,
+    seed: int = 0,
+) -> Model:
+    """A model of `net` for the tasks of `stream`: the one line between your own network and `fit`.
+
+    `net` is a module whose last layer has as many outputs as the head needs, or a function outputs → module that
+    builds it. `weights` is a kind (`"plain"`, `"hyper"`, `"partial"`, `"mask"`, `"lora"`) or full options; `writer`
+    the options of a generator such as `ChunkedOptions`, default that of the kind. `seed` draws initial parameters.
+    """
+    options = WeightsOptions(kind=weights) if isinstance(weights, str) else weights
+    head = Head(head_kind(options), tuple(task.classes for task in stream.tasks), stream.num_classes)
+    if not isinstance(net, nn.Module):
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(seed, "net"))
+            net = net(head.width)
+    if writer is None and options.kind in DEFAULT_GENERATOR and options.tail == "generated":
+        writer = GENERATORS[DEFAULT_GENERATOR[options.kind]]()
+    return build_model(net, head, options, writer, mask, generator(seed, "generator"))

@@ -45,7 +45,9 @@ CASES = {
     "dense, no bias": Case(DenseOptions(embedding=3, hidden=(4,), bias=False), SHAPES),
     # 290 numbers in chunks of 50: the last chunk has 10 too many, and the head lies in two chunks.
     "chunked": Case(ChunkedOptions(chunk=50, embedding=3, chunk_embedding=2, hidden=(5, 4)), SHAPES),
-    "chunked, no surplus": Case(ChunkedOptions(chunk=58, embedding=3, chunk_embedding=2, hidden=(4,)), SHAPES),
+    "chunked, no surplus": Case(
+        ChunkedOptions(chunk=58, embedding=3, chunk_embedding=2, hidden=(4,)), SHAPES
+    ),
     "chunked, linear": Case(ChunkedOptions(chunk=40, embedding=3, chunk_embedding=2, hidden=()), SHAPES),
     "chunked, conditional": Case(
         ChunkedOptions(chunk=50, embedding=3, chunk_embedding=2, hidden=(5,), conditional=True), SHAPES

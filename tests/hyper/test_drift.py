@@ -56,7 +56,9 @@ def assert_same(a: Tensor, b: Tensor, params: Tensors, tolerance: float) -> None
     torch.testing.assert_close(a, b, rtol=tolerance, atol=0)
     weights = torch.linspace(0.5, 2, len(a)).to(a)
     at = list(params.values())
-    for name, x, y in zip(params, *(_gradients((value * weights).mean(), at) for value in (a, b)), strict=True):
+    for name, x, y in zip(
+        params, *(_gradients((value * weights).mean(), at) for value in (a, b)), strict=True
+    ):
         torch.testing.assert_close(x, y, rtol=tolerance, atol=tolerance * float(y.norm()), msg=name)
 
 
@@ -165,7 +167,8 @@ def test_some_tasks_of_the_snapshot(case):
     torch.testing.assert_close(some, everything[[3, 1]])
     torch.testing.assert_close(gram_at(generator, params, anchor, [1, 2], slice(1, 3)), everything[1:3])
     pairs = [
-        gram_at(generator, params, anchor, list(pair), torch.tensor(pair)).mean() for pair in combinations(range(4), 2)
+        gram_at(generator, params, anchor, list(pair), torch.tensor(pair)).mean()
+        for pair in combinations(range(4), 2)
     ]
     torch.testing.assert_close(torch.stack(pairs).mean(), everything.mean())
 
@@ -184,7 +187,8 @@ def test_one_pass_serves_the_current_task_and_earlier_ones(case):
 
 
 def test_small_changes_keep_their_digits(cases):
-    """Changes of 1e-6 in single precision: ‖h‖² and ‖h*‖² agree in all digits, what is left is the trunk's rounding."""
+    """At changes of 1e-6, ‖h‖² and ‖h*‖² agree in all digits of single precision; what errs here is the
+    trunk."""
     generator = cases["chunked"].build(dtype=torch.float32)
     anchor = drift.snapshot(generator(TASKS, factored=True))
     params = moved(generator, by=1e-6)
@@ -223,7 +227,9 @@ def stacked(case) -> tuple[Generator, Tensors, Tensors]:
     seeds = [case.build(seed=seed) for seed in (0, 1)]
     params = [moved(generator, seed=seed) for seed, generator in enumerate(seeds)]
     anchors = [drift.snapshot(g(TASKS, factored=True), head_masks(g)) for g in seeds]
-    both = [{name: torch.stack([a[name].detach(), b[name].detach()]) for name in a} for a, b in (params, anchors)]
+    both = [
+        {name: torch.stack([a[name].detach(), b[name].detach()]) for name in a} for a, b in (params, anchors)
+    ]
     return seeds[0], both[0], both[1]
 
 
@@ -263,7 +269,10 @@ def test_stacked_steps_compile_into_one_graph(cases, kind):
 
 def test_choice_by_count(cases):
     def factor(tasks: int, rows: int, outputs: int, width: int) -> LinearFactor:
-        inputs, weight = torch.empty(tasks, rows, width, device="meta"), torch.empty(outputs, width, device="meta")
+        inputs, weight = (
+            torch.empty(tasks, rows, width, device="meta"),
+            torch.empty(outputs, width, device="meta"),
+        )
         return LinearFactor(inputs, weight, {"all": torch.Size((rows * outputs,))})
 
     assert drift.choose([factor(9, 28, 78000, 26)]) == "gram"
@@ -280,15 +289,23 @@ def test_mismatches_are_told(cases):
     generator = cases["dense"].build()
     factors = generator(TASKS, factored=True)
     anchor = drift.snapshot(factors)
-    with pytest.raises(HypermnesiaError, match=r"inputs of shape \(2, 1, 5\), the snapshot's have \(3, 1, 5\).*pass `tasks`"):
+    with pytest.raises(
+        HypermnesiaError, match=r"inputs of shape \(2, 1, 5\), the snapshot's have \(3, 1, 5\).*pass `tasks`"
+    ):
         drift.gram(generator([0, 1], factored=True), anchor)
     with pytest.raises(HypermnesiaError, match=r"the snapshot's have none"):
         drift.gram(cases["low-rank"].build()(TASKS, factored=True), anchor)
-    with pytest.raises(HypermnesiaError, match=r"'conv.weight': \(2, 4, 2, 3, 3\) now and \(3, 4, 2, 3, 3\) then"):
+    with pytest.raises(
+        HypermnesiaError, match=r"'conv.weight': \(2, 4, 2, 3, 3\) now and \(3, 4, 2, 3, 3\) then"
+    ):
         drift.direct(generator([0, 1]), generator(TASKS))
-    with pytest.raises(HypermnesiaError, match="mask for 'tail', which is not written; there are: conv.weight, conv.bias"):
+    with pytest.raises(
+        HypermnesiaError, match="mask for 'tail', which is not written; there are: conv.weight, conv.bias"
+    ):
         drift.snapshot(factors, {"tail": torch.ones(3, 6)})
-    with pytest.raises(HypermnesiaError, match=r"mask of 'head.bias' has shape \(2, 6\), expected .* \(3, 6\)"):
+    with pytest.raises(
+        HypermnesiaError, match=r"mask of 'head.bias' has shape \(2, 6\), expected .* \(3, 6\)"
+    ):
         drift.snapshot(factors, {"head.bias": torch.ones(2, 6)})
     with pytest.raises(HypermnesiaError, match="task 1 uses unit 6, but 'head.bias' has 6 units"):
         drift.unit_masks([[0], [6]], ["head.bias"], generator.shapes)

@@ -83,5 +83,5 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(Damaged, match="latin.json is not UTF-8 text: invalid continuation byte at byte 18"):
         read_record(tmp_path / "latin.json", Result)
     monkeypatch.setattr(records, "LARGEST_FILE", 10)
-    with pytest.raises(Damaged, match="latin.json has 22 bytes, expected at most 10"):
+    with pytest.raises(Damaged, match="latin.json has 21 bytes, expected at most 10"):
         read_record(tmp_path / "latin.json", Result)

@@ -148,7 +148,7 @@ class Model(nn.Module):
     def begin_task(self, rng: torch.Generator) -> None:
         """Add the rows of one more task: its embedding, stored parameters and statistics."""
         if self.generator is not None:
-            start = self.embedding_init if self.num_tasks else "random"
+            start: Literal["random", "previous"] = self.embedding_init if self.num_tasks else "random"
             self.generator.grow(rng, start)
         values = OrderedDict([*self.target.named_parameters(), *self.target.named_buffers()])
         if self._stored:
@@ -207,7 +207,7 @@ class Model(nn.Module):
         composed = {name for name in values if self.roles[name] != "generated"}
         if composed:
             assert self.compose is not None
-            base = {name: value for name, value in self.target.named_parameters() if name in composed}
+            base: Tensors = {n: value for n, value in self.target.named_parameters() if n in composed}
             values |= self.compose({name: values[name] for name in composed}, base, self.ramp)
         return values
 

@@ -3,7 +3,15 @@
 from hypermnesia.infer.agreement import Agreement
 from hypermnesia.infer.entropy import Entropy
 from hypermnesia.infer.fecam import FeCAM
-from hypermnesia.infer.protocol import Inference, TaskScores, all_logits, check, chosen, entropy
+from hypermnesia.infer.protocol import (
+    Inference,
+    TaskScores,
+    all_logits,
+    check,
+    chosen,
+    entropy,
+    nothing_to_infer,
+)
 from hypermnesia.infer.prototype import Prototype
 
 INFERENCES: dict[str, type] = {
@@ -26,4 +34,5 @@ __all__ = [
     "check",
     "chosen",
     "entropy",
+    "nothing_to_infer",
 ]

@@ -47,11 +47,16 @@ class Inference(Protocol):
 def check(name: str, learner: Learner) -> None:
     """Raise `HypermnesiaError` if the inference called `name` has nothing to choose from in this learner."""
     if not learner.model.depends_on_task:
-        raise HypermnesiaError(
-            f"infer={name} guesses whose weights an input needs, but all tasks of this model share theirs. "
-            "Leave infer out, or choose weights that depend on the task: weights=hyper, partial, mask or "
-            "lora, or values stored for each task (weights.per_task)"
-        )
+        raise nothing_to_infer(name)
+
+
+def nothing_to_infer(name: str) -> HypermnesiaError:
+    """The error for the inference called `name` where all tasks share their weights; for raising."""
+    return HypermnesiaError(
+        f"infer={name} guesses whose weights an input needs, but all tasks of this model share theirs. "
+        "Leave infer out, or choose weights that depend on the task: weights=hyper, partial, mask or lora, "
+        "values stored for each task (weights.per_task), or heads of their own (head=sliced, per_task)"
+    )
 
 
 def all_logits(learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> list[Tensor]:

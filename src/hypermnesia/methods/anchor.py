@@ -72,8 +72,8 @@ class Anchor(Penalty):
         has_masks = isinstance(model.compose, SemiBinaryMask) and _masked(model)
         if self.weighting != "plain" and not has_masks:
             raise HypermnesiaError(
-                f"anchor.weighting={self.weighting} needs masked weights (weights=mask); this model has none: "
-                "choose anchor.weighting=plain"
+                f"anchor.weighting={self.weighting} needs masked weights (weights=mask); this model has "
+                "none: choose anchor.weighting=plain"
             )
         return AnchorState(None, {})
 

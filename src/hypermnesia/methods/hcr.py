@@ -122,16 +122,18 @@ def comparable(logits: Tensor, replay: Replay) -> tuple[Tensor, Tensor]:
 
 
 def kern(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over all m² pairs of (K(o) − K(z'))²; (m, outputs) twice → scalar.
-
-    K(v)_ij = Σ_{p=0..3} e⁻⁴ 4ᵖ/p! · cos(v_i, v_j)ᵖ; p = 0 adds the same to both and is left out.
-    """
-    unit = F.normalize(torch.stack([student, teacher]), dim=2)
-    with torch.autocast(unit.device.type, enabled=False):
-        cosine = unit @ unit.transpose(1, 2)
-    _, c1, c2, c3 = KERNEL
-    kernels = cosine * (c1 + cosine * (c2 + cosine * c3))
+    """Mean over all m² pairs of (K(o) − K(z'))², K as in `kernel`; (m, outputs) twice → scalar."""
+    kernels = kernel(torch.stack([student, teacher]))
     return (kernels[0] - kernels[1]).square().mean()
+
+
+def kernel(v: Tensor) -> Tensor:
+    """K_ij = Σ_{p=0..3} e⁻⁴ 4ᵖ/p! · cos(v_i, v_j)ᵖ; (…, m, outputs) → (…, m, m)."""
+    unit = F.normalize(v, dim=-1)
+    with torch.autocast(unit.device.type, enabled=False):
+        cosine = unit @ unit.transpose(-1, -2)
+    c0, c1, c2, c3 = KERNEL
+    return c0 + cosine * (c1 + cosine * (c2 + cosine * c3))
 
 
 def neigh(student: Tensor, teacher: Tensor) -> Tensor:
@@ -191,10 +193,9 @@ def triplet_gaps(d: Tensor, y: Tensor) -> Tensor:
 
 
 def semi_hard(gap: Tensor, margin: float) -> Tensor:
-    """1 for the triplets that count, 0 < gap ≤ margin, else 0: float, several times as fast on a CPU as bool."""
-    zero = gap.new_zeros(())
+    """1 for the triplets that count, 0 < gap ≤ margin, else 0; as float, which takes half the time of bool on a CPU."""
     gap = gap.detach()
-    return torch.heaviside(gap, zero) - torch.heaviside(gap - margin, zero)
+    return torch.sign(gap).relu() - torch.sign(gap - margin).relu()
 
 
 def softplus(x: Tensor) -> Tensor:

@@ -1,0 +1,88 @@
+"""DER: squared error to the remembered logits."""
+
+import pytest
+import torch
+from methods.helpers import (
+    UNEVEN,
+    assert_compiles,
+    assert_same,
+    assert_stacks,
+    fill,
+    finetune_gradients,
+    loss_and_gradients,
+    make_batch,
+    make_learner,
+    offer,
+    slow_cross_entropy,
+    slow_gradients,
+    slow_rows,
+)
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.methods.der import DER
+from hypermnesia.replay import MemoryOptions
+from hypermnesia.rng import generator
+
+METHOD = DER(alpha=0.7, memory=MemoryOptions(size=12, batch_size=5))
+
+
+@pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}, {"head": "sliced"}])
+def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
+    learner = make_learner(**setting)
+    state, batch = fill(METHOD, learner), make_batch(learner)
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    assert draw is not None and draw.logits is not None
+
+    expected = torch.zeros(())
+    for i in range(len(batch.y)):
+        row = learner.model(batch.x[i : i + 1], 1)[0]
+        expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
+    squares = []
+    for row, remembered in zip(slow_rows(learner, draw), draw.logits, strict=True):
+        squares += [(row[c] - remembered[c]) ** 2 for c in range(len(row))]
+    expected = expected + 0.7 * torch.stack(squares).mean()
+
+    found = loss_and_gradients(METHOD, learner, state, batch, draw)
+    assert_same(found, slow_gradients(learner, expected), tol=3e-6)
+
+
+def test_an_empty_memory_and_a_weight_of_0_mean_finetuning() -> None:
+    learner = make_learner()
+    batch, empty = make_batch(learner), METHOD.init(learner)
+    plain = finetune_gradients(learner, batch)
+    assert METHOD.draw(empty, learner, batch, generator(0)) is None
+    assert_same(loss_and_gradients(METHOD, learner, empty, batch, None), plain)
+    weightless, state = DER(alpha=0, memory=METHOD.memory), fill(METHOD, learner)
+    draw = weightless.draw(state, learner, batch, generator(0))
+    assert_same(loss_and_gradients(weightless, learner, state, batch, draw), plain)
+
+
+def test_nothing_pulls_while_the_network_is_the_one_remembered() -> None:
+    learner = make_learner(task=0)
+    batch = make_batch(learner)
+    state = offer(METHOD, METHOD.init(learner), learner, batch)
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    found = loss_and_gradients(METHOD, learner, state, batch, draw)
+    assert_same(found, finetune_gradients(learner, batch), tol=1e-5)
+
+
+def test_it_remembers_the_logits_of_the_training_forward() -> None:
+    learner = make_learner(task=0)
+    batch = make_batch(learner)
+    state = offer(METHOD, METHOD.init(learner), learner, batch)
+    assert state.memory.logits is not None
+    torch.testing.assert_close(state.memory.logits[:6], learner.model(batch.x, 0).detach())
+
+
+def test_a_negative_weight_is_an_error() -> None:
+    with pytest.raises(HypermnesiaError, match=r"^der\.alpha=-1 must not be negative$"):
+        DER(alpha=-1)
+
+
+def test_stacks_and_compiles() -> None:
+    learner = make_learner()
+    state = fill(METHOD, learner)
+    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
+    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
+    assert_stacks(METHOD, learner, [state, state], batches, draws)
+    assert_compiles(METHOD, learner, state, batches[0], draws[0])

@@ -1,0 +1,91 @@
+"""ER-ACE: old classes that the batch does not hold are closed to the stream's loss, open to the memory's."""
+
+import pytest
+import torch
+from methods.helpers import (
+    UNEVEN,
+    assert_compiles,
+    assert_same,
+    assert_stacks,
+    fill,
+    finetune_gradients,
+    loss_and_gradients,
+    make_batch,
+    make_learner,
+    slow_cross_entropy,
+    slow_gradients,
+    slow_rows,
+)
+
+from hypermnesia.method import Net
+from hypermnesia.methods.er_ace import ERACE
+from hypermnesia.replay import MemoryOptions
+from hypermnesia.rng import generator
+
+METHOD = ERACE(memory=MemoryOptions(size=12, batch_size=5))
+
+
+@pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}])
+def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
+    learner = make_learner(**setting)
+    state, batch = fill(METHOD, learner), make_batch(learner, size=2)  # not every class of an uneven task
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    assert draw is not None
+
+    assert learner.model.head is not None
+    outputs = learner.model.head.outputs(1)
+    opened = [i for i, c in enumerate(outputs) if c in batch.y.tolist() or not state.seen[c]]
+    expected = torch.zeros(())
+    for i in range(len(batch.y)):
+        row = learner.model(batch.x[i : i + 1], 1)[0][opened]
+        target = opened.index(int(batch.target[i]))
+        expected = expected + slow_cross_entropy(row, target) / len(batch.y)
+    for row, target in zip(slow_rows(learner, draw.replay), draw.replay.target.tolist(), strict=True):
+        expected = expected + slow_cross_entropy(row, target) / len(draw.replay)
+
+    assert_same(loss_and_gradients(METHOD, learner, state, batch, draw), slow_gradients(learner, expected))
+
+
+def test_the_stream_leaves_old_absent_classes_alone_and_pushes_unseen_ones() -> None:
+    learner = make_learner(task=1)
+    state, batch = fill(METHOD, learner), make_batch(learner)
+    assert state.seen.tolist() == [True, True, True, True, False, False]
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    assert draw is not None
+
+    net = Net(learner.model)
+    value, aux = METHOD.loss(net, state, batch, draw)
+    replayed = torch.nn.functional.cross_entropy(net(draw.replay.x, 1), draw.replay.target)
+    bias = net.gradients(value - replayed)["target.head.bias"]
+    torch.testing.assert_close(bias[:2], torch.zeros(2), atol=1e-7, rtol=0)
+    assert (bias[4:] > 1e-3).all()
+    torch.testing.assert_close(value.detach(), aux.terms["cross_entropy"] + aux.terms["labels"])
+
+
+def test_the_first_task_is_finetuning_unless_task_free() -> None:
+    for boundaries, task_free, rehearses in ((True, False, False), (True, True, True), (False, False, True)):
+        method = ERACE(task_free=task_free, memory=METHOD.memory)
+        learner = make_learner(task=0, boundaries=boundaries)
+        batch, state = make_batch(learner), fill(method, learner)
+        draw = method.draw(state, learner, batch, generator(0))
+        assert (draw is not None) == rehearses
+        if draw is None:
+            plain = finetune_gradients(learner, batch)
+            assert_same(loss_and_gradients(method, learner, state, batch, draw), plain)
+
+
+def test_an_empty_memory_means_finetuning() -> None:
+    learner = make_learner()
+    batch, state = make_batch(learner), METHOD.init(learner)
+    assert METHOD.draw(state, learner, batch, generator(0)) is None
+    found = loss_and_gradients(METHOD, learner, state, batch, None)
+    assert_same(found, finetune_gradients(learner, batch))
+
+
+def test_stacks_and_compiles() -> None:
+    learner = make_learner()
+    state = fill(METHOD, learner)
+    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
+    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
+    assert_stacks(METHOD, learner, [state, state], batches, draws)
+    assert_compiles(METHOD, learner, state, batches[0], draws[0])

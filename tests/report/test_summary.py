@@ -1,0 +1,95 @@
+from typing import Any
+
+import pytest
+
+from hypermnesia import report
+from hypermnesia.report.summary import Summary, summarise
+
+
+def summary(runs: Any) -> Summary:
+    return summarise(report.load([runs.root]).benchmarks[0])
+
+
+def accuracy(runs: Any, value: float | None, scenario: str = "class", **more: Any) -> dict[str, Any]:
+    return {scenario: {"matrix": [[value]], "average_accuracy": value, **more}}
+
+
+def seeds(runs: Any, approach: str, values: list[float | None], first: int = 0, **more: Any) -> None:
+    for seed, value in enumerate(values, start=first):
+        runs.seed(approach, runs.result(approach, seed, scenarios=accuracy(runs, value), **more))
+
+
+def test_rows_by_accuracy_with_bounds_in_place_but_never_best(runs: Any) -> None:
+    for approach, value in (("er", 0.8), ("joint", 0.99), ("hnet", 0.9), ("finetune", 0.2)):
+        seeds(runs, approach, [value, value])
+    found = summary(runs)
+    assert [row.group.label for row in found.rows] == ["joint", "hnet", "er", "finetune"]
+    assert [row.bound for row in found.rows] == ["upper bound", None, None, "lower bound"]
+    assert [row.is_best for row in found.rows] == [False, True, False, False]
+    assert [found.wins(row, "class.average_accuracy") for row in found.rows] == [False, True, False, False]
+    assert [row.look for row in found.rows] == [-1, 0, 1, -2]
+
+
+def test_mean_and_interval_over_seeds(runs: Any) -> None:
+    seeds(runs, "er", [0.8, 0.9, 1.0])
+    found = summary(runs)
+    # t(0.975, 2 degrees) = 4.3027; standard deviation 0.1 over the root of 3
+    assert found.written(found.rows[0], "class.average_accuracy") == "90.00 ± 24.84"
+
+
+def test_paired_difference_uses_common_seeds_on_the_same_stream(runs: Any) -> None:
+    seeds(runs, "hnet", [0.90, 0.92, 0.97])
+    seeds(runs, "er", [0.80, 0.84], first=0)
+    seeds(runs, "ewc", [0.70, 0.72], first=2)
+    seeds(runs, "other", [0.60, 0.61, 0.62], stream_sha256="another stream")
+    best, er, ewc, other = summary(runs).rows
+    assert best.is_best and best.difference is None
+    assert er.difference is not None and er.difference["n"] == 2
+    assert er.difference["mean"] == pytest.approx(-0.09)
+    assert ewc.difference is None, "one common seed is no pair of pairs"
+    assert other.difference is None, "seeds on other streams are no pairs"
+
+
+def test_ties_as_shown_all_win_and_a_single_approach_wins_nothing(runs: Any) -> None:
+    seeds(runs, "er", [0.90001])
+    assert not summary(runs).wins(summary(runs).rows[0], "class.average_accuracy")
+    seeds(runs, "hnet", [0.90002])
+    found = summary(runs)
+    assert [found.wins(row, "class.average_accuracy") for row in found.rows] == [True, True]
+
+
+def test_less_forgetting_and_less_cost_win(runs: Any) -> None:
+    for approach, forgetting, stored in (("er", 0.1, 5e6), ("hnet", 0.3, 1e3)):
+        scenarios = accuracy(runs, 0.9, forgetting=forgetting, backward_transfer=-forgetting)
+        runs.seed(approach, runs.result(approach, 0, scenarios=scenarios, costs={"stored_bytes": stored}))
+    found = summary(runs)
+    winners = {key: found.winners.get(key) for key in found.main}
+    assert winners == {
+        "class.average_accuracy": "90.00",
+        "class.forgetting": "10.00",
+        "class.backward_transfer": "−10.00",
+        "costs.stored_bytes": "1.00 kB",
+    }
+
+
+def test_the_primary_scenario_is_the_one_that_most_have(runs: Any) -> None:
+    for approach, scenario in (("a", "task"), ("b", "task"), ("c", "class")):
+        runs.seed(approach, runs.result(approach, 0, scenarios=accuracy(runs, 0.5, scenario)))
+    assert summary(runs).primary == "task"
+    runs.seed("d", runs.result("d", 0, scenarios=accuracy(runs, 0.5, "class")))
+    assert summary(runs).primary == "class", "of several the hardest"
+
+
+def test_an_accuracy_that_no_run_has_makes_no_column(runs: Any) -> None:
+    seeds(runs, "er", [None])
+    found = summary(runs)
+    assert "class.average_accuracy" not in found.main
+    assert "class.average_accuracy" not in found.rest
+    assert "costs.train_seconds" in found.main
+
+
+def test_metrics_between_task_ends_stand_with_the_rest(runs: Any) -> None:
+    runs.run("er", seeds=2, **runs.insides())
+    found = summary(runs)
+    assert found.written(found.rows[0], "anytime.class.stability_gap") == "5.00 ± 0.00"
+    assert "anytime.class.stability_gap" in found.rest
