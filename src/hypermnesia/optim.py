@@ -78,13 +78,15 @@ def build(options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]) -> 
             groups.append({"params": list(members.values()), "lr": lr, "base_lr": lr, "names": list(members)})
     if not groups:
         raise HypermnesiaError("there is nothing to train: every parameter is frozen or belongs to an earlier task")
-    common = {"lr": options.lr, "weight_decay": options.weight_decay}
+    lr, decay = options.lr, options.weight_decay
     if options.name == "sgd":
-        return torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov, fused=True, **common)
+        return torch.optim.SGD(
+            groups, lr, options.momentum, weight_decay=decay, nesterov=options.nesterov, fused=True
+        )
     if options.name == "rmsprop":
-        return torch.optim.RMSprop(groups, momentum=options.momentum, foreach=True, **common)
+        return torch.optim.RMSprop(groups, lr, weight_decay=decay, momentum=options.momentum, foreach=True)
     kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
-    return kind(groups, betas=options.betas, fused=True, **common)
+    return kind(groups, lr, options.betas, weight_decay=decay, fused=True)
 
 
 def carry_over(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:

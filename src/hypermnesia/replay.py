@@ -102,7 +102,11 @@ def remember(memory: Memory, batch: Batch, rng: torch.Generator, logits: Tensor 
 
 
 def rehearse(
-    memory: Memory, learner: Learner, options: MemoryOptions, rng: torch.Generator, prepare: Prepare | None = None
+    memory: Memory,
+    learner: Learner,
+    options: MemoryOptions,
+    rng: torch.Generator,
+    prepare: Prepare | None = None,
 ) -> Replay | None:
     """Draw and augment min(batch_size, filled) remembered samples; None while the memory is empty.
 

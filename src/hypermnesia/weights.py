@@ -93,7 +93,7 @@ def head_kind(options: WeightsOptions) -> HeadKind:
 def roles(net: nn.Module, options: WeightsOptions, matrices_only: bool = False) -> dict[str, Role]:
     """The role of every parameter. With `matrices_only` the generator writes no 1-D tensors: they are stored per task."""
     names = [name for name, _ in net.named_parameters()]
-    assigned = dict.fromkeys(names, _default_role(options))
+    assigned: dict[str, Role] = dict.fromkeys(names, _default_role(options))
     if options.kind in ("hyper", "partial", "mask") and options.norms != "written":
         assigned |= dict.fromkeys(_norm_names(net), options.norms)
     if matrices_only and options.kind != "lora":
@@ -106,7 +106,8 @@ def roles(net: nn.Module, options: WeightsOptions, matrices_only: bool = False) 
     if options.kind == "lora":
         assigned |= dict.fromkeys(_lora_targets(net, options), "added")
     assigned |= dict.fromkeys(_body_names(net, options), "body")
-    for role in ("generated", "masked", "shared", "per_task", "frozen", "body"):
+    overrides: tuple[Role, ...] = ("generated", "masked", "shared", "per_task", "frozen", "body")
+    for role in overrides:
         assigned |= dict.fromkeys(matching(getattr(options, role), names), role)
     return assigned
 
@@ -202,7 +203,10 @@ def build_model(
             raise HypermnesiaError(
                 f"weights={options.kind} writes {len(shapes)} parameters and needs a generator"
             )
-        generator = generator_options.build(shapes, rng)
+        norms = [name for name in _norm_names(net) if name in shapes]
+        scales = [name for name in norms if name.endswith("weight")]
+        shifts = [name for name in norms if name not in scales]
+        generator = generator_options.build(shapes, rng, scales, shifts)
     differs = generator is not None or "per_task" in assigned.values()
     statistics = options.statistics
     if statistics == "auto":

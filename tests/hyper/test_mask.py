@@ -3,11 +3,13 @@ torch.quantile."""
 
 import pytest
 import torch
+from methods.regularisation_helpers import learner_on, small_net
 from torch import Tensor
 from torch.func import vmap
 
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.mask import Add, MaskOptions, SemiBinaryMask, least_kept
+from hypermnesia.hyper.model import Role
 
 H = torch.tensor([[-2.0, -1.0, -0.5, 0.1], [0.2, 0.4, 0.8, 1.6]])
 A = torch.tensor([[0.964028, 0.761594, 0.462117, 0.099668], [0.197375, 0.379949, 0.664037, 0.921668]])
@@ -112,6 +114,19 @@ def test_the_selection_chooses_what_the_interpolated_quantile_does(size: int) ->
         slow = values >= torch.quantile(values, percent / 100, dim=1, keepdim=True) - 1e-12
         fast = values >= least_kept(values, percent)[:, None]
         assert torch.equal(fast, slow), percent
+
+
+def test_a_masked_model_leaves_the_last_bias_and_norm_layers_as_they_are() -> None:
+    net = small_net(2, norm=True)
+    norms: dict[str, Role] = dict.fromkeys(["layer.1.weight", "layer.1.bias"], "shared")
+    learner = learner_on("mask", net=net, roles=norms, mask=MaskOptions(sparsity=30))
+    overlay, base = learner.model.overlay(0), dict(net.named_parameters())
+    assert len(overlay) == len(base) - len(norms) - 1 and "head.bias" not in overlay
+    written = learner.model.generator([0])  # pyright: ignore[reportOptionalCall]
+    for name, weight in overlay.items():
+        a = written[name][0].tanh().abs()
+        expected = torch.where(a >= torch.quantile(a, 0.3), base[name] * a, 0.0)
+        torch.testing.assert_close(weight, expected)
 
 
 def test_stacks_and_compiles() -> None:

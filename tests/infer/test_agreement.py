@@ -1,4 +1,4 @@
-"""Agreement: entropy of the mean answer over fixed noisy views."""
+"""Agreement: entropy of the mean answer over fixed pairs of noisy views."""
 
 import pytest
 import torch
@@ -9,11 +9,11 @@ from hypermnesia.infer import Agreement, Entropy
 from hypermnesia.rng import generator
 
 
-def test_one_view_or_no_noise_is_inference_by_entropy() -> None:
+def test_no_pairs_or_no_noise_are_inference_by_entropy() -> None:
     learner = three_tasks()
     x, weights = some_inputs(learner, 30), overlays(learner)
     expected = Entropy().scores(None, learner, weights, x)
-    for options in ({"views": 1}, {"views": 3, "noise": 0.0}):
+    for options in ({"pairs": 0}, {"pairs": 2, "noise": 0.0}):
         found = Agreement(**options).scores(None, learner, weights, x)
         assert torch.equal(found.guess, expected.guess) and torch.equal(found.local, expected.local)
 
@@ -21,11 +21,11 @@ def test_one_view_or_no_noise_is_inference_by_entropy() -> None:
 def test_the_mean_answer_over_the_views_decides_and_the_sample_itself_is_answered() -> None:
     learner = three_tasks()
     x, weights = some_inputs(learner, 30), overlays(learner)
-    found = Agreement(views=3, noise=2.0).scores(None, learner, weights, x)
+    found = Agreement(pairs=2, noise=2.0).scores(None, learner, weights, x)
     rng = generator(0, "agreement")
     noises = [2.0 * torch.randn(1, 4, 4, generator=rng) for _ in range(2)]
     for i in range(len(x)):
-        views = [x[i : i + 1], *(x[i : i + 1] + noise for noise in noises)]
+        views = [x[i : i + 1] + sign * noise for noise in noises for sign in (1, -1)] + [x[i : i + 1]]
         uncertain = []
         for task in range(3):
             p = torch.cat([learner.model(view, task).detach().softmax(1) for view in views]).mean(0)
@@ -37,7 +37,7 @@ def test_the_mean_answer_over_the_views_decides_and_the_sample_itself_is_answere
 
 
 def test_bad_settings_say_what_is_allowed() -> None:
-    with pytest.raises(HypermnesiaError, match=r"agreement\.views=0 must be at least 1"):
-        Agreement(views=0)
+    with pytest.raises(HypermnesiaError, match=r"agreement\.pairs=-1 must not be negative"):
+        Agreement(pairs=-1)
     with pytest.raises(HypermnesiaError, match=r"agreement\.noise=-1 must not be negative"):
         Agreement(noise=-1)

@@ -16,7 +16,7 @@ from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
 from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.replay import Replay
 from hypermnesia.rng import generator
-from hypermnesia.streams import Preprocess
+from hypermnesia.streams import Preprocess, Stream, from_tensors, split
 from hypermnesia.tensors import Tensors
 
 SHAPE = (1, 4, 4)
@@ -82,6 +82,15 @@ def make_batch(learner: Learner, size: int = 6, task: int | None = None, seed: i
     return Batch(learner.preprocess(raw, None), y, learner.targets(y, task), task, raw)
 
 
+def make_stream() -> Stream:
+    """Three tasks of two classes, ten noisy copies of one random image for each class; the tests are the same."""
+    rng = generator(0, "stream")
+    y = torch.arange(60) % 6
+    prototypes = torch.randint(64, 192, (6, *SHAPE), generator=rng)
+    x = (prototypes[y] + torch.randint(-20, 20, (60, *SHAPE), generator=rng)).to(torch.uint8)
+    return split(from_tensors(x, y, x, y), tasks=3, preprocess=Preprocess(mean=(0.5,), std=(0.5,)))
+
+
 def offer(method: Method, state: Any, learner: Learner, batch: Batch, seed: int = 0) -> Any:
     """State after a step on the batch that moved nothing; what is remembered are the model's present logits."""
     with torch.no_grad():
@@ -99,7 +108,9 @@ def fill(method: Method, learner: Learner, size: int = 6, seed: int = 0) -> Any:
         state = offer(method, state, learner, make_batch(learner, size, task, seed=seed + 100), seed)
     if state.memory.logits is not None:
         noise = torch.randn(state.memory.logits.shape, generator=generator(seed, "noise"))
-        state.memory.logits.copy_(torch.where(state.memory.logits > -1e3, state.memory.logits + 0.3 * noise, -1e4))
+        state.memory.logits.copy_(
+            torch.where(state.memory.logits > -1e3, state.memory.logits + 0.3 * noise, -1e4)
+        )
     return state
 
 
@@ -126,7 +137,11 @@ def assert_same(found: tuple[Tensor, Tensors], expected: tuple[Tensor, Tensors],
         assert other is not None
         zero = torch.zeros_like(other)
         torch.testing.assert_close(
-            found[1].get(name, zero), expected[1].get(name, zero), rtol=10 * tol, atol=tol, msg=lambda m, n=name: f"{n}: {m}"
+            found[1].get(name, zero),
+            expected[1].get(name, zero),
+            rtol=10 * tol,
+            atol=tol,
+            msg=lambda m, n=name: f"{n}: {m}",
         )
 
 
@@ -151,7 +166,9 @@ def slow_gradients(learner: Learner, value: Tensor) -> tuple[Tensor, Tensors]:
 # --------------------------------------------------------------------------------- every loss stacks and compiles
 
 
-def assert_stacks(method: Method, learner: Learner, states: Sequence[Any], batches: Sequence[Batch], draws: Sequence[Any]) -> None:
+def assert_stacks(
+    method: Method, learner: Learner, states: Sequence[Any], batches: Sequence[Batch], draws: Sequence[Any]
+) -> None:
     """Two runs' losses under one `vmap` over parameters, state, batch and draw: gradients equal to one by one."""
     first, second = learner.model, make_model_like(learner)
     params, buffers = stack_module_state([first, second])

@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from methods.helpers import (
-    SHAPE,
     UNEVEN,
     assert_compiles,
     assert_same,
@@ -15,6 +14,7 @@ from methods.helpers import (
     finetune_gradients,
     make_batch,
     make_learner,
+    make_stream,
     slow_rows,
 )
 from torch.func import vmap
@@ -24,13 +24,14 @@ from hypermnesia.method import Batch, Learner, Net
 from hypermnesia.methods.agem import AGEM, project
 from hypermnesia.replay import MemoryOptions
 from hypermnesia.rng import generator
-from hypermnesia.streams import Task, from_tensors, split
 from hypermnesia.tensors import Tensors, dot
 
 METHOD = AGEM(memory=MemoryOptions(size=12, batch_size=5))
 
 
-def gradients(method: AGEM, learner: Learner, state: Any, batch: Batch, draw: Any) -> tuple[torch.Tensor, Tensors]:
+def gradients(
+    method: AGEM, learner: Learner, state: Any, batch: Batch, draw: Any
+) -> tuple[torch.Tensor, Tensors]:
     found, value, _ = method.gradients(Net(learner.model), state, batch, draw, lambda g: dict(g))
     return value, found
 
@@ -98,14 +99,6 @@ def test_an_empty_memory_means_finetuning() -> None:
     assert_same(gradients(METHOD, learner, state, batch, draw), finetune_gradients(learner, batch))
 
 
-def some_tasks() -> tuple[Task, ...]:
-    rng = generator(0)
-    y = torch.arange(120) % 6
-    x = torch.randint(256, (120, *SHAPE), generator=rng, dtype=torch.uint8)
-    source = from_tensors(x, y, x[:30], y[:30])
-    return split(source, 3).tasks
-
-
 @pytest.mark.parametrize(("samples", "kept"), [(None, 4), (2, 2)])
 def test_filled_by_task_it_keeps_an_equal_share_of_each(samples: int | None, kept: int) -> None:
     method = AGEM(fill="task", task_samples=samples, memory=MemoryOptions(size=12))
@@ -113,7 +106,7 @@ def test_filled_by_task_it_keeps_an_equal_share_of_each(samples: int | None, kep
     learner = make_learner(task=0)
     state = fill(method, learner)
     assert state.memory.filled == 0  # nothing within a task
-    for task in some_tasks():
+    for task in make_stream().tasks:
         state = method.end_task(state, learner, task, generator(task.index))
     assert state.memory.tasks() == {0: kept, 1: kept, 2: kept}
 

@@ -52,7 +52,7 @@ def page(full: Any) -> str:
 
 def test_every_part_is_there(page: str) -> None:
     outline = Outline(page)
-    assert [words for level, words in outline.headings if level == "h1"] == ["split-digits, permuted-digits"]
+    assert [words for level, words in outline.headings if level == "h1"] == ["Continual-learning report"]
     assert [words for level, words in outline.headings if level == "h2"] == [
         "split-digits",
         "Search: hnet on permuted-digits",

@@ -52,7 +52,7 @@ def test_lines_of_one_place_and_one_value() -> None:
 
 def test_dots_stand_at_their_means_with_their_intervals() -> None:
     rows = [Dot("hnet", 90.0, 5.0, "90.00 ± 5.00", 0), Dot("<er>", 80.0, None, "80.00", 1)]
-    picture = dots(rows, "label", "accuracy (%)", low=0, high=100)
+    picture = dots(rows, "label", "accuracy (%)", low=0, limits=(0, 100))
     x = Scale(0, 100, 8, 326)
     (circle,) = tree(picture).iter("circle")
     assert float(circle.get("cx", "")) == pytest.approx(x(90))
@@ -64,7 +64,7 @@ def test_dots_stand_at_their_means_with_their_intervals() -> None:
 
 def test_an_interval_is_cut_at_the_ends_of_the_axis() -> None:
     picture = dots(
-        [Dot("a", 98.0, 5.0, "", 0), Dot("b", 10.0, 1.0, "", 1)], "label", "accuracy (%)", high=100
+        [Dot("a", 98.0, 5.0, "", 0), Dot("b", 10.0, 1.0, "", 1)], "label", "accuracy (%)", limits=(0, 100)
     )
     ends = [float(e.get("x2", "")) for e in tree(picture).iter("line") if e.get("class") == "whisker"]
     assert max(ends) == 326

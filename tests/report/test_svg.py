@@ -57,9 +57,14 @@ def test_a_log_scale_has_few_ticks_inside(values: list[float]) -> None:
 
 
 def test_limits_of_a_fitted_scale() -> None:
-    assert (fitted([3, 97], 0, 1, low=0, high=100).low, fitted([3, 97], 0, 1, high=100).high) == (0, 100)
-    assert fitted([96, 102], 0, 1, high=100).high == 100
-    assert fitted([5, 5], 0, 1, low=0).low == 0
+    def ends(values: list[float], **limits) -> tuple[float, float]:
+        scale = fitted(values, 0, 1, **limits)
+        return scale.low, scale.high
+
+    assert ends([3, 97]) == (0, 100)
+    assert ends([-30, 102], limits=(0, 100)) == (0, 100)
+    assert ends([40, 60], limits=(0, 100)) == (40, 60)
+    assert ends([5, 5], low=0) == (0, 5)
 
 
 @given(st.integers(1, 1000), st.integers(0, 10**9), st.integers(2, 20))

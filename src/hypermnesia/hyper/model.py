@@ -92,7 +92,8 @@ class Model(nn.Module):
         self.roles: dict[str, Role] = dict(roles) if roles is not None else dict.fromkeys(names, "shared")
         self._check(names, generator, compose)
         self.target, self.head, self.generator, self.compose = target, head, generator, compose
-        self.base_trainable, self.embedding_init = base_trainable, embedding_init
+        self.base_trainable = base_trainable
+        self.embedding_init: Literal["random", "previous"] = embedding_init
         self.plastic_embeddings = plastic_embeddings
         self.rows, self.statistics = nn.ModuleList(), nn.ModuleList()
         self.num_tasks = 0
@@ -148,7 +149,7 @@ class Model(nn.Module):
     def begin_task(self, rng: torch.Generator) -> None:
         """Add the rows of one more task: its embedding, stored parameters and statistics."""
         if self.generator is not None:
-            start: Literal["random", "previous"] = self.embedding_init if self.num_tasks else "random"
+            start = self.embedding_init if self.num_tasks else "random"
             self.generator.grow(rng, start)
         values = OrderedDict([*self.target.named_parameters(), *self.target.named_buffers()])
         if self._stored:

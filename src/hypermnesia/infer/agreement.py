@@ -17,22 +17,22 @@ from hypermnesia.tensors import Tensors
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """argmin_j H(p̄_j), with p̄_j the mean over views v of softmax f(x + noise_v; w_j). Our own.
+    """argmin_j H(p̄_j), with p̄_j the mean of softmax f(v; w_j) over views v = x, x + ε_k, x − ε_k. Our own.
 
     H(p̄) = mean_v H(p_v) + the views' Jensen–Shannon divergence, so a network is preferred that is certain of
-    every view and for which all of them are the same. The first view is x itself; the noise is Gaussian,
-    fixed, and equal for all samples, so a guess depends on its own sample only. The guessed task answers for
-    x. One view is inference by entropy.
+    every view and for which all of them are the same. The noise ε_k is Gaussian, fixed, and equal for all
+    samples, so a guess depends on its own sample only; in pairs of both signs it moves no input on average.
+    The guessed task answers for x itself.
     """
 
-    views: int = 5
-    """Views per sample, the sample itself included, ≥ 1; each costs a forward pass per task."""
+    pairs: int = 4
+    """Pairs of noisy views, ≥ 0; each costs two forward passes per task. 0 is inference by entropy."""
     noise: float = 0.3
     """Standard deviation of the noise, in units of the network's (normalised) input, ≥ 0."""
 
     def __post_init__(self) -> None:
-        if self.views < 1:
-            raise HypermnesiaError(f"agreement.views={self.views} must be at least 1")
+        if self.pairs < 0:
+            raise HypermnesiaError(f"agreement.pairs={self.pairs} must not be negative")
         if self.noise < 0:
             raise HypermnesiaError(f"agreement.noise={self.noise} must not be negative")
 
@@ -46,9 +46,10 @@ class Agreement:
         own = all_logits(learner, overlays, x)
         total = [of_task.float().softmax(1) for of_task in own]
         rng = generator(0, "agreement")
-        for _ in range(self.views - 1):
+        for _ in range(self.pairs):
             noise = self.noise * torch.randn(x.shape[1:], generator=rng).to(x)
-            seen = all_logits(learner, overlays, x + noise)
-            total = [t + of_task.float().softmax(1) for t, of_task in zip(total, seen, strict=True)]
-        uncertainty = [torch.special.entr(t / self.views).sum(1) for t in total]
+            for view in (x + noise, x - noise):
+                seen = all_logits(learner, overlays, view)
+                total = [t + of_task.float().softmax(1) for t, of_task in zip(total, seen, strict=True)]
+        uncertainty = [torch.special.entr(t / (1 + 2 * self.pairs)).sum(1) for t in total]
         return chosen(torch.stack(uncertainty).argmin(0), own)

@@ -93,7 +93,9 @@ class AGEM(Method):
         step: Step,
         rng: torch.Generator,
     ) -> ReplayState:
-        return ReplayState(rehearsal.remember(state.memory, batch, rng)) if self.fill == "reservoir" else state
+        return (
+            ReplayState(rehearsal.remember(state.memory, batch, rng)) if self.fill == "reservoir" else state
+        )
 
     def end_task(self, state: ReplayState, learner: Learner, task: Task, rng: torch.Generator) -> ReplayState:
         if self.fill == "reservoir":

@@ -7,7 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.replay import MemoryOptions, Replay, ReplayState, empty_memory, joint_logits, rehearse, remember
+from hypermnesia.replay import (
+    MemoryOptions,
+    Replay,
+    ReplayState,
+    empty_memory,
+    joint_logits,
+    rehearse,
+    remember,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

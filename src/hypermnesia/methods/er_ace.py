@@ -58,7 +58,9 @@ class ERACE(Method):
         seen = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
         return ERACEState(empty_memory(learner, self.memory), seen)
 
-    def draw(self, state: ERACEState, learner: Learner, batch: Batch, rng: torch.Generator) -> ERACEDraw | None:
+    def draw(
+        self, state: ERACEState, learner: Learner, batch: Batch, rng: torch.Generator
+    ) -> ERACEDraw | None:
         if batch.task == 0 and learner.boundaries and not self.task_free:
             return None
         replay = rehearse(state.memory, learner, self.memory, rng)

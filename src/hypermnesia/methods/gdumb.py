@@ -124,7 +124,9 @@ class GDumb(Method):
     def memory_part(self, state: ReplayState, learner: Learner) -> Samples:
         return Samples(state.memory)
 
-    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> GDumbDraw | None:
+    def draw(
+        self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator
+    ) -> GDumbDraw | None:
         if learner.phase.data != "memory":
             return None
         count, options = len(batch.y), self.memory

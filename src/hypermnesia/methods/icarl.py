@@ -74,8 +74,8 @@ class ICaRL(Method):
 
     needs_boundaries = True
 
-    flip: bool = True
-    """Whether class means include mirror images of the exemplars."""
+    flip: bool | None = None
+    """Whether class means include mirror images of the exemplars. none = where training mirrors images too."""
     memory: MemoryOptions = MemoryOptions(policy="herding")
     """The exemplars; `memory.policy` is herding."""
 
@@ -153,11 +153,12 @@ class ICaRL(Method):
     def _class_means(self, raw: Tensor, y: Tensor, learner: Learner, task: int) -> Tensor:
         head = learner.model.head
         assert head is not None
+        mirrors = learner.preprocess.flip if self.flip is None else self.flip
         sums: Tensor | None = None
         for chunk, labels in zip(raw.split(CHUNK), y.split(CHUNK), strict=True):
             x = learner.preprocess(chunk, None)
             features = _features(learner, x, task)
-            if self.flip:
+            if mirrors:
                 features = features + _features(learner, x.flip(-1), task)
             if sums is None:
                 sums = features.new_zeros(len(head.outputs(task)), features.shape[1])
@@ -180,7 +181,9 @@ def _features(learner: Learner, x: Tensor, task: int) -> Tensor:
 
 
 @torch.no_grad()
-def _old_answers(state: ICaRLState, learner: Learner, batch: Batch, replay: Replay) -> tuple[Tensor | None, Tensor]:
+def _old_answers(
+    state: ICaRLState, learner: Learner, batch: Batch, replay: Replay
+) -> tuple[Tensor | None, Tensor]:
     """Sigmoids of the old network, in evaluation mode, for the batch (None: no outputs in common) and the exemplars.
 
     They are part of the draw because a compiled or stacked loss cannot switch modes.

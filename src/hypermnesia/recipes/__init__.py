@@ -66,7 +66,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def all_recipes() -> dict[str, Recipe]:
     """Every recipe of the package, by name."""
     found = {}
-    for entry in sorted(files(__package__).iterdir(), key=lambda e: e.name):
+    for entry in sorted(files(__name__).iterdir(), key=lambda e: e.name):
         if entry.name.endswith(".toml") and entry.name != "benchmarks.toml":
             found[entry.name.removesuffix(".toml")] = _read(entry.name, entry.read_text(encoding="utf-8"))
     return found
@@ -93,7 +93,7 @@ def recipe(name: str) -> Recipe:
 @cache
 def base_settings() -> dict[str, dict[str, Any]]:
     """Benchmark → settings that every approach starts from there."""
-    text = files(__package__).joinpath("benchmarks.toml").read_text(encoding="utf-8")
+    text = files(__name__).joinpath("benchmarks.toml").read_text(encoding="utf-8")
     return {name: flatten(settings) for name, settings in tomllib.loads(text).items()}
 
 

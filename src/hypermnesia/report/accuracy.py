@@ -30,10 +30,7 @@ def numbers(summary: Summary) -> Section:
         _dot_block(
             summary,
             "Cost",
-            [
-                f"costs.{n}"
-                for n in ("trainable_parameters", "stored_bytes", "train_seconds", "peak_memory_bytes")
-            ],
+            [f"costs.{n}" for n in ("trainable_parameters", "stored_bytes", "train_seconds")],
         ),
     ]
     about = (
@@ -68,8 +65,8 @@ def _dot_block(summary: Summary, title: str, keys: Sequence[str]) -> Block:
 
 def _shares(column: Column, rows: Sequence[Dot]) -> Markup:
     if column.unit == "%":
-        return dots(rows, column.title, "accuracy (%)", high=100)
-    return dots(rows, column.title, "percentage points")
+        return dots(rows, column.title, "accuracy (%)", limits=(0, 100))
+    return dots(rows, column.title, "percentage points", limits=(-100, 100))
 
 
 def _costs(name: str, column: Column, rows: Sequence[Dot]) -> Markup:
@@ -114,7 +111,7 @@ def over_time(summary: Summary) -> Section:
             label = f"Average accuracy after each task, {_title(scenario)}"
             axes = ("tasks learned", "average accuracy (%)")
             picture = lines(
-                series, label, *axes, most=100, whole=True, marked=tasks <= _FEW_MARKS, height=280
+                series, label, *axes, limits=(0, 100), whole=True, marked=tasks <= _FEW_MARKS, height=280
             )
             figures.append(Figure(_title(scenario), picture))
     keys = [key(row.group.label, row.look, marked=marked) for row in summary.rows]

@@ -38,11 +38,12 @@ def heat_map(
     turned = cell >= 12 and any(6.6 * len(name) > cell for name in columns if not name.isdigit())
     top = 22 + (52 if turned else 18)
     width, height = left + cell * len(columns) + 4, top + tall * len(rows) + 4
-    start = max(left, 7.0 * len(row_axis) + 10)
+    beside = 7.0 * len(row_axis) + 8 <= left  # room for the row axis beside the column labels
+    start = left if beside else max(left, 7.0 * len(row_axis) + 10)
     width = max(width, start + 6.6 * len(column_axis) + 4)
     parts = [
         text(start, 12, column_axis, kind="axis"),
-        text(0, 12, row_axis, kind="axis"),
+        text(0, top - 6 if beside else 12, row_axis, kind="axis"),
         *_column_labels(columns, left, top, cell, turned),
         *_row_labels(rows, left, top, tall),
     ]

@@ -62,14 +62,14 @@ def lines(
     y_label: str,
     *,
     y: Scale | None = None,
-    most: float | None = None,
+    limits: tuple[float, float] | None = None,
     y_format: Callable[[float], str] = tick,
     whole: bool = False,
     marked: bool = True,
     marks: Sequence[float] = (),
     height: float = 230,
 ) -> Markup:
-    """Curves over a common x. `most`: no axis needs to pass it. `whole`: x counts things from 1. `marked`:
+    """Curves over a common x. `limits` bound the y axis. `whole`: x counts things from 1. `marked`:
     points carry markers with tooltips, as single points always do. `marks`: places on x with an upright line.
     """
     xs = [x for one in series for x, _, _ in one.points]
@@ -80,7 +80,7 @@ def lines(
     values = [
         bound for one in series for _, v, half in one.points for bound in (v - (half or 0), v + (half or 0))
     ]
-    frame = Frame(x, y or fitted(values, bottom, 28, high=most))
+    frame = Frame(x, y or fitted(values, bottom, 28, limits=limits))
     ticks = whole_ticks(int(low), int(high)) if whole else None
     parts = [frame.axes(x_label, y_label, x_ticks=ticks, y_format=y_format)]
     parts += [line(x(at), bottom, x(at), 28, "boundary") for at in marks if low <= at <= high]
@@ -118,18 +118,18 @@ def dots(
     *,
     log: bool = False,
     low: float | None = None,
-    high: float | None = None,
+    limits: tuple[float, float] | None = None,
     x_format: Callable[[float], str] = tick,
 ) -> Markup:
     """One row per approach: label and number above, the mean and its interval on a common axis below them.
 
-    `low` and `high` are limits that no axis needs to pass; intervals are cut there.
+    The axis starts at `low`, or wherever the rows need it to within `limits`; intervals are cut at its ends.
     """
     step, top = 36, 4
     bottom = top + step * len(rows) + 4
     bounds = [b for row in rows for b in (row.mean - (row.half_width or 0), row.mean + (row.half_width or 0))]
     positive = [row.mean for row in rows]
-    x = fitted(positive if log else bounds, 8, WIDTH - 14, low=low, high=high, log=log)
+    x = fitted(positive if log else bounds, 8, WIDTH - 14, low=low, limits=limits, log=log)
     parts: list[Markup] = []
     for value in x.ticks():
         parts.append(line(x(value), top, x(value), bottom, "grid"))

@@ -97,11 +97,11 @@ def fitted(
     end: float,
     *,
     low: float | None = None,
-    high: float | None = None,
+    limits: tuple[float, float] | None = None,
     log: bool = False,
 ) -> Scale:
-    """A scale around `values` whose ends are round. `low` is its lower end, `high` a bound of its upper end;
-    a log scale has neither and needs positive values."""
+    """A scale around `values` whose ends are round. `low` is its lower end; `limits` are bounds that it
+    does not pass; a log scale has neither and needs positive values."""
     smallest = min(values, default=0.0) if low is None else low
     largest = max(values, default=1.0)
     if log:
@@ -112,10 +112,10 @@ def fitted(
         margin = abs(largest) / 10 or 1.0
         smallest, largest = (smallest if low is not None else smallest - margin), largest + margin
     step = _step(smallest, largest, 5)
-    top = math.ceil(largest / step - 1e-9) * step
-    return Scale(
-        math.floor(smallest / step + 1e-9) * step, top if high is None else min(top, high), start, end
-    )
+    bottom, top = math.floor(smallest / step + 1e-9) * step, math.ceil(largest / step - 1e-9) * step
+    if limits is not None:
+        bottom, top = max(bottom, limits[0]), min(top, limits[1])
+    return Scale(bottom, top, start, end)
 
 
 def _step(low: float, high: float, most: int) -> float:

@@ -1,0 +1,317 @@
+"""HCR: every term against loops, the numbers of the specification, and what an empty set of triplets gives."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from methods.helpers import (
+    SPLIT,
+    UNEVEN,
+    assert_compiles,
+    assert_same,
+    assert_stacks,
+    fill,
+    finetune_gradients,
+    loss_and_gradients,
+    make_batch,
+    make_learner,
+    slow_cross_entropy,
+    slow_gradients,
+    slow_rows,
+)
+from torch import Tensor
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.method import Learner, Net
+from hypermnesia.methods.hcr import HCR, dist, kern, kernel, neigh, rank, released_dist
+from hypermnesia.replay import MemoryOptions, Replay
+from hypermnesia.rng import generator
+
+METHOD = HCR(alpha=0.3, beta=0.8, gamma=0.02, rank=0.6, memory=MemoryOptions(size=18, batch_size=9))
+
+# ------------------------------------------------------------------------------ the formulas, written out with loops
+
+
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    return (a / a.norm() - b / b.norm()).norm()
+
+
+def triplets(rows: list[Tensor], y: list[int]) -> list[tuple[int, int, int]]:
+    found, rows = [], [row.detach() for row in rows]
+    for a in range(len(y)):
+        for p in range(len(y)):
+            for n in range(len(y)):
+                if a != p and y[a] == y[p] != y[n]:
+                    gap = float(distance(rows[a], rows[n]) - distance(rows[a], rows[p]))
+                    if 0 < gap <= 0.2:
+                        found.append((a, p, n))
+    return found
+
+
+def slow_kern(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+    def similarity(a: Tensor, b: Tensor) -> Tensor:
+        cosine = (a / a.norm()) @ (b / b.norm())
+        return math.exp(-4) * (1 + 4 * cosine + 16 / 2 * cosine**2 + 64 / 6 * cosine**3)
+
+    m, total = len(student), torch.zeros(())
+    for i in range(m):
+        for j in range(m):
+            total = total + (similarity(student[i], student[j]) - similarity(teacher[i], teacher[j])) ** 2
+    return total / m**2
+
+
+def slow_neigh(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+    total = torch.zeros(())
+    for i in range(len(student) - 1):
+        for c in range(len(student[0])):
+            here, there = student[i][c] - teacher[i][c], student[i + 1][c] - teacher[i + 1][c]
+            total = total + here.abs() * there.abs()
+    return total / (len(student) - 1)
+
+
+def slow_rank(student: list[Tensor], y: list[int]) -> Tensor:
+    terms = []
+    for a, p, n in triplets(student, y):
+        near, far = distance(student[a], student[p]), distance(student[a], student[n])
+        terms.append(-torch.log(torch.exp(-near) / (torch.exp(-near) + torch.exp(-far))))
+    return torch.stack(terms).mean()
+
+
+def slow_divergences(student: list[Tensor], teacher: list[Tensor], y: list[int]) -> Tensor:
+    terms = []
+    for a, p, n in triplets(student, y):
+        s, q = (
+            torch.sigmoid((distance(rows[a], rows[n]) - distance(rows[a], rows[p])) / 4)
+            for rows in (student, teacher)
+        )
+        terms.append(q * torch.log(q / s) + (1 - q) * torch.log((1 - q) / (1 - s)))
+    return torch.stack(terms)
+
+
+def padded(learner: Learner, replay: Replay) -> tuple[list[Tensor], list[Tensor]]:
+    """(students, teachers): logits with 0 at the outputs that a sample's task lacks."""
+    assert replay.logits is not None
+    width = replay.logits.shape[1]
+    rows = slow_rows(learner, replay)
+    students = [torch.cat([row, torch.zeros(width - len(row))]) for row in rows]
+    zeros = torch.zeros(width)
+    return students, [
+        torch.cat([z[: len(r)], zeros[len(r) :]]) for z, r in zip(replay.logits, rows, strict=True)
+    ]
+
+
+SETTINGS = [
+    {"task": 2},
+    {
+        "task": 2,
+        "head": "per_task",
+        "classes": ((0, 1), (1, 2, 0), (2, 0)),
+    },  # classes return under other weights
+    {"task": 2, "role": "per_task"},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("joint", [True, False])
+def test_one_step_equals_the_formula_written_out(setting: dict, joint: bool) -> None:
+    method = replace(METHOD, joint_forward=joint)
+    learner = make_learner(**setting)
+    state, batch = fill(method, learner), make_batch(learner)
+    draw = method.draw(state, learner, batch, generator(5))
+    a, b, c, d = draw
+    assert a is not None and b is not None and c is not None and d is not None
+
+    expected = torch.zeros(())
+    for i in range(len(batch.y)):
+        row = learner.model(batch.x[i : i + 1], 2)[0]
+        expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
+    student, teacher = padded(learner, a)
+    expected = expected + 0.3 * (slow_kern(student, teacher) + slow_neigh(student, teacher))
+    for row, target in zip(slow_rows(learner, b), b.target.tolist(), strict=True):
+        expected = expected + 0.8 * slow_cross_entropy(row, target) / len(b)
+    expected = expected + 0.6 * slow_rank(padded(learner, c)[0], c.y.tolist())
+    student, teacher = padded(learner, d)
+    expected = expected + 0.02 * 1000 * slow_divergences(student, teacher, d.y.tolist()).mean()
+
+    found = loss_and_gradients(method, learner, state, batch, draw)
+    assert_same(found, slow_gradients(learner, expected), tol=2e-5)
+
+
+# --------------------------------------------------------------------------------- the numbers of the specification
+
+
+def test_kern_and_neigh_by_hand() -> None:
+    o = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    z = torch.tensor([[2.0, 0.0], [0.0, 2.0], [1.0, 0.0]])
+    assert float(neigh(o, z)) == pytest.approx(0.5)
+    assert float(kern(o, z)) == pytest.approx(0.0192306, abs=1e-7)
+    torch.testing.assert_close(kernel(o).diagonal(), torch.full((3,), 0.43347), atol=1e-5, rtol=0)
+    assert float(kernel(o)[0, 1]) == pytest.approx(0.018316, abs=1e-6)
+    assert float(kernel(o)[0, 2]) == pytest.approx(0.212456, abs=1e-6)
+
+
+def on_the_circle(*chords: float) -> Tensor:
+    """Points of the unit circle at the given signed distances from (1, 0), itself the first."""
+    angles = torch.tensor([0.0, *(math.copysign(2 * math.asin(abs(c) / 2), c) for c in chords)])
+    return torch.stack([angles.cos(), angles.sin()], 1)
+
+
+def test_rank_and_dist_by_hand() -> None:
+    y = torch.tensor([0, 0, 1])
+    student = on_the_circle(
+        0.5, -0.6
+    )  # one semi-hard triplet: anchor 0; from anchor 1 the negative is too far
+    assert float(rank(student, y)) == pytest.approx(0.6443967, abs=1e-6)
+    teacher = on_the_circle(0.5, -1.0)
+    assert float(dist(student, teacher, y)) == pytest.approx(1.24718, abs=2e-4)
+    assert float(released_dist(student, teacher, y)) == pytest.approx(0.62359, abs=1e-4)
+
+
+def test_an_unchanged_network_pays_nothing() -> None:
+    z = torch.randn(8, 4, generator=generator(0))
+    o = z.clone().requires_grad_()
+    y = torch.arange(8) % 2
+    assert triplets(list(z), y.tolist())
+    for value in (kern(o, z), neigh(o, z), dist(o, z, y)):
+        assert value.item() == 0
+        (gradient,) = torch.autograd.grad(value, o)
+        torch.testing.assert_close(gradient, torch.zeros_like(o), atol=1e-4, rtol=0)
+
+
+def test_only_neigh_notices_the_scale() -> None:
+    o, z = torch.randn(2, 8, 4, generator=generator(1))
+    y = torch.arange(8) % 2
+    assert triplets(list(o), y.tolist())
+    torch.testing.assert_close(kern(2 * o, z), kern(o, z))
+    torch.testing.assert_close(rank(2 * o, y), rank(o, y))
+    torch.testing.assert_close(dist(2 * o, z, y), dist(o, z, y))
+    assert float(neigh(2 * o, z)) != pytest.approx(float(neigh(o, z)), rel=0.01)
+
+
+NO_TRIPLETS = {
+    "one class": (torch.randn(6, 3, generator=generator(2)), torch.zeros(6, dtype=torch.int64)),
+    "far classes": (
+        torch.tensor([[1.0, 0.01], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.01]]),
+        torch.tensor([0, 0, 1, 1]),
+    ),
+    "one of each": (torch.randn(4, 3, generator=generator(3)), torch.arange(4)),
+    "equal logits": (torch.ones(4, 3), torch.tensor([0, 0, 1, 1])),
+    "zero logits": (torch.zeros(4, 3), torch.tensor([0, 0, 1, 1])),
+    "one sample": (torch.randn(1, 3, generator=generator(4)), torch.tensor([0])),
+}
+
+
+@pytest.mark.parametrize("case", NO_TRIPLETS)
+def test_without_triplets_rank_and_dist_are_0(case: str) -> None:
+    logits, y = NO_TRIPLETS[case]
+    teacher = torch.randn(logits.shape, generator=generator(9))
+    o = logits.clone().requires_grad_()
+    for value in (rank(o, y), dist(o, teacher, y)):
+        assert value.item() == 0
+        (gradient,) = torch.autograd.grad(value, o)
+        assert torch.equal(gradient, torch.zeros_like(o))
+    for value in (kern(o, teacher), neigh(o, teacher)):
+        assert value.isfinite()
+        assert torch.autograd.grad(value, o)[0].isfinite().all()
+
+
+def test_a_step_without_triplets_is_finite() -> None:
+    """Only the first class has come by."""
+    learner = make_learner(classes=((0,), (1,)), task=0)
+    state, batch = fill(METHOD, learner), make_batch(learner)
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    value, gradients = loss_and_gradients(METHOD, learner, state, batch, draw)
+    assert value.isfinite() and all(g.isfinite().all() for g in gradients.values())
+
+
+def test_correlations_are_computed_in_full_precision_under_autocast() -> None:
+    o, z = torch.randn(2, 8, 4, generator=generator(1))
+    y = torch.arange(8) % 2
+    plain = [kern(o, z), neigh(o, z), rank(o, y), dist(o, z, y)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close([kern(o, z), neigh(o, z), rank(o, y), dist(o, z, y)], plain)
+
+
+def test_the_margin_is_part_of_the_definition() -> None:
+    y = torch.tensor([0, 0, 1])
+    assert float(rank(on_the_circle(0.5, -0.71), y)) == 0  # by 0.21 farther
+    assert float(rank(on_the_circle(0.5, -0.69), y)) > 0
+    assert float(rank(on_the_circle(0.5, -0.49), y)) == 0  # nearer
+
+
+# ------------------------------------------------------------------------------------------------ terms and options
+
+
+def test_an_empty_memory_means_finetuning() -> None:
+    learner = make_learner()
+    batch, state = make_batch(learner), METHOD.init(learner)
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    assert draw == (None, None, None, None)
+    found = loss_and_gradients(METHOD, learner, state, batch, draw)
+    assert_same(found, finetune_gradients(learner, batch))
+
+
+def test_with_er_alone_it_is_er_up_to_the_weighting() -> None:
+    method = HCR(alpha=0, rank=0, gamma=0, beta=1, memory=METHOD.memory)
+    learner = make_learner()
+    state, batch = fill(method, learner), make_batch(learner)
+    draw = method.draw(state, learner, batch, generator(0))
+    icr, er, ranked, distributed = draw
+    assert icr is None and ranked is None and distributed is None and er is not None
+    net = Net(learner.model)
+    value = F.cross_entropy(net(batch.x, 1), batch.target) + F.cross_entropy(net(er.x, 1), er.target)
+    assert_same(loss_and_gradients(method, learner, state, batch, draw), (value, net.gradients(value)))
+
+
+def test_terms_add_up_to_the_loss() -> None:
+    learner = make_learner(task=2)
+    state, batch = fill(METHOD, learner), make_batch(learner)
+    value, aux = METHOD.loss(
+        Net(learner.model), state, batch, METHOD.draw(state, learner, batch, generator(5))
+    )
+    assert list(aux.terms) == ["cross_entropy", "icr", "er", "rank", "dist"]
+    torch.testing.assert_close(torch.stack(list(aux.terms.values())).sum(), value.detach())
+
+
+def test_released_dist_shows_in_the_loss_and_moves_nothing() -> None:
+    learner = make_learner(task=2)
+    state, batch = fill(METHOD, learner), make_batch(learner)
+    draw = METHOD.draw(state, learner, batch, generator(5))
+    assert draw[3] is not None
+    without = loss_and_gradients(replace(METHOD, gamma=0), learner, state, batch, draw[:3] + (None,))
+    released = loss_and_gradients(replace(METHOD, released_ccr=True), learner, state, batch, draw)
+    ours = loss_and_gradients(METHOD, learner, state, batch, draw)
+
+    student, teacher = padded(learner, draw[3])
+    divergences = slow_divergences(student, teacher, draw[3].y.tolist())
+    torch.testing.assert_close(released[0] - without[0], 0.02 * 500 * divergences.sum(), rtol=1e-3, atol=1e-5)
+    assert_same((without[0], released[1]), without)
+    assert any((ours[1][name] - g).abs().max() > 1e-5 for name, g in released[1].items())
+
+
+def test_draws_are_independent() -> None:
+    learner = make_learner()
+    state, batch, rng = fill(METHOD, learner), make_batch(learner), generator(0)
+    for _ in range(5):
+        draw = METHOD.draw(state, learner, batch, rng)
+        indices = {tuple(replay.index.tolist()) for replay in draw if replay is not None}
+        assert len(indices) == 4
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "rank"])
+def test_a_negative_weight_is_an_error(name: str) -> None:
+    with pytest.raises(HypermnesiaError, match=rf"^hcr\.{name}=-1 must not be negative$"):
+        HCR(**{name: -1})
+
+
+@pytest.mark.parametrize("classes", [SPLIT, UNEVEN])
+def test_stacks_and_compiles(classes: tuple) -> None:
+    learner = make_learner(head="shared" if classes == SPLIT else "per_task", classes=classes)
+    state = fill(METHOD, learner)
+    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
+    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
+    assert_stacks(METHOD, learner, [state, state], batches, draws)
+    if classes == SPLIT:
+        assert_compiles(METHOD, learner, state, batches[0], draws[0])
