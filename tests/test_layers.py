@@ -11,10 +11,10 @@ NAME = "hypermnesia"
 LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below hypermnesia
     "L0": ("errors", "tensors", "rng", "config"),
     "L1": ("streams", "nets", "hyper", "memory", "metrics"),
-    "L2": ("events", "optim", "method", "replay", "weights"),
+    "L2": ("events", "optim", "method", "replay", "weights", "generative"),
     "L3": ("methods", "infer", "evaluate"),
-    "L4": ("order", "fit", "checkpoint", "portrait"),
-    "L5": ("recipes", "approaches", "experiment", "runs"),
+    "L4": ("finite", "packing", "order", "training", "records", "fit", "checkpoint", "portrait"),
+    "L5": ("recipes", "approaches", "base", "experiment", "runs"),
     "R": ("report",),
     "L6": ("track", "sweep", "cli", "__main__"),
 }

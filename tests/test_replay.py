@@ -1,6 +1,7 @@
 """Rehearsal on weights that all tasks share, and on weights of each task's own."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_shared_weights_make_one_block_of_distinct_samples() -> None:
     replay = rehearsal.rehearse(memory, learner, OPTIONS, generator(0))
     assert replay is not None and len(replay) == 7 and len(set(replay.index.tolist())) == 7
     assert [(b.task, b.start, b.stop) for b in replay.blocks] == [(2, 0, 7)]
-    assert replay.exists is None
+    assert replay.classes is None
     torch.testing.assert_close(replay.x, learner.preprocess(memory.x[replay.index], None))
     assert torch.equal(replay.target, memory.y[replay.index])
 
@@ -84,11 +85,11 @@ def test_more_tasks_than_samples_in_a_step() -> None:
 def test_outputs_that_a_task_lacks_are_absent_in_all_logits() -> None:
     learner = make_learner("per_task", UNEVEN, task=2)
     replay = rehearsed(learner, logits=True)
-    assert replay.exists is not None and replay.logits is not None
-    assert replay.exists.sum(1).tolist() == [2, 2, 3, 3, 1, 1]
+    assert replay.classes is not None and replay.logits is not None
+    assert replay.classes[::2].tolist() == [[0, 1, -1], [2, 3, 4], [5, -1, -1]]
     current = rehearsal.logits(Net(learner.model), replay)
     for found in (current, replay.logits):
-        assert (found[~replay.exists] == ABSENT).all()
+        assert (found[replay.classes < 0] == ABSENT).all()
     torch.testing.assert_close(current, replay.logits)  # nothing has moved since
     assert rehearsal.squared_error(current + 1, replay).item() == pytest.approx(1.0, rel=1e-5)
 
@@ -179,7 +180,8 @@ def test_a_draw_is_augmented_afresh_and_the_memory_is_not() -> None:
 
 def test_bad_input() -> None:
     for name in ("size", "batch_size", "tasks_per_step"):
+        bad: dict[str, Any] = {name: 0}
         with pytest.raises(HypermnesiaError, match=rf"^memory\.{name}=0 must be at least 1$"):
-            MemoryOptions(**{name: 0})
+            MemoryOptions(**bad)
     with pytest.warns(UserWarning, match=r"memory\.size=5 is smaller than the 6 classes of the stream"):
         rehearsal.empty_memory(make_learner(), MemoryOptions(size=5))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hypermnesia.fit import Seeds as Seeds
     from hypermnesia.fit import TrainOptions as TrainOptions
     from hypermnesia.fit import fit as fit
+    from hypermnesia.generative import GenerativeOptions as GenerativeOptions
     from hypermnesia.hyper import ChunkedOptions as ChunkedOptions
     from hypermnesia.hyper import DenseOptions as DenseOptions
     from hypermnesia.hyper import HeadsOptions as HeadsOptions
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from hypermnesia.methods.finetune import Finetune as Finetune
     from hypermnesia.methods.gdumb import GDumb as GDumb
     from hypermnesia.methods.hcr import HCR as HCR
+    from hypermnesia.methods.hnet_replay import HNETReplay as HNETReplay
+    from hypermnesia.methods.hnet_tir import HNETTIR as HNETTIR
     from hypermnesia.methods.icarl import ICaRL as ICaRL
     from hypermnesia.methods.latent_replay import LatentReplay as LatentReplay
     from hypermnesia.methods.lwf import LwF as LwF
@@ -81,7 +84,10 @@ __all__ = [
     "Finetune",
     "Fit",
     "GDumb",
+    "GenerativeOptions",
     "HCR",
+    "HNETReplay",
+    "HNETTIR",
     "HeadsOptions",
     "HypermnesiaError",
     "ICaRL",
@@ -138,7 +144,10 @@ _HOME = {
     "Finetune": "methods.finetune",
     "Fit": "fit",
     "GDumb": "methods.gdumb",
+    "GenerativeOptions": "generative",
     "HCR": "methods.hcr",
+    "HNETReplay": "methods.hnet_replay",
+    "HNETTIR": "methods.hnet_tir",
     "HeadsOptions": "hyper",
     "HypermnesiaError": "errors",
     "ICaRL": "methods.icarl",

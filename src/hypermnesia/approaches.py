@@ -72,6 +72,17 @@ _ALL = (
         "finetune:Finetune",
         {"weights.kind": "mask", "weights.plastic_embeddings": True},
     ),
+    Approach(
+        "hnet-replay",
+        "replay from an autoencoder that a hypernetwork writes: HNET+R (von Oswald et al. 2019)",
+        "hnet_replay:HNETReplay",
+    ),
+    Approach(
+        "hnet-tir",
+        "hnet, and a task-inference network trained by such replay: HNET+TIR (von Oswald et al. 2019)",
+        "hnet_tir:HNETTIR",
+        {"weights.kind": "hyper", "infer.name": "tir"},
+    ),
     Approach("er", "experience replay", "er:ER"),
     Approach("der", "dark experience replay: replay of logits (Buzzega et al. 2020)", "der:DER"),
     Approach("derpp", "DER++: replay of logits and labels (Buzzega et al. 2020)", "derpp:DERPP"),
@@ -82,7 +93,9 @@ _ALL = (
     Approach("icarl", "herded exemplars, distillation, nearest mean (Rebuffi et al. 2017)", "icarl:ICaRL"),
     Approach("ewc", "elastic weight consolidation, separate or online (Kirkpatrick et al. 2017)", "ewc:EWC"),
     Approach("si", "synaptic intelligence (Zenke et al. 2017)", "si:SI"),
-    Approach("lwf", "learning without forgetting: distillation from the old network (Li & Hoiem 2016)", "lwf:LwF"),
+    Approach(
+        "lwf", "learning without forgetting: distillation from the old network (Li & Hoiem 2016)", "lwf:LwF"
+    ),
     Approach(
         "latent-replay",
         "replay of features at the cut of a frozen body (Pellegrini et al. 2020)",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.events import Row
+from hypermnesia.hyper.model import evaluating
 from hypermnesia.infer import Inference, TaskScores
 from hypermnesia.method import Learner, Method
 from hypermnesia.rng import generator
@@ -38,7 +40,7 @@ class EvaluateOptions:
         for name in self.scenarios or ():
             if name not in SCENARIOS:
                 raise HypermnesiaError(f"evaluate.scenarios: {name!r} is not one of {', '.join(SCENARIOS)}")
-        for name in ("steps", "samples"):
+        for name in ("steps", "samples", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HypermnesiaError(f"evaluate.{name}={value} must be at least 1")
@@ -55,14 +57,14 @@ class Evaluation:
 
 def applicable(learner: Learner, stream: Stream) -> tuple[str, ...]:
     """The scenarios that mean something for the tested stream and the learner's head; see docs/scenarios.md."""
-    found = []
-    if tests_are_tasks(stream):
+    found, by_task, several = [], tests_are_tasks(stream), len(stream.tasks) > 1
+    if by_task:
         found.append("task")
     local = learner.model.head is not None and learner.model.head.kind != "shared"
-    equal = len({len(t.classes) for t in stream.tasks}) == 1
-    if len(stream.tasks) > 1 and (not stream.shared_labels or learner.model.depends_on_task and local):
+    if several and (not stream.shared_labels or local):
         found.append("class")
-    if stream.shared_labels or (local and equal and len(stream.tasks) > 1):
+    equal = len({len(t.classes) for t in stream.tasks}) == 1
+    if stream.shared_labels or (local and equal and by_task and several and len(learner.classes) > 1):
         found.append("domain")
     return tuple(found)
 
@@ -85,29 +87,31 @@ def evaluate(
     parts: Sequence[Part] | None = None,
     scenarios: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Evaluate after `learner.task`, on the stream's test parts or on `parts` (one per task).
+    """Evaluate after `learner.task`, on the stream's test parts or on `parts` (one per task of the stream).
 
     Task scenario: part i with the weights of task i (of the latest task where i is still to come, as forward
     transfer asks). Class scenario: global class ids, the task inferred or the head shared. Domain scenario: the
     class within the task. Entries of tasks still to come are None where the task is unknown.
     """
     tests = parts if parts is not None else stream.tests
-    names = tuple(scenarios) if scenarios is not None else applicable(learner, stream, method)
-    model, was_training = learner.model, learner.model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            run = _task_specific if model.depends_on_task else _shared
-            return run(learner, method, state, stream, tests, options, names, (inference, inference_state))
-    finally:
-        model.train(was_training)
+    by_task = parts is not None or tests_are_tasks(stream)
+    names = tuple(scenarios) if scenarios is not None else applicable(learner, stream)
+    with torch.no_grad(), evaluating(learner.model):
+        if not learner.model.depends_on_task:
+            return _shared(learner, method, state, stream, tests, by_task, options, names)
+        guess = partial(inference.scores, inference_state, learner)
+        return _task_specific(learner, method, state, stream, tests, by_task, options, names, guess)
 
 
-def batches(part: Part, learner: Learner, options: EvaluateOptions) -> list[Callable[[], tuple[Tensor, Tensor]]]:
+def batches(
+    part: Part, learner: Learner, options: EvaluateOptions
+) -> list[Callable[[], tuple[Tensor, Tensor]]]:
     """The part's batches as functions → (x, y), so that only one lies in memory at a time."""
     positions = torch.arange(len(part))
     if options.samples is not None and options.samples < len(part):
-        positions = torch.randperm(len(part), generator=generator(0, "evaluate"))[: options.samples].sort().values
+        positions = (
+            torch.randperm(len(part), generator=generator(0, "evaluate"))[: options.samples].sort().values
+        )
 
     def load(chosen: Tensor) -> tuple[Tensor, Tensor]:
         raw, y = part.batch(chosen)
@@ -116,8 +120,9 @@ def batches(part: Part, learner: Learner, options: EvaluateOptions) -> list[Call
     return [lambda c=chosen: load(c) for chosen in positions.split(options.batch_size)]
 
 
-def _mean(hits: list[Tensor]) -> float:
-    return float(torch.cat(hits).double().mean())
+def _mean(hits: list[Tensor]) -> float | None:
+    """The share of hits; None where there is no sample."""
+    return float(torch.cat(hits).double().mean()) if sum(map(len, hits)) else None
 
 
 def _shared(
@@ -126,14 +131,13 @@ def _shared(
     state: Any,
     stream: Stream,
     tests: Sequence[Part],
+    by_task: bool,
     options: EvaluateOptions,
     names: Sequence[str],
-    _inference: tuple[Inference, Any],
 ) -> Evaluation:
     """One network for all tasks: the scenarios differ only in which outputs take part in the argmax."""
     known = set(learner.seen_classes)
     seen = _mask(learner.seen_classes, learner)
-    by_task = tests_are_tasks(stream)
     rows: dict[str, Row] = {name: [] for name in names}
     for i, part in enumerate(tests):
         hits: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -163,12 +167,12 @@ def _task_specific(
     state: Any,
     stream: Stream,
     tests: Sequence[Part],
+    by_task: bool,
     options: EvaluateOptions,
     names: Sequence[str],
-    inference: tuple[Inference, Any],
+    guess: Callable[[Sequence[Tensors], Tensor], TaskScores],
 ) -> Evaluation:
-    """Weights that differ by task: with the task given they are known, otherwise `inference` guesses them."""
-    by_task = tests_are_tasks(stream)
+    """Weights that differ by task: with the task given they are known, otherwise `guess` names it."""
     infers = learner.task >= 0 and bool({"class", "domain"} & set(names))
     rows: dict[str, Row] = {name: [] for name in names}
     confusion: list[list[float]] = []
@@ -185,12 +189,12 @@ def _task_specific(
                 given_task = _task_given(learner, method, state, overlays[given], x, owner, given)
                 hits["task"].append(given_task(stream.tasks[i].classes) == y)
             if infers and (not by_task or owner <= learner.task):
-                scores = inference[0].scores(inference[1], learner, overlays, x)
+                scores = guess(overlays, x)
                 guesses.append(scores.guess)
                 _unknown_task(learner, scores, y, owner if by_task else None, hits)
         for name in names:
-            rows[name].append(_mean(hits[name]) if hits[name] else None)
-        if guesses:
+            rows[name].append(_mean(hits[name]))
+        if sum(map(len, guesses)):
             counts = torch.bincount(torch.cat(guesses), minlength=learner.task + 1)
             confusion.append((counts / counts.sum()).tolist())
     return Evaluation(rows, confusion or None)

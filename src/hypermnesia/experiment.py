@@ -1,27 +1,28 @@
 """The configuration of a run: a benchmark, an approach and options, resolved to one tree and built into a `Fit`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from hypermnesia import config, recipes
+from hypermnesia import config, generative, recipes
 from hypermnesia.approaches import Approach, approach
+from hypermnesia.base import read_base, start_from
 from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.evaluate import EvaluateOptions
 from hypermnesia.fit import Fit, Seeds, TrainOptions
-from hypermnesia.hyper import GENERATORS, Model
+from hypermnesia.hyper import Model
 from hypermnesia.hyper.mask import MaskOptions
 from hypermnesia.infer import INFERENCES, nothing_to_infer
-from hypermnesia.method import Method, combine
+from hypermnesia.method import Method, Penalty, combine
 from hypermnesia.methods.anchor import Anchor
 from hypermnesia.methods.drift import Drift
 from hypermnesia.nets import NETS, from_factory
 from hypermnesia.optim import OptimizerOptions
-from hypermnesia.streams import Stream, StreamOptions, load
-from hypermnesia.weights import DEFAULT_GENERATOR, WeightsOptions, model_for
+from hypermnesia.streams import Stream, StreamOptions, find_benchmark, load
+from hypermnesia.weights import DEFAULT_GENERATOR, WeightsOptions, default_generator, model_for
 
 SELECTORS = {
     "net": "net.name",
@@ -30,8 +31,19 @@ SELECTORS = {
     "weights": "weights.kind",
 }
 """Words that choose which options a section has; `net=lenet` is short for `net.name=lenet`."""
-LENGTHS = ("train.iterations", "train.epochs")
-UNHASHED = ("seeds.*", "stream.seed", "train.threads", "checkpoint.*", "benchmark_data")
+REPLACES = {
+    "net.name": ("net",),
+    "generator.name": ("generator",),
+    "infer.name": ("infer",),
+    "weights.kind": ("weights", "generator", "drift", "mask", "anchor"),
+}
+"""Sections that belong to what is chosen: with another choice, what was said about them before is dropped."""
+LENGTHS = {"train.iterations": "train.epochs", "train.epochs": "train.iterations"}
+"""A task's length is given in one of two ways; the later one counts."""
+DRIFTS = {"drift": "main", "drift_vae": generative.MODEL}
+"""The drift penalties by their sections: the model whose written weights each holds."""
+PENALTIES = (*DRIFTS, "anchor")
+UNHASHED = ("seeds.*", "stream.seed", "train.threads", "checkpoint.*", "weights.base", "benchmark_data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +87,13 @@ class Config:
 
     def tree(self) -> dict[str, Any]:
         """Plain nested values, as config.toml holds them."""
-        plain = config.tree(self.sections)
+        plain: dict[str, Any] = config.tree(self.sections)
         for section, name in self.names.items():
             plain[section] = {"name": name, **plain.get(section, {})}
+        for name in _penalties(self.sections):
+            plain.setdefault(
+                name, None
+            )  # what was left out is said, so that the tree alone gives the same run
         return {"benchmark": self.benchmark, "approach": self.approach.name, **plain}
 
     def to_toml(self) -> str:
@@ -94,60 +110,140 @@ class Config:
 
 
 def resolve(
-    benchmark: str, approach_name: str, words: Iterable[str] = (), extra: Mapping[str, Any] | None = None
+    benchmark: str,
+    approach_name: str,
+    words: Iterable[str] = (),
+    extra: Mapping[str, Any] | None = None,
+    recipe: recipes.Recipe | None = None,
 ) -> Config:
     """The configuration of `approach_name` on `benchmark` with the user's `words` (`key=value`).
 
-    Later layers win: the benchmark's base settings, the approach's own, the published ones for this pair, `extra`
-    (dotted settings, as from a file), the words. A layer that chooses another network, generator or kind of weights
-    drops what earlier layers said about the one it replaces.
+    Later layers win: the benchmark's base settings, the approach's own, the published ones for this pair (or those
+    of `recipe`), `extra` (dotted settings, as from a file), the words. A layer that chooses another network,
+    generator or kind of weights drops what earlier layers said about the one it replaces. Of the first three,
+    settings of parts that this run does not have are left out; in `extra` and in the words they are errors.
+    """
+    chosen = approach(approach_name)
+    file, said = _selected(extra or {}), _selected(config.parse_words(words))
+    memory = said.get("memory.size", file.get("memory.size"))
+    found, note = (recipe, "") if recipe else _defaults(benchmark, chosen, memory)
+    lower = _lower(benchmark, chosen, found)
+    lower, file, said = _layered([lower, file, said])
+    names, sections = _sections(chosen, lower | file | said)
+    _refuse_idle(file | said, sections, chosen)
+    ours = _aliased(_without_names(lower), sections)
+    ours = {key: value for key, value in ours.items() if key.split(".")[0] in sections}
+    values = merge([ours, _resolved(file, sections), _resolved(said, sections)])
+    sections["train"] = _train_options(values)
+    filled = _with_checksum(config.fill(sections, values))
+    return Config(benchmark, chosen, names, filled, (note,) if note else ())
+
+
+def _with_checksum(sections: dict[str, Any]) -> dict[str, Any]:
+    """The sections with the checksum of the pre-trained base, if there is one: the base belongs to what is run."""
+    weights = sections["weights"]
+    if weights.base is None or weights.base_sha256 is not None:
+        return sections
+    return sections | {"weights": replace(weights, base_sha256=read_base(weights.base).sha256)}
+
+
+def resolve_recipe(name: str, words: Iterable[str] = (), short: bool = False) -> Config:
+    """The configuration of the recipe called `name`: its own settings, with its short budget on top if asked for."""
+    found = recipes.recipe(name)
+    return resolve(found.benchmark, found.approach, words, found.short if short else None, found)
+
+
+def takes(
+    benchmark: str, approach_name: str, words: Sequence[str], only: Collection[str] | None = None
+) -> list[str]:
+    """Those of `words` whose key `approach_name` has on `benchmark`, given that the others are said too.
+
+    `only`: of these sections alone.
     """
     chosen = approach(approach_name)
     said = _selected(config.parse_words(words))
-    memory = said.get("memory.size", (extra or {}).get("memory.size"))
-    found, note = recipes.defaults(benchmark, approach_name, memory if isinstance(memory, int) else None)
-    published = dict(found.settings) if found else {}
+    lower = _lower(benchmark, chosen, _defaults(benchmark, chosen, said.get("memory.size"))[0])
+    without = {key: value for key, value in said.items() if key not in PENALTIES}
+    _, sections = _sections(chosen, merge([lower, without]))
+    taken = []
+    for word in words:
+        meant = _meant(next(iter(_selected(config.parse_words([word])))), sections)
+        if any(only is None or full.split(".")[0] in only for full in meant):
+            taken.append(word)
+    return taken
+
+
+def _meant(key: str, sections: Mapping[str, Any]) -> list[str]:
+    """The full keys that `key` may mean in these sections; none if they do not have it."""
+    if key in _SELECTED:
+        return [key] if key.split(".")[0] in ("net", "weights", *sections) else []
+    [key] = _aliased({key: None}, sections)
+    return [full for full in config.keys(sections) if full == key or full.endswith(f".{key}")]
+
+
+def _defaults(benchmark: str, chosen: Approach, memory: Any) -> tuple[recipes.Recipe | None, str]:
+    """The recipe whose settings hold where the user says nothing, and a note on how it was found."""
+    return recipes.defaults(benchmark, chosen.name, memory if type(memory) is int else None)
+
+
+def _lower(benchmark: str, chosen: Approach, found: recipes.Recipe | None) -> dict[str, Any]:
+    """What holds where the user says nothing."""
+    find_benchmark(benchmark)
     base = recipes.base_settings().get(benchmark, recipes.base_settings()["default"])
-    layers = [base, dict(chosen.settings), published, dict(extra or {})]
-    lower = _merge([_selected(layer) for layer in layers])
-    names, sections = _sections(chosen, _merge([lower, said]))
-    if "infer.name" in said and "infer" not in sections:
-        raise nothing_to_infer(said["infer.name"])
-    full = config.resolve_keys(_aliased(_without_names(said), sections), sections)
-    values = _merge([lower, {k: v for k, v in said.items() if k in _SELECTED}, full])
-    values = _aliased(_without_names(values), sections)
-    kept = {key: value for key, value in values.items() if key in full or key.split(".")[0] in sections}
-    return Config(benchmark, chosen, names, config.fill(sections, kept), (note,) if note else ())
+    layers = [base, chosen.settings, found.settings if found else {}]
+    return merge([_selected(layer) for layer in layers])
 
 
-_SELECTED = (*SELECTORS.values(), "drift", "anchor")
+def _refuse_idle(said: Mapping[str, Any], sections: Mapping[str, Any], chosen: Approach) -> None:
+    """A choice of a part that the run does not have would change nothing, and nobody would notice."""
+    for key in _SELECTED:
+        if said.get(key) is not None and not _meant(key, sections):
+            if key == "infer.name":
+                raise nothing_to_infer(said[key])
+            raise HypermnesiaError(
+                f"{key}={said[key]}: {chosen.name} with these weights has none; weights=hyper, partial, mask or "
+                "lora bring one"
+            )
+
+
+def _resolved(values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
+    return config.resolve_keys(_aliased(_without_names(values), sections), sections)
+
+
+_SELECTED = (*SELECTORS.values(), *PENALTIES)
 
 
 def _selected(values: Mapping[str, Any]) -> dict[str, Any]:
     full = {SELECTORS.get(key, key): value for key, value in values.items()}
-    if "head" in full:
-        full["weights.head"] = full.pop("head")
+    for key in ("head", "kind", "tail"):  # `weights.*` decides which sections there are, so it is read first
+        if key in full:
+            full[f"weights.{key}"] = full.pop(key)
     return full
 
 
-def _merge(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Later layers over earlier ones; choosing another part drops what was said about the former one."""
-    merged: dict[str, Any] = {}
+def _layered(layers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each layer without what a later one drops by choosing another part in place of the one it is about."""
+    kept: list[dict[str, Any]] = []
     for layer in layers:
-        for selector in SELECTORS.values():
-            section = selector.split(".")[0]
-            if selector in layer and merged.get(selector, layer[selector]) != layer[selector]:
-                gone = (section, "generator") if section == "weights" else (section,)
-                merged = {k: v for k, v in merged.items() if k.split(".")[0] not in gone}
-        for length, other in (LENGTHS, LENGTHS[::-1]):  # a task's length is given in one of two ways
-            if length in layer and other not in layer:
-                merged.pop(other, None)
-        merged |= layer
-    return merged
+        so_far = {key: value for earlier in kept for key, value in earlier.items()}
+        other = [key for key in REPLACES if key in layer and so_far.get(key, layer[key]) != layer[key]]
+        gone = {section for key in other for section in REPLACES[key]}
+        lengths = {LENGTHS[key] for key in LENGTHS if key in layer and LENGTHS[key] not in layer}
+        kept = [
+            {key: v for key, v in earlier.items() if key.split(".")[0] not in gone and key not in lengths}
+            for earlier in kept
+        ]
+        kept.append(dict(layer))
+    return kept
+
+
+def merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Later layers over what is left of earlier ones."""
+    return {key: value for layer in _layered(layers) for key, value in layer.items()}
 
 
 def _without_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    dropped = {"net.name", "generator.name", "infer.name", "drift", "anchor"}
+    dropped = {"net.name", "generator.name", "infer.name", *PENALTIES}
     return {key: value for key, value in values.items() if key not in dropped}
 
 
@@ -186,17 +282,13 @@ def _sections(chosen: Approach, values: Mapping[str, Any]) -> tuple[dict[str, st
     writes = kind in DEFAULT_GENERATOR and values.get("weights.tail", "generated") == "generated"
     if writes:
         names["generator"] = values.get("generator.name", DEFAULT_GENERATOR[kind])
-        sections["generator"] = _choice("generator", names["generator"], GENERATORS)
-        if _wants("drift", values):
-            sections["drift"] = Drift()
+        sections["generator"] = default_generator(kind, names["generator"])
     if kind == "mask":
         sections["mask"] = MaskOptions()
-        if _wants("anchor", values):
-            sections["anchor"] = Anchor()
     sections["method"] = chosen.method_class()()
+    sections |= {name: penalty for name, penalty in _penalties(sections).items() if _wants(name, values)}
     sections["optimizer"] = OptimizerOptions()
-    given_in_epochs = values.get("train.epochs") not in (None, "none")  # a TOML file writes none as text
-    sections["train"] = TrainOptions(epochs=1) if given_in_epochs else TrainOptions(iterations=1000)
+    sections["train"] = _train_options(values)
     sections["evaluate"], sections["checkpoint"] = EvaluateOptions(), CheckpointOptions()
     own_heads = values.get("weights.head") in ("sliced", "per_task")
     if kind != "plain" or own_heads or values.get("weights.per_task") or values.get("weights.body"):
@@ -205,8 +297,20 @@ def _sections(chosen: Approach, values: Mapping[str, Any]) -> tuple[dict[str, st
     return names, sections
 
 
+def _penalties(sections: Mapping[str, Any]) -> dict[str, Penalty]:
+    """The penalties that the run's weights bring along, by their sections, with their defaults."""
+    written = {*(["main"] if "generator" in sections else []), *sections["method"].written_models}
+    found: dict[str, Penalty] = {name: Drift(holds=held) for name, held in DRIFTS.items() if held in written}
+    return found | {"anchor": Anchor()} if "mask" in sections else found
+
+
+def _train_options(values: Mapping[str, Any]) -> TrainOptions:
+    """The defaults of `train`: its length is given in one of two ways."""
+    return TrainOptions(iterations=1000) if values.get("train.epochs") is None else TrainOptions(epochs=1)
+
+
 def _wants(penalty: str, values: Mapping[str, Any]) -> bool:
-    """`drift=none` and `anchor=none` leave a penalty out."""
+    """`drift=none` and the like leave a penalty out."""
     if penalty in values and values[penalty] is not None:
         raise HypermnesiaError(
             f"{penalty}={values[penalty]}: only none can be said of the whole penalty; "
@@ -222,15 +326,20 @@ def build(
     cfg: Config, seed: int = 0, data_dir: Path | None = None, device: str = "cpu", sealed: bool = False
 ) -> Fit:
     """The run of a configuration with one seed, ready to be iterated over."""
-    parts = cfg.sections
+    stream_seed = _seeds(cfg.sections["seeds"], seed)["stream"]
+    stream = load(cfg.benchmark, data_dir=data_dir, seed=stream_seed, options=cfg.sections["stream"])
+    return assemble(cfg, stream, seed, device, sealed)
+
+
+def assemble(cfg: Config, stream: Stream, seed: int = 0, device: str = "cpu", sealed: bool = False) -> Fit:
+    """As `build`, over a stream that is already at hand."""
+    parts, stream = cfg.sections, stream.to(device)
     seeds = _seeds(parts["seeds"], seed)
-    stream = load(cfg.benchmark, data_dir=data_dir, seed=seeds["stream"], options=parts["stream"]).to(device)
     trained = stream.joined() if cfg.approach.joined else stream
     method = build_method(cfg)
     models = {"main": build_network(cfg, trained, seeds["init"])} | method.extra_models(
         trained, seeds["init"]
     )
-    inference = parts.get("infer")
     return Fit(
         models,
         trained,
@@ -238,7 +347,7 @@ def build(
         parts["train"],
         parts["optimizer"],
         parts["evaluate"],
-        inference,
+        parts.get("infer"),
         Seeds(init=seeds["init"], order=seeds["order"], method=seeds["method"]),
         tested_on=stream,
         sealed=sealed,
@@ -248,20 +357,29 @@ def build(
 
 def build_method(cfg: Config) -> Method:
     """The method with the penalties that the weights bring along."""
-    penalties = [cfg.sections[name] for name in ("drift", "anchor") if name in cfg.sections]
+    penalties = [cfg.sections[name] for name in PENALTIES if name in cfg.sections]
     return combine(cfg.sections["method"], *penalties)
 
 
 def build_network(cfg: Config, stream: Stream, init_seed: int) -> Model:
     """The target network with its weights, as `Fit` takes it."""
-    parts = cfg.sections
+    parts, weights = cfg.sections, cfg.sections["weights"]
 
     def net(outputs: int) -> nn.Module:
         if "net" in parts:
-            return parts["net"].build(stream.shape, outputs)
-        return from_factory(cfg.names["net"], stream.shape, outputs)
+            built = parts["net"].build(stream.shape, outputs)
+        else:
+            built = from_factory(cfg.names["net"], stream.shape, outputs)
+        if weights.base is not None:
+            start_from(built, weights.base, weights.base_sha256)
+        return built
 
-    return model_for(stream, net, parts["weights"], parts.get("generator"), parts.get("mask"), init_seed)
+    return model_for(stream, net, weights, parts.get("generator"), parts.get("mask"), init_seed)
+
+
+def without_base(cfg: Config) -> Config:
+    """The configuration for reading a checkpoint, which holds the network's values itself."""
+    return replace(cfg, sections={**cfg.sections, "weights": replace(cfg.sections["weights"], base=None)})
 
 
 def _seeds(options: SeedOptions, seed: int) -> dict[str, int]:
@@ -272,17 +390,17 @@ def _seeds(options: SeedOptions, seed: int) -> dict[str, int]:
 def with_words(cfg: Config, words: Iterable[str]) -> Config:
     """The same configuration with further words, keeping everything else as resolved."""
     values = config.resolve_keys(_aliased(config.parse_words(words), cfg.sections), cfg.sections)
-    flat = _merge([recipes.flatten(config.tree(cfg.sections)), values])
+    flat = merge([recipes.flatten(config.tree(cfg.sections)), values])
     return replace(cfg, sections=config.fill(cfg.sections, flat))
 
 
 def from_toml(text: str) -> Config:
     """The configuration that `Config.to_toml` wrote."""
-    flat = recipes.flatten(config.from_toml(text))
-    benchmark, name = flat.pop("benchmark"), flat.pop("approach")
-    chosen = approach(str(name))
-    for penalty in ("drift", "anchor"):  # a saved tree says everything: a section that is absent was left out
-        if not any(key.startswith(f"{penalty}.") for key in flat):
-            flat[penalty] = None
+    flat = recipes.flatten(config.from_toml(text, "config.toml"))
+    for key in ("benchmark", "approach"):
+        if not isinstance(flat.get(key), str):
+            raise HypermnesiaError(f"config.toml names no {key}; it is no saved configuration")
+    benchmark, chosen = flat.pop("benchmark"), approach(flat.pop("approach"))
+    find_benchmark(benchmark)
     names, sections = _sections(chosen, flat)
-    return Config(str(benchmark), chosen, names, config.fill(sections, _without_names(flat)))
+    return Config(benchmark, chosen, names, config.fill(sections, _without_names(flat)))

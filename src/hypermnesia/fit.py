@@ -1,92 +1,29 @@
 """The training loop: the only one. It knows the Method protocol and never a concrete method."""
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hypermnesia import optim, tensors
-from hypermnesia.errors import HypermnesiaError, RunFailed
+from hypermnesia import optim, tensors, training
+from hypermnesia.errors import HypermnesiaError
 from hypermnesia.evaluate import EvaluateOptions, Evaluation, applicable, evaluate
-from hypermnesia.events import Evaluated, Event, Row, RunEnded, StepDone, TaskEnded, TaskStarted
+from hypermnesia.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
+from hypermnesia.finite import check_loss, check_tensors
 from hypermnesia.hyper.model import Model
 from hypermnesia.infer import Entropy, Inference
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase, Step
 from hypermnesia.optim import OptimizerOptions
 from hypermnesia.order import Order
+from hypermnesia.records import Records
 from hypermnesia.rng import derive, generator
 from hypermnesia.streams import Stream, Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """How long and in which precision a task is trained."""
-
-    iterations: int | None = None
-    """Optimizer steps per task: batches are always full and may straddle two epochs."""
-    epochs: float | None = None
-    """Passes over a task's samples instead of `iterations`; the last batch of a pass holds what is left."""
-    batch_size: int = 32
-    """Samples of the stream per step, ≥ 1."""
-    clip: float | None = None
-    """Largest norm of the whole gradient; longer ones are scaled down. none = never."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """bf16 computes matrix products and convolutions in bfloat16 (parameters stay float32)."""
-    channels_last: bool = False
-    """Memory layout of images and convolution weights; pays with convolutional targets, changes only rounding."""
-    threads: int | None = None
-    """CPU threads; none = torch's own choice. Bit-equal results need the same number."""
-    check: Literal["loss", "all"] = "loss"
-    """loss stops the run at the first loss that is not finite; all looks at every gradient too and names it."""
-
-    def __post_init__(self) -> None:
-        if (self.iterations is None) == (self.epochs is None):
-            raise HypermnesiaError(
-                f"give either train.iterations or train.epochs, not both and not neither; "
-                f"got iterations={self.iterations}, epochs={self.epochs}"
-            )
-        for name in ("iterations", "batch_size", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise HypermnesiaError(f"train.{name}={value} must be at least 1")
-        if self.epochs is not None and not 0 < self.epochs < math.inf:
-            raise HypermnesiaError(f"train.epochs={self.epochs} must be above 0")
-        if self.clip is not None and not self.clip > 0:
-            raise HypermnesiaError(f"train.clip={self.clip} must be above 0")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seeds:
-    """What randomness comes from; one number sets all, each can be set alone."""
-
-    init: int = 0
-    """Initial parameters and embeddings."""
-    order: int = 0
-    """Order of the samples and their augmentation."""
-    method: int = 0
-    """The method's own draws (memories, task subsets), and noise such as dropout."""
-
-
-@dataclass
-class Records:
-    """Everything measured so far."""
-
-    rows: dict[str, list[Row]] = field(default_factory=dict)
-    """scenario → one row per task learned."""
-    validation: dict[str, list[Row]] = field(default_factory=dict)
-    baseline: dict[str, Row] = field(default_factory=dict)
-    """scenario → accuracies of the untrained network."""
-    anytime: dict[str, list[list]] = field(default_factory=dict)
-    """scenario → [task, step, row] of evaluations on the way."""
-    confusion: list[list[float]] | None = None
-    seconds: float = 0.0
-    """Training time, evaluation excluded."""
-    steps: int = 0
+from hypermnesia.tensors import Tensors
+from hypermnesia.training import Seeds, TrainOptions
 
 
 @dataclass
@@ -126,18 +63,22 @@ class Fit:
     ) -> None:
         """`tested_on`: the stream whose tasks are evaluated, where training sees them joined. `sealed`: evaluate on
         validation parts only and never touch the test parts (searches)."""
-        self.stream, self.method, self.train = stream, method, train
+        self.stream, self.method, self.train, self.threads = stream, method, train, train.threads
         self.tested_on = tested_on or stream
         self.optimizer_options = optimizer or OptimizerOptions()
         self.evaluation, self.inference = evaluation or EvaluateOptions(), inference or Entropy()
         seeds, self.sealed = seeds or Seeds(), sealed
         if method.needs_boundaries and not stream.boundaries:
-            raise HypermnesiaError(f"{_name(method)} needs task boundaries, which the stream {stream.name} does not give")
+            raise HypermnesiaError(
+                f"{_name(method)} needs task boundaries, which the stream {stream.name} does not give"
+            )
         if sealed and any(task.validation is None for task in self.tested_on.tasks):
-            raise HypermnesiaError("a sealed run needs validation parts: set stream.validation, for example to 0.1")
+            raise HypermnesiaError(
+                "a sealed run needs validation parts: set stream.validation, for example to 0.1"
+            )
         named = {"main": models} if isinstance(models, Model) else dict(models)
         self.learner = Learner(
-            models={name: model.to(device) for name, model in named.items()},
+            models=named,
             preprocess=stream.preprocess,
             shape=stream.shape,
             num_classes=stream.num_classes,
@@ -145,14 +86,16 @@ class Fit:
             boundaries=stream.boundaries,
             device=torch.device(device),
         )
-        self._initial = {n: tensors.copy(m.stored()) for n, m in named.items()} if method.restarts_models else {}
-        self.rngs = {
-            "init": generator(seeds.init, "init"),
-            "order": generator(seeds.order, "order"),
-            "method": generator(seeds.method, "method"),
-        }
+        for model in named.values():
+            self._place(model)
+        self._check_scenarios()
+        restarted = named if method.restarts_models else {}
+        self._initial = {name: tensors.copy(model.stored()) for name, model in restarted.items()}
+        self.rngs = {name: generator(getattr(seeds, name), name) for name in ("init", "order", "method")}
         self._noise_seed = derive(seeds.method, "noise")
-        self.noise: Tensor | None = None  # state of torch's global generator, for dropout and the like
+        self.noise: Tensors | None = None
+        """Where torch's global generators stood when the run was last left; None before its start."""
+        self._running = False
         self.state = method.init(self.learner)
         self.inference_state = self.inference.init(self.learner)
         self.position, self.records = Position(), Records()
@@ -163,11 +106,22 @@ class Fit:
     # ------------------------------------------------------------------------------------------------ the loop
 
     def __iter__(self) -> Iterator[Event]:
-        with _settings(self.train):
+        device = self.learner.device
+        with training.settings(self.threads, device):
+            outside = training.noise(device)
             torch.manual_seed(self._noise_seed)
             if self.noise is not None:
-                torch.set_rng_state(self.noise)
-            yield from self._run()
+                training.set_noise(self.noise, device)
+            self._running = True
+            try:
+                yield from self._run()
+            finally:
+                self._running, self.noise = False, training.noise(device)
+                training.set_noise(outside, device)
+
+    def current_noise(self) -> Tensors | None:
+        """Where torch's global generators stand for this run, also while it is being iterated over."""
+        return training.noise(self.learner.device) if self._running else self.noise
 
     def _run(self) -> Iterator[Event]:
         tasks, position = self.stream.tasks, self.position
@@ -187,12 +141,23 @@ class Fit:
         learner = self.learner
         learner.task = self.position.task
         for model in learner.models.values():
-            if model.num_tasks <= learner.task:  # the untrained network was evaluated with the first task's rows
-                model.begin_task(self.rngs["init"])
-            model.to(learner.device)
+            if (
+                model.num_tasks <= learner.task
+            ):  # the first task's rows were made to evaluate the untrained network
+                self.grow(model)
             model.train()
         self.state = self.method.begin_task(self.state, learner)
         self.position.started = True
+
+    def grow(self, model: Model) -> None:
+        """Add a task's rows to a model."""
+        model.begin_task(self.rngs["init"])
+        self._place(model)
+
+    def _place(self, model: Model) -> None:
+        model.to(self.learner.device)
+        if self.train.channels_last:
+            model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def _train(self, task: Task) -> Iterator[Event]:
         phases = list(self.method.phases(self.learner))
@@ -224,7 +189,7 @@ class Fit:
             self.position.step += 1
             self.records.steps += 1
             self.records.seconds += time.perf_counter() - started
-            self._check(loss, terms, task)
+            self._check(loss, terms, last=self.position.step == steps)
             every = self.evaluation.steps
             if every is not None and self.position.step % every == 0:
                 yield self._evaluate_on_the_way()
@@ -288,52 +253,50 @@ class Fit:
         params = net.params
         before = tensors.copy(params) if method.watches_parameters else {}
 
-        def move(gradients: Mapping[str, Tensor]) -> tensors.Tensors:
+        def move(gradients: Mapping[str, Tensor]) -> Tensors:
             return optim.candidate(optimizer, gradients)
 
         with self._autocast():
             gradients, loss, aux = method.gradients(net, self.state, batch, draw, move)
-        self._apply(optimizer, params, gradients)
+        if self.train.check == "all":
+            check_tensors("gradient", gradients, self._when(self.position.step + 1))
+        # Fused optimizers read a gradient as if it lay in memory like its parameter: a transposed one as garbage.
+        gradients = {name: optim.laid_out_as(params[name], g) for name, g in gradients.items()}
+        clipped = optim.clipped(gradients, self.train.clip)
+        for name, parameter in params.items():
+            parameter.grad = clipped.get(name)
+        optimizer.step()
         step = Step(before, params, gradients)
         with torch.no_grad():
             self.state = method.after_step(self.state, learner, batch, draw, aux, step, rng)
         return loss, aux.terms
-
-    def _apply(
-        self, optimizer: torch.optim.Optimizer, params: tensors.Tensors, gradients: Mapping[str, Tensor]
-    ) -> None:
-        if self.train.check == "all":
-            for name, g in gradients.items():
-                if not bool(torch.isfinite(g).all()):
-                    raise RunFailed(f"the gradient of {name} is not finite at step {self.records.steps + 1}")
-        for name, parameter in params.items():
-            parameter.grad = gradients.get(name)
-        if self.train.clip is not None:
-            nn.utils.clip_grad_norm_(list(params.values()), self.train.clip)
-        optimizer.step()
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         if self.train.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.learner.device.type, dtype=torch.bfloat16)
 
-    def _check(self, loss: Tensor, terms: Mapping[str, Tensor], task: Task) -> None:
-        on_device = loss.device.type != "cpu"  # there a look at the value makes the host wait
-        if (on_device and self.position.step % 50) or math.isfinite(float(loss)):
-            return
-        listed = ", ".join(f"{name}={float(value):.4g}" for name, value in terms.items()) or "none"
-        raise RunFailed(
-            f"the loss became {float(loss)} at step {self.position.step} of task {task.index} ({task.name}); "
-            f"its terms: {listed}. A smaller optimizer.lr or train.clip=1 often helps"
-        )
+    def _check(self, loss: Tensor, terms: Mapping[str, Tensor], last: bool) -> None:
+        waits = loss.device.type != "cpu"  # there a look at the value makes the host wait
+        if last or not waits or self.position.step % 50 == 0:
+            check_loss(loss, terms, self._when(self.position.step))
+
+    def refuse_broken(self) -> None:
+        """Raise `RunFailed` if a model holds a number that is not finite: such a run is not worth keeping."""
+        for model in self.learner.models.values():
+            check_tensors("value", model.stored(), f"step {self.records.steps} of the run")
+
+    def _when(self, step: int) -> str:
+        task = self.stream.tasks[self.position.task]
+        return f"step {step} of task {task.index} ({task.name})"
 
     # ---------------------------------------------------------------------------------------------- evaluation
 
     def _end_task(self, task: Task) -> Iterator[Event]:
         learner, position = self.learner, self.position
-        with torch.no_grad():
-            for model in learner.models.values():
-                model.ramp = 1.0
+        self.refuse_broken()
+        for model in learner.models.values():
+            model.ramp = 1.0
         self.state = self.method.end_task(self.state, learner, task, self.rngs["method"])
         with torch.no_grad():
             self.inference_state = self.inference.end_task(self.inference_state, learner, task)
@@ -347,15 +310,17 @@ class Fit:
             yield event
         yield TaskEnded(index, self.records.seconds)
 
-    def _scenarios(self, last: bool) -> tuple[str, ...]:
-        chosen = self.evaluation.scenarios
+    def _check_scenarios(self) -> None:
         names = applicable(self.learner, self.tested_on)
-        for name in chosen or ():
+        for name in self.evaluation.scenarios or ():
             if name not in names:
                 raise HypermnesiaError(
-                    f"the scenario {name} does not apply to {self.stream.name} with this head; "
+                    f"evaluate.scenarios: {name} does not apply to {self.stream.name} with this head; "
                     f"there are: {', '.join(names)}"
                 )
+
+    def _scenarios(self, last: bool) -> tuple[str, ...]:
+        chosen, names = self.evaluation.scenarios, applicable(self.learner, self.tested_on)
         many = self.learner.model.depends_on_task and len(self.stream.tasks) > 10
         if chosen is None and many and not last:
             return tuple(n for n in names if n == "task")
@@ -382,19 +347,16 @@ class Fit:
         records, index = self.records, self.position.task
         validates = all(task.validation is not None for task in self.tested_on.tasks)
         checked = self._measure(scenarios, validation=True) if validates else None
-        for name, row in checked.scenarios.items() if checked else ():
-            _put(records.validation.setdefault(name, []), index, row)
+        if checked is not None:
+            records.add(index, checked.scenarios, validation=True)
         found = Evaluation({}) if self.sealed else self._measure(scenarios)
-        for name, row in found.scenarios.items():
-            _put(records.rows.setdefault(name, []), index, row)
+        records.add(index, found.scenarios)
         records.confusion = found.confusion or records.confusion
         return Evaluated(index, None, found.scenarios, checked.scenarios if checked else None)
 
     def _evaluate_on_the_way(self) -> Evaluated:
-        names = [n for n in self._scenarios(last=False) if n in ("task", "class", "domain")]
-        found = self._measure(names, validation=self.sealed)
-        for name, row in found.scenarios.items():
-            self.records.anytime.setdefault(name, []).append([self.position.task, self.position.step, row])
+        found = self._measure(self._scenarios(last=False), validation=self.sealed)
+        self.records.add_on_the_way(self.position.task, self.position.step, found.scenarios)
         own, checked = ({}, found.scenarios) if self.sealed else (found.scenarios, None)
         return Evaluated(self.position.task, self.position.step, own, checked)
 
@@ -402,13 +364,11 @@ class Fit:
         """Accuracies of the untrained network, which forward transfer is measured against."""
         for model in self.learner.models.values():
             if model.num_tasks == 0:
-                model.begin_task(self.rngs["init"])
-                model.to(self.learner.device)
-        if self.sealed:
+                self.grow(model)
+        without_guess = {"task"} if self.learner.model.depends_on_task else {"task", "domain"}
+        names = [n for n in applicable(self.learner, self.tested_on) if n in without_guess]
+        if self.sealed or not names:
             return
-        names = [n for n in applicable(self.learner, self.tested_on) if n == "task"]
-        if not self.learner.model.depends_on_task and self.stream.shared_labels:
-            names.append("domain")
         found = evaluate(
             replace(self.learner, task=-1),
             Method(),
@@ -433,28 +393,5 @@ def fit(
     return run.records
 
 
-def _put(rows: list[Row], index: int, row: Row) -> None:
-    while len(rows) < index:  # tasks that were not evaluated
-        rows.append([None] * len(row))
-    rows.append(row)
-
-
 def _name(method: Method) -> str:
     return type(getattr(method, "method", method)).__name__.lower()
-
-
-@contextlib.contextmanager
-def _settings(train: TrainOptions) -> Iterator[None]:
-    """Deterministic algorithms and the run's thread count, given back afterwards."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and guards against a bug we do not have
-    if train.threads is not None:
-        torch.set_num_threads(train.threads)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
-        torch.set_num_threads(threads)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hypermnesia.hyper.generator import Factor
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.hyper.factor import Factor, split
 from hypermnesia.hyper.model import Model
 from hypermnesia.nets.stages import classifier
 from hypermnesia.optim import OptimizerOptions
@@ -51,6 +52,8 @@ class Net:
         self.model = model
         self._params, self._buffers = params, buffers or {}
         self._own: Tensors | None = None
+        self._tensors: dict[tuple[int, ...], Tensors] = {}
+        self._factors: dict[tuple[int, ...], list[Factor]] = {}
 
     @property
     def params(self) -> Tensors:
@@ -63,10 +66,13 @@ class Net:
 
     def __call__(self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
         """Logits as `Model.forward` gives them, at the bound parameters."""
+        values = self._tensors.get((task,))
         if self._params is None:
-            return self.model(x, task, *extra, part=part)
-        bound = self._params | self._buffers
-        return functional_call(self.model, bound, (x, task, *extra), {"part": part}, tie_weights=False)
+            return self.model(x, task, *extra, part=part, values=values)
+        given = {"part": part, "values": values}
+        return functional_call(
+            self.model, self._params | self._buffers, (x, task, *extra), given, tie_weights=False
+        )
 
     def at(self, params: Tensors, buffers: Tensors | None = None) -> "Net":
         """This network at other parameter values (names that are not given keep the model's own)."""
@@ -74,6 +80,28 @@ class Net:
 
     def generate(self, tasks: Sequence[int], factored: bool = False) -> Tensors | list[Factor]:
         """What the generator writes for `tasks`, at the bound parameters."""
+        held = (self._factors if factored else self._tensors).get(tuple(tasks))
+        return self._generated(tasks, factored) if held is None else held
+
+    def writing(self, *reads: "Reads") -> "Net":
+        """This network with one generator pass for all that is listed, which `generate` and calls then find done."""
+        net = Net(self.model, self._params, self._buffers)
+        net._own = self._own
+        whole, factored = ([r.tasks for r in reads if r.factored is kind] for kind in (False, True))
+        sizes = [len(tasks) for tasks in (*whole, *factored)]
+        factors = self._generated([task for tasks in (*whole, *factored) for task in tasks], factored=True)
+        assert isinstance(factors, list) and self.model.generator is not None
+        together, *apart = split(factors, [sum(sizes[: len(whole)]), *sizes[len(whole) :]])
+        net._factors = dict(zip(factored, apart, strict=True))
+        tensors = self.model.generator.assemble(together)
+        if len(whole) == 1:
+            net._tensors = {whole[0]: tensors}
+        else:
+            pieces = {name: value.split(sizes[: len(whole)]) for name, value in tensors.items()}
+            net._tensors = {tasks: {n: p[i] for n, p in pieces.items()} for i, tasks in enumerate(whole)}
+        return net
+
+    def _generated(self, tasks: Sequence[int], factored: bool) -> Tensors | list[Factor]:
         assert self.model.generator is not None
         if self._params is None:
             return self.model.generator(tasks, factored)
@@ -95,6 +123,15 @@ class Net:
         """∂loss/∂params by name; parameters that the loss does not reach are absent."""
         found = torch.autograd.grad(loss, list(self.params.values()), create_graph=create_graph, allow_unused=True)
         return {name: g for name, g in zip(self.params, found, strict=True) if g is not None}
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Tasks whose generated weights a step reads together."""
+
+    tasks: tuple[int, ...]
+    factored: bool = False
+    """Whether as factors, which are not multiplied out."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +210,9 @@ class Method:
     """Whether `after_step` needs the parameters as they were before the step."""
     restarts_models: ClassVar[bool] = False
     """Whether some phase restarts a model, so that its initial parameters must be kept."""
+    written_models: ClassVar[tuple[str, ...]] = ()
+    """Those of `extra_models` whose weights a generator writes. A drift penalty has to hold each, or they forget; a
+    configuration adds it (section `drift_NAME`), `combine` on its own does not."""
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         """Models beside the main one, by name, freshly initialised from `seed`. Default: none."""
@@ -256,6 +296,10 @@ class Penalty:
         """The weighted penalty, a scalar; None when there is nothing to hold yet."""
         raise NotImplementedError
 
+    def reads(self, state: Any, draw: Any) -> Reads | None:
+        """What `value` asks the generator for, so that one pass serves it and the method. Default: not known."""
+        return None
+
     def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
         """State after a task's last step. Default: unchanged."""
         return state
@@ -287,6 +331,13 @@ class Combined(Method):
 
     method: Method
     penalties: tuple[Penalty, ...]
+
+    def __post_init__(self) -> None:
+        if self.method.custom_gradients and any(p.through_ahead() for p in self.penalties):
+            raise HypermnesiaError(
+                f"a look-ahead of second order differentiates the loss twice, and {type(self.method).__name__} "
+                "changes gradients after the fact: set second_order=false"
+            )
 
     @property
     def needs_boundaries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -326,6 +377,9 @@ class Combined(Method):
         return own, {i: self.penalties[i].draw(state.penalties[i], learner, batch, rng) for i in active}
 
     def loss(self, net: Net, state: CombinedState, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
+        reads = [self.penalties[i].reads(state.penalties[i], drawn) for i, drawn in draw[1].items()]
+        if known := [read for read in reads if read is not None]:
+            net = net.writing(Reads((batch.task,)), *known)
         total, aux = self.method.loss(net, state.method, batch, draw[0])
         terms = dict(aux.terms)
         for i, drawn in draw[1].items():

@@ -77,7 +77,9 @@ def build(options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]) -> 
         if members:
             groups.append({"params": list(members.values()), "lr": lr, "base_lr": lr, "names": list(members)})
     if not groups:
-        raise HypermnesiaError("there is nothing to train: every parameter is frozen or belongs to an earlier task")
+        raise HypermnesiaError(
+            "there is nothing to train: every parameter is frozen or belongs to an earlier task"
+        )
     lr, decay = options.lr, options.weight_decay
     if options.name == "sgd":
         return torch.optim.SGD(
@@ -95,6 +97,21 @@ def carry_over(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
         for parameter in group["params"]:
             if parameter in old.state:
                 new.state[parameter] = old.state[parameter]
+
+
+def laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """`value` with the strides of `parameter`: itself where it has them, else a copy."""
+    if value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
+def clipped(gradients: Tensors, most: float | None) -> Tensors:
+    """The gradients, scaled down if the norm of all of them together exceeds `most`; none = as they are."""
+    if most is None or not gradients:
+        return gradients
+    factor = (most / (torch.nn.utils.get_total_norm(list(gradients.values())) + 1e-6)).clamp(max=1)
+    return {name: g * factor for name, g in gradients.items()}
 
 
 def set_progress(optimizer: torch.optim.Optimizer, options: OptimizerOptions, progress: float) -> None:
@@ -119,14 +136,18 @@ def candidate(optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor])
     return change
 
 
-def _change(optimizer: torch.optim.Optimizer, group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tensor:
+def _change(
+    optimizer: torch.optim.Optimizer, group: dict, parameter: Tensor, g: Tensor, state: dict
+) -> Tensor:
     if isinstance(optimizer, torch.optim.SGD):
         return _sgd_change(group, parameter, g, state)
     if isinstance(optimizer, torch.optim.RMSprop):
         return _rmsprop_change(group, parameter, g, state)
     if isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass with decoupled decay
         return _adam_change(group, parameter, g, state)
-    raise HypermnesiaError(f"no look-ahead for {type(optimizer).__name__}; there are: SGD, RMSprop, Adam, AdamW")
+    raise HypermnesiaError(
+        f"no look-ahead for {type(optimizer).__name__}; there are: SGD, RMSprop, Adam, AdamW"
+    )
 
 
 def _sgd_change(group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tensor:

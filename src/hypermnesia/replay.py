@@ -71,8 +71,9 @@ class Replay:
     """(m, outputs) remembered logits, if the memory keeps them."""
     blocks: tuple[Block, ...]
     """Consecutive rows by task; one block when all tasks share their weights."""
-    exists: Tensor | None = None
-    """(m, outputs) bool: which outputs each sample's task has; None where every task has all of them."""
+    classes: Tensor | None = None
+    """(m, outputs) int64: the global class of every output of each sample's task, −1 past its last one. None with a
+    head that all tasks share: output c is class c."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -135,22 +136,19 @@ def _ready(drawn: Drawn, blocks: tuple[Block, ...], learner: Learner, x: Tensor)
         target = learner.targets(drawn.y, blocks[0].task)
     else:
         target = torch.cat([learner.targets(drawn.y[b.start : b.stop], b.task) for b in blocks])
-    exists = _existing(drawn.logits, blocks, learner)
-    return Replay(x, drawn.x, drawn.y, target, drawn.index, drawn.logits, blocks, exists)
+    classes = _classes(drawn.logits, blocks, learner)
+    return Replay(x, drawn.x, drawn.y, target, drawn.index, drawn.logits, blocks, classes)
 
 
-def _existing(logits: Tensor | None, blocks: Sequence[Block], learner: Learner) -> Tensor | None:
+def _classes(logits: Tensor | None, blocks: Sequence[Block], learner: Learner) -> Tensor | None:
     head = learner.model.head
     assert head is not None
     if head.kind == "shared":
         return None
-    sizes = [len(head.outputs(b.task)) for b in blocks]
-    width = max(sizes) if logits is None else logits.shape[1]
-    if min(sizes) == width:
-        return None
-    columns = torch.arange(width, device=learner.device)
-    rows = [(columns < n).expand(b.stop - b.start, -1) for n, b in zip(sizes, blocks, strict=True)]
-    return torch.cat(rows)
+    outputs = [head.outputs(b.task) for b in blocks]
+    width = max(map(len, outputs)) if logits is None else logits.shape[1]
+    rows = torch.tensor([(*own, *[-1] * (width - len(own))) for own in outputs], device=learner.device)
+    return torch.cat([row.expand(b.stop - b.start, -1) for row, b in zip(rows, blocks, strict=True)])
 
 
 def forward(
@@ -194,10 +192,11 @@ def logits(net: Callable[[Tensor, int], Tensor], replay: Replay) -> Tensor:
 def squared_error(student: Tensor, replay: Replay) -> Tensor:
     """Mean over all rows and existing outputs of (student − remembered logits)²: DER's term, a scalar."""
     assert replay.logits is not None
-    if replay.exists is None:
+    if replay.classes is None:
         return F.mse_loss(student, replay.logits)
-    difference = torch.where(replay.exists, student - replay.logits, 0)
-    return difference.square().sum() / replay.exists.sum()
+    exists = replay.classes >= 0
+    difference = torch.where(exists, student - replay.logits, 0)
+    return difference.square().sum() / exists.sum()
 
 
 def mixes_samples(model: nn.Module) -> bool:
@@ -225,9 +224,9 @@ def _rows(replay: Replay, block: Block) -> Tensor:
 
 
 def _joined(replay: Replay, parts: Sequence[Tensor]) -> Tensor:
-    if replay.exists is None:
+    if replay.classes is None:
         return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-    return torch.cat([_widened(part, replay.exists.shape[1]) for part in parts])
+    return torch.cat([_widened(part, replay.classes.shape[1]) for part in parts])
 
 
 def _widened(part: Tensor, width: int) -> Tensor:

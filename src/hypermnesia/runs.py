@@ -1,43 +1,46 @@
-"""Run directories: what a run leaves on disk, and how it is found, resumed and summed up."""
+"""Run directories: how a run gets one, is found again, resumed, and read back as a learner."""
 
 import contextlib
 import fcntl
 import json
 import os
-import platform
-import resource
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from hypermnesia import __version__, checkpoint, metrics
+from hypermnesia import checkpoint
+from hypermnesia.environment import environment
 from hypermnesia.errors import HypermnesiaError, RunFailed
-from hypermnesia.evaluate import tests_are_tasks
-from hypermnesia.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
-from hypermnesia.experiment import Config, build, from_toml
+from hypermnesia.eventlog import EventLog
+from hypermnesia.events import Event, StepDone, TaskEnded
+from hypermnesia.experiment import Config, assemble, build, from_toml, without_base
 from hypermnesia.fit import Fit
-from hypermnesia.portrait import portrait
-from hypermnesia.tensors import Tensors, count, num_bytes
+from hypermnesia.recipes import flatten
+from hypermnesia.results import FORMAT, result_of, start_peak, summary_of
+from hypermnesia.streams import Stream
+from hypermnesia.streams.outline import from_outline, outline
 
-FORMAT = 1
-LOGGED_EVERY = 20
-"""Steps between two step events in events.jsonl."""
 Listener = Callable[[Event], None]
+Listen = Callable[[Config, int, Path], contextlib.AbstractContextManager[Listener]]
+"""(configuration, seed, DIR/seed-K) → what hears the events of that run, within a `with` block around it."""
+
+
+class Unusable(HypermnesiaError):
+    """A run directory that is damaged, holds another run, or is in use."""
 
 
 class Interrupted(HypermnesiaError):
     """A run that was asked to stop and has saved itself."""
 
     def __init__(self, number: int, directory: Path) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; go on with: hypermnesia resume {directory}")
+        super().__init__(
+            f"stopped by {signal.Signals(number).name}; go on with: hypermnesia resume {directory}"
+        )
         self.exit_code = 128 + number
 
 
@@ -59,138 +62,308 @@ def default_directory(cfg: Config, root: Path = Path("runs")) -> Path:
     return root / safe / f"{cfg.approach.name}-{cfg.sha256[:8]}"
 
 
-def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = None) -> dict:
-    """Run `cfg` with `seed` in its directory and return its result; finished runs are recognised, others resumed."""
-    directory = place.directory
-    finished = read_result(directory)
+# ------------------------------------------------------------------------------------------------------ executing
+
+
+@contextlib.contextmanager
+def silent(cfg: Config, seed: int, directory: Path) -> Iterator[Listener]:
+    """Hears nothing: the default of `execute_seeds`."""
+    yield lambda event: None
+
+
+def execute_seeds(
+    cfg: Config,
+    seeds: Sequence[int],
+    directory: Path,
+    *,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    listen: Listen = silent,
+) -> dict[str, Any]:
+    """Run `cfg` with every seed in `directory`/seed-K and return the summary over all finished seeds there."""
+    for seed in seeds:
+        place = Place(directory / f"seed-{seed}", data_dir, device)
+        with listen(cfg, seed, place.directory) as listener:
+            execute(cfg, seed, place, listener)
+    return summarise(directory)
+
+
+def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = None) -> dict[str, Any]:
+    """Run `cfg` with `seed` in its directory and return its result; finished runs are recognised, others resumed.
+
+    Raises `Unusable` when the directory holds another run or is in use, `RunFailed` when training fails, `Interrupted`
+    after a signal, and `HypermnesiaError` for bad input, before anything is written.
+    """
+    finished = finished_result(cfg, seed, place.directory)
     if finished is not None:
-        _same_config(finished["config_sha256"], cfg, directory)
         return finished
-    _prepare(cfg, seed, place)
-    with _lock(directory):
-        run = build(cfg, seed, place.data_dir, place.device, place.sealed)
-        (directory / "stream.json").write_text(json.dumps({"sha256": run.tested_on.sha256}))
-        return _train(run, cfg, seed, directory, listener or (lambda event: None))
+    run = build(cfg, seed, place.data_dir, place.device, place.sealed)
+    if _exists(place.directory):
+        _check_stream(run, place.directory)
+    else:
+        _create(cfg, seed, place, run)
+    with locked(place.directory):
+        finished = finished_result(cfg, seed, place.directory)  # by another process, since we looked
+        return finished if finished is not None else _train(run, cfg, seed, place.directory, listener)
 
 
-def resume(directory: Path, data_dir: Path | None, device: str, listener: Listener | None = None) -> dict:
-    """Go on with the run in `directory` (DIR/seed-K) from its own saved configuration."""
+def finished_result(cfg: Config, seed: int, directory: Path) -> dict[str, Any] | None:
+    """The result of this very run if it is finished in `directory`; None if it is unfinished or not there at all.
+
+    Raises `Unusable` when the directory holds anything else.
+    """
+    if not _exists(directory):
+        return None
+    _check_config(cfg, seed, directory)
+    result = read_result(directory)
+    if result is not None and result["config_sha256"] != cfg.sha256:
+        raise Unusable(
+            f"{directory}/result.json is not of the configuration beside it; remove it to run again"
+        )
+    return result
+
+
+def resume(
+    directory: Path, data_dir: Path | None = None, device: str | None = None, listen: Listen = silent
+) -> dict[str, Any]:
+    """Go on with the run in `directory` (DIR/seed-K) from its own saved configuration and return its result.
+
+    `data_dir` and `device`: as the run began, unless given.
+    """
     cfg, saved = saved_config(directory), environment_of(directory)
-    data_dir = data_dir or (Path(saved["data_dir"]) if saved.get("data_dir") else None)
-    place = Place(directory, data_dir, device, saved.get("sealed", False))
-    return execute(cfg, saved["seed"], place, listener)
+    if data_dir is None and saved.get("data_dir"):
+        data_dir = Path(saved["data_dir"])
+    place = Place(directory, data_dir, device or str(saved.get("device", "cpu")), saved.get("sealed") is True)
+    with listen(cfg, saved["seed"], directory) as listener:
+        return execute(cfg, saved["seed"], place, listener)
+
+
+def restored(directory: Path, device: str = "cpu") -> Fit:
+    """The learner of a run as its last checkpoint has it. Needs no data: the stream that it has is an outline.
+
+    Raises `Unusable` when there is no sound checkpoint.
+    """
+    cfg, seed = saved_config(directory), environment_of(directory)["seed"]
+    run = assemble(without_base(cfg), _saved_stream(directory), seed, device)
+    if checkpoint.load(run, directory / "checkpoint", _reporter(directory)) is None:
+        raise Unusable(f"{directory} has no checkpoint yet; start or resume the run first")
+    return run
+
+
+# -------------------------------------------------------------------------------------------------- reading back
 
 
 def saved_config(directory: Path) -> Config:
-    """The configuration that a seed directory was started with."""
+    """The configuration that a seed directory was started with; raises `Unusable` if it cannot be told."""
     try:
-        text = (directory / "config.toml").read_text(encoding="utf-8")
+        return from_toml((directory / "config.toml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise HypermnesiaError(f"{directory} is no run directory: config.toml cannot be read ({error})") from error
-    return from_toml(text)
+        raise Unusable(f"{directory} is no run directory: config.toml cannot be read ({error})") from error
+    except HypermnesiaError as error:
+        raise Unusable(f"{directory} is damaged or of another version: config.toml: {error}") from error
 
 
-def environment_of(directory: Path) -> dict:
-    """What environment.json says: seed, device, versions."""
+def environment_of(directory: Path) -> dict[str, Any]:
+    """What environment.json says: seed, device, versions; raises `Unusable` if that cannot be told."""
     try:
         saved = json.loads((directory / "environment.json").read_bytes())
-        if not isinstance(saved["seed"], int) or isinstance(saved["seed"], bool):
+        if type(saved["seed"]) is not int:
             raise ValueError(f"seed is {saved['seed']!r}")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HypermnesiaError(f"{directory}: environment.json cannot be used ({error})") from error
+        raise Unusable(f"{directory} is damaged: environment.json cannot be used ({error})") from error
     return saved
 
 
-def read_result(directory: Path) -> dict | None:
-    """The result of a finished seed directory, None if it has none. A damaged one is an error."""
+def _saved_stream(directory: Path) -> Stream:
+    try:
+        return from_outline(json.loads((directory / "stream.json").read_bytes()))
+    except (OSError, ValueError, RecursionError, HypermnesiaError) as error:
+        raise Unusable(f"{directory} is damaged: stream.json cannot be used ({error})") from error
+
+
+def task_names(directory: Path) -> list[str]:
+    """The names of the tasks in the stream of a seed directory's run."""
+    return [task.name for task in _saved_stream(directory).tasks]
+
+
+def read_result(directory: Path) -> dict[str, Any] | None:
+    """The result of a finished seed directory, None if it has none; raises `Unusable` for a damaged one."""
     path = directory / "result.json"
-    if not path.exists():
+    if not _exists(path):
         return None
     try:
         result = json.loads(path.read_bytes())
         if not isinstance(result, dict) or not isinstance(result.get("config_sha256"), str):
             raise ValueError("it is no result of a run")
-        return result
+        if result.get("format") != FORMAT:
+            raise ValueError(f"it has format {result.get('format')!r}, this version reads {FORMAT}")
     except (OSError, ValueError, RecursionError) as error:
-        raise HypermnesiaError(f"{path} cannot be read ({error}); remove it to run again") from error
+        raise Unusable(f"{path} cannot be used ({error}); remove it to run again") from error
+    return result
 
 
 def seed_directories(directory: Path) -> list[Path]:
     """DIR/seed-K in the order of K; the directory itself if it is one."""
     if (directory / "config.toml").is_file():
         return [directory]
-    found = [d for d in directory.glob("seed-*") if (d / "config.toml").is_file() and d.name[5:].isdigit()]
+    found = [d for d in directory.glob("seed-*") if (d / "config.toml").is_file() and d.name[5:].isdecimal()]
     if not found:
-        raise HypermnesiaError(f"{directory} holds no run: expected seed-K/config.toml in it")
+        raise Unusable(f"{directory} holds no run: expected seed-K/config.toml in it")
     return sorted(found, key=lambda d: int(d.name[5:]))
+
+
+def summarise(directory: Path) -> dict[str, Any]:
+    """Write DIR/summary.json over the finished seeds (and DIR/result.json when there is one) and return it."""
+    results = [result for d in seed_directories(directory) if (result := read_result(d)) is not None]
+    if not results:
+        raise Unusable(f"{directory} holds no finished run yet; go on with: hypermnesia resume {directory}")
+    summary = summary_of(results)
+    try:
+        _write_json(directory / "summary.json", summary)
+        if len(results) == 1:
+            _write_json(directory / "result.json", results[0])
+        else:  # it was a copy of the only seed's result, and that is not the only one any more
+            (directory / "result.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise HypermnesiaError(f"cannot write to {directory}: {error.strerror or error}") from error
+    return summary
+
+
+# ------------------------------------------------------------------------------------------------- the directory
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise HypermnesiaError(f"{path} cannot be looked at: {error.strerror or error}") from error
+
+
+def _check_config(cfg: Config, seed: int, directory: Path) -> None:
+    """Raise unless `directory` holds the run of `cfg` with `seed`."""
+    other = "give another --out, or remove it"
+    there = saved_config(directory)
+    if there.sha256 != cfg.sha256:
+        raise Unusable(
+            f"{directory} holds a run with another configuration ({there.sha256[:8]}, not {cfg.sha256[:8]}); {other}"
+        )
+    saved = environment_of(directory)["seed"]
+    if saved != seed:
+        raise Unusable(f"{directory} holds a run with seed {saved}, not {seed}; {other}")
+    ours, theirs = _seeds(cfg), _seeds(there)
+    for key, value in ours.items():
+        if theirs.get(key) != value:
+            raise Unusable(f"{directory} holds a run with {key}={theirs.get(key)}, not {value}; {other}")
+
+
+def _seeds(cfg: Config) -> dict[str, Any]:
+    """What sets single sources of randomness: it changes results, but is no part of the configuration's hash."""
+    return {
+        key: value
+        for key, value in flatten(cfg.tree()).items()
+        if key.startswith("seeds.") or key == "stream.seed"
+    }
+
+
+def _create(cfg: Config, seed: int, place: Place, run: Fit) -> None:
+    """Make the directory appear by one rename, with its configuration inside."""
+    directory = place.directory
+    fresh = directory.with_name(f".{directory.name}.{os.getpid()}.part")
+    about = environment(place.device) | {
+        "seed": seed,
+        "sealed": place.sealed,
+        "data_dir": str(place.data_dir.resolve()) if place.data_dir else None,
+    }
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)  # of a process with the same number that was killed here
+        fresh.mkdir(parents=True)
+        (fresh / "config.toml").write_text(cfg.to_toml(), encoding="utf-8")
+        (fresh / "environment.json").write_text(json.dumps(about, indent=1))
+        stream = {"sha256": run.tested_on.sha256} | outline(run.tested_on)
+        (fresh / "stream.json").write_text(json.dumps(stream))
+        os.replace(fresh, directory)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise HypermnesiaError(
+            f"cannot create the run directory {directory}: {error.strerror or error}"
+        ) from error
+
+
+def _check_stream(run: Fit, directory: Path) -> None:
+    """Raise unless the run was begun on the same data."""
+    try:
+        sha256 = json.loads((directory / "stream.json").read_bytes())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Unusable(f"{directory} is damaged: stream.json cannot be used ({error})") from error
+    if sha256 != run.tested_on.sha256:
+        raise Unusable(
+            f"{directory} was begun on other data (stream {str(sha256)[:8]}, now {run.tested_on.sha256[:8]}); "
+            "bring them back, or give another --out"
+        )
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """One process per run directory; the second is told who has it."""
+    try:
+        file = open(directory / "lock", "a+")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise HypermnesiaError(f"cannot write to {directory}: {error.strerror or error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise Unusable(f"{directory} is in use by process {file.read().strip() or '?'}") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 # ------------------------------------------------------------------------------------------------------ training
 
 
-def _same_config(sha256: str, cfg: Config, directory: Path) -> None:
-    if sha256 != cfg.sha256:
-        raise HypermnesiaError(
-            f"{directory} holds a run with another configuration ({sha256[:8]}, not {cfg.sha256[:8]}); "
-            "give another --out, or remove it"
-        )
-
-
-def _prepare(cfg: Config, seed: int, place: Place) -> None:
-    """Make the directory appear by one rename, with its configuration inside."""
-    directory = place.directory
-    if directory.exists():
-        _same_config(saved_config(directory).sha256, cfg, directory)
-        if environment_of(directory)["seed"] != seed:
-            raise HypermnesiaError(f"{directory} holds a run with another seed; give another --out, or remove it")
-        return
-    fresh = directory.with_name(f".{directory.name}.{os.getpid()}.part")
-    try:
-        fresh.mkdir(parents=True)
-        (fresh / "config.toml").write_text(cfg.to_toml(), encoding="utf-8")
-        about = environment(place.device) | {
-            "seed": seed,
-            "sealed": place.sealed,
-            "data_dir": str(place.data_dir.resolve()) if place.data_dir else None,
-        }
-        (fresh / "environment.json").write_text(json.dumps(about, indent=1))
-        os.replace(fresh, directory)
-    except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise HypermnesiaError(f"cannot create the run directory {directory}: {error.strerror or error}") from error
-
-
-def _train(run: Fit, cfg: Config, seed: int, directory: Path, listener: Listener) -> dict:
-    def report(text: str) -> None:
-        print(f"hypermnesia: {directory.name}: {text}", file=sys.stderr)
-
+def _train(run: Fit, cfg: Config, seed: int, directory: Path, listener: Listener | None) -> dict[str, Any]:
     saves = directory / "checkpoint"
-    extra = checkpoint.load(run, saves, report)
-    log = EventLog(directory / "events.jsonl", extra["events"] if extra else 0)
-    every = cfg.sections["checkpoint"].every
-    last = time.monotonic()
-
-    def save() -> None:
-        checkpoint.save(run, saves, {"events": log.flush()})
-
+    start_peak(run.learner.device)
     try:
+        extra = checkpoint.load(run, saves, _reporter(directory))
+        log = EventLog(directory / "events.jsonl", extra["events"] if extra else 0)
         with _signals() as asked, contextlib.closing(log):
+            last = time.monotonic()
             for event in run:
                 log.write(event)
-                listener(event)
-                at_end = isinstance(event, TaskEnded)
-                if at_end or isinstance(event, StepDone) and (asked or time.monotonic() - last >= every):
-                    save()
+                if listener is not None:
+                    listener(event)
+                due = time.monotonic() - last >= cfg.sections["checkpoint"].every
+                if isinstance(event, TaskEnded) or (isinstance(event, StepDone) and (asked or due)):
+                    checkpoint.save(run, saves, {"events": log.flush()})
                     last = time.monotonic()
                     if asked:
                         raise Interrupted(asked[0], directory)
+        result = result_of(run, cfg, seed)
+        _write_json(directory / "result.json", result)
     except RunFailed as error:
         kept = sorted(saves.glob("*.json"))
         where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint had been written yet"
         raise RunFailed(f"{error}; {where}") from error
+    except BrokenPipeError:
+        raise  # whoever read our output has gone; the disk is sound
     except OSError as error:
-        raise RunFailed(f"{directory}: {error.strerror or error}; the run can be resumed from its last checkpoint") from error
-    return write_result(run, cfg, seed, directory)
+        fault = error.strerror or str(error)
+        raise RunFailed(
+            f"{directory}: {fault}; that mended, go on with: hypermnesia resume {directory}"
+        ) from error
+    return result
+
+
+def _reporter(directory: Path) -> Callable[[str], None]:
+    return lambda text: print(f"hypermnesia: {directory}: {text}", file=sys.stderr)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    checkpoint.replace_file(path, json.dumps(value, indent=1, allow_nan=False).encode())
 
 
 @contextlib.contextmanager
@@ -214,192 +387,3 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    """One process per run directory; the second is told who has it."""
-    with open(directory / "lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise HypermnesiaError(f"{directory} is in use by process {file.read().strip() or '?'}") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-class EventLog:
-    """events.jsonl, cut back to the checkpoint's offset when a run resumes."""
-
-    def __init__(self, path: Path, offset: int) -> None:
-        self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
-        self._file.truncate(offset)
-        self._file.seek(0, os.SEEK_END)
-        self._began = time.time()
-
-    def write(self, event: Event) -> None:
-        """Append one event; of steps, one in `LOGGED_EVERY` and a phase's first and last."""
-        if isinstance(event, StepDone) and not (event.step % LOGGED_EVERY == 0 or event.step in (1, event.steps)):
-            return
-        record = {"time": round(time.time(), 3)} | event_json(event)
-        self._file.write((json.dumps(record, separators=(",", ":")) + "\n").encode())
-
-    def flush(self) -> int:
-        """Bring everything to disk; returns the file's length."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-_EVENT_NAMES: dict[type, str] = {
-    TaskStarted: "task_started",
-    StepDone: "step",
-    Evaluated: "evaluated",
-    TaskEnded: "task_ended",
-    RunEnded: "run_ended",
-}
-
-
-def event_json(event: Event) -> dict[str, Any]:
-    """An event as events.jsonl holds it."""
-    if isinstance(event, StepDone):
-        values = {
-            "task": event.task,
-            "phase": event.phase,
-            "step": event.step,
-            "steps": event.steps,
-            "total_steps": event.total_steps,
-            "loss": float(event.loss),
-            "terms": {name: float(value) for name, value in event.terms.items()},
-        }
-    else:
-        values = asdict(event)
-    return {"event": _EVENT_NAMES[type(event)], **values}
-
-
-# -------------------------------------------------------------------------------------------------------- results
-
-
-def write_result(run: Fit, cfg: Config, seed: int, directory: Path) -> dict:
-    """Write result.json (by rename) and return it."""
-    result = result_of(run, cfg, seed)
-    checkpoint.replace_file(directory / "result.json", json.dumps(result, indent=1, allow_nan=False).encode())
-    return result
-
-
-def result_of(run: Fit, cfg: Config, seed: int) -> dict:
-    """The keys of result.json; see docs/files.md."""
-    records, seen = run.records, seen_tests(run)
-    result = {
-        "format": FORMAT,
-        "benchmark": cfg.benchmark,
-        "approach": cfg.approach.name,
-        "seed": seed,
-        "config_sha256": cfg.sha256,
-        "stream_sha256": run.tested_on.sha256,
-        "scenarios": _scenarios(records.rows, records.baseline, seen),
-        "costs": costs(run),
-        "class_names": list(run.tested_on.class_names),
-        "task_names": [task.name for task in run.tested_on.tasks],
-    }
-    if records.validation:
-        result["validation"] = {"scenarios": _scenarios(records.validation, {}, seen)}
-    if records.anytime:
-        result["anytime"] = {
-            name: metrics.anytime([row for _, _, row in found], [task for task, _, _ in found], seen)
-            for name, found in records.anytime.items()
-        }
-    if records.confusion is not None:
-        result["infer"] = {"confusion": records.confusion}
-    return result | portrait(run)
-
-
-def seen_tests(run: Fit) -> list[list[int]] | None:
-    """For each task trained, the test parts whose classes have all been seen by its end; None for one part per task."""
-    if tests_are_tasks(run.tested_on) and len(run.stream.tasks) == len(run.tested_on.tasks):
-        return None
-    seen: set[int] = set()
-    found = []
-    for task in run.stream.tasks:
-        seen.update(task.classes)
-        found.append([i for i, part in enumerate(run.tested_on.tests) if seen.issuperset(part.classes)])
-    return found
-
-
-def _scenarios(rows: Mapping[str, list], baseline: Mapping[str, list], seen: list | None) -> dict[str, dict]:
-    return {name: metrics.summarise(matrix, baseline.get(name), seen) for name, matrix in rows.items()}
-
-
-def costs(run: Fit) -> dict[str, float | int | None]:
-    """What the run took and what it has to keep."""
-    model = run.learner.model
-    stored: Tensors = {}
-    checkpoint.pack({"state": run.state, "inference": run.inference_state}, stored, "learner")
-    for name, other in run.learner.models.items():
-        stored |= {f"{name}.{key}": value for key, value in other.stored().items()}
-    frozen = {f"target.{n}" for n, role in model.roles.items() if role in ("frozen", "added", "per_task")}
-    parameters = {n: p for n, p in model.named_parameters() if not p.is_meta and n not in frozen}
-    seconds, steps = run.records.seconds, run.records.steps
-    return {
-        "trainable_parameters": count(parameters),
-        "target_parameters": count(dict(model.target.named_parameters())),
-        "stored_bytes": num_bytes(stored),
-        "train_seconds": seconds,
-        "steps": steps,
-        "steps_per_second": steps / seconds if seconds > 0 else None,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-
-
-def summarise(directory: Path) -> dict:
-    """Write DIR/summary.json over the finished seeds (and DIR/result.json when there is one) and return it."""
-    results = [r for d in seed_directories(directory) if (r := read_result(d)) is not None]
-    if not results:
-        raise HypermnesiaError(f"{directory} holds no finished run yet")
-    first = results[0]
-    summary = {key: first[key] for key in ("benchmark", "approach", "config_sha256")}
-    summary["seeds"] = [r["seed"] for r in results]
-    summary["scenarios"] = _over_seeds([r["scenarios"] for r in results], skip=("matrix",))
-    summary["costs"] = _over_seeds([r["costs"] for r in results])
-    checkpoint.replace_file(directory / "summary.json", json.dumps(summary, indent=1, allow_nan=False).encode())
-    if len(results) == 1:
-        checkpoint.replace_file(directory / "result.json", json.dumps(first, indent=1, allow_nan=False).encode())
-    elif (directory / "result.json").exists() and directory not in seed_directories(directory):
-        (directory / "result.json").unlink()  # a copy of the only seed's result, and it is not the only one any more
-    return summary
-
-
-def _over_seeds(values: list[Any], skip: tuple[str, ...] = ()) -> Any:
-    """Nested numbers of several seeds → the same tree with mean, std and 95 % interval at its leaves."""
-    present = [v for v in values if v is not None]
-    if not present:
-        return None
-    if isinstance(present[0], Mapping):
-        keys = [key for key in present[0] if key not in skip]
-        return {key: _over_seeds([v.get(key) for v in present], skip) for key in keys}
-    return metrics.statistics([float(v) for v in present])
-
-
-def environment(device: str) -> dict[str, Any]:
-    """What a run depends on beside its configuration."""
-    versions = {}
-    for package in ("torch", "numpy", "safetensors"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
-    return {
-        "hypermnesia": __version__,
-        "python": platform.python_version(),
-        "versions": versions,
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-    }

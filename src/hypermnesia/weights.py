@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.hyper import GENERATORS
 from hypermnesia.hyper.head import Head, HeadKind
 from hypermnesia.hyper.heads import HeadsOptions
@@ -20,6 +20,7 @@ from hypermnesia.streams import Stream
 from hypermnesia.tensors import matching
 
 Kind = Literal["plain", "hyper", "partial", "mask", "lora"]
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 DEFAULT_GENERATOR: dict[Kind, str] = {
@@ -28,6 +29,22 @@ DEFAULT_GENERATOR: dict[Kind, str] = {
     "mask": "dense",
     "lora": "lowrank",
 }
+LOW_RANK_START: dict[Kind, LowRankOptions] = {
+    "lora": LowRankOptions(init="zero"),
+    "mask": LowRankOptions(mask_bias=2.0),
+}
+"""A low-rank generator's defaults where it changes a given network: at first, additions do nothing and masks little
+(tanh 2 = 0.96)."""
+
+
+def default_generator(kind: Kind, name: str | None = None) -> Any:
+    """The default options of the generator `name`, or of the one that weights of this kind have by default."""
+    name = name or DEFAULT_GENERATOR[kind]
+    if name not in GENERATORS:
+        raise unknown("generator", str(name), GENERATORS)
+    if name == "lowrank" and kind in LOW_RANK_START:
+        return LOW_RANK_START[kind]
+    return GENERATORS[name]()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +57,13 @@ class WeightsOptions:
 
     kind: Kind = "plain"
     """plain: shared by all tasks · hyper: generated · partial: a body trained with task 1 and frozen, the tail
-    generated · mask: θ ⊙ mask, the mask generated · lora: frozen, plus a generated low-rank addition."""
+    generated · mask: θ ⊙ mask, the mask generated · lora: frozen, plus a generated low-rank addition; the classifier
+    is stored for each task."""
+    base: str | None = None
+    """Pre-trained values to start from: a .safetensors file of the network's state_dict, as `hypermnesia export` writes
+    it, or the directory of a run on weights=plain. The classifier may be missing or of another width."""
+    base_sha256: str | None = None
+    """Checksum of these values. Filled in when the run is configured: later the base must be the same."""
     head: Literal["auto", "shared", "sliced", "per_task"] = "auto"
     """Which classes the outputs stand for; auto = shared with plain weights, else per_task."""
     cut: str | None = "default"
@@ -53,7 +76,8 @@ class WeightsOptions:
     """partial: norm layers of the tail. The reference generates weights per sample, which makes its batch norm an
     instance norm; keep = as the network has them, with statistics per task."""
     target: tuple[str, ...] = ()
-    """lora: patterns of the weight matrices that get an addition; none given = every matrix but the classifier."""
+    """lora: patterns of the weight matrices and convolutions that get an addition; none given = every one but the
+    classifier."""
     scale: float = 1.0
     """lora: factor s of the addition w = w0 + s·B(e)A(e)."""
     norms: Literal["per_task", "shared", "written"] = "per_task"
@@ -75,19 +99,26 @@ class WeightsOptions:
     """Running statistics of norm layers outside a frozen body: one set, or one per task; auto = per task wherever
     weights differ by task."""
     base_trainable: Literal["always", "first_task", "never"] = "always"
-    """mask: when the target's own values θ train."""
+    """mask: when the target's own values θ train. never = masks over a base that stays as it is; the classifier is then
+    stored for each task, not masked."""
     embedding_init: Literal["random", "previous"] = "random"
     """Start of a new task's embedding: drawn anew, or the previous task's (partial hypernetworks)."""
     plastic_embeddings: bool = False
     """Whether embeddings of finished tasks go on training under the drift penalty."""
+
+    def __post_init__(self) -> None:
+        if self.base is not None and self.kind == "hyper":
+            raise HypermnesiaError(
+                "weights.base fills a network whose every value weights=hyper generates: take weights=lora, mask, "
+                "partial or plain"
+            )
 
 
 def head_kind(options: WeightsOptions) -> HeadKind:
     """The head that the options ask for, `auto` resolved."""
     if options.head != "auto":
         return options.head
-    stored = options.per_task or options.body
-    return "shared" if options.kind == "plain" and not stored else "per_task"
+    return "shared" if options.kind == "plain" and not options.per_task else "per_task"
 
 
 def roles(net: nn.Module, options: WeightsOptions, matrices_only: bool = False) -> dict[str, Role]:
@@ -103,6 +134,9 @@ def roles(net: nn.Module, options: WeightsOptions, matrices_only: bool = False) 
         last_bias = classifier(net) + ".bias"
         if last_bias in assigned:
             assigned[last_bias] = "shared"  # HyperMask never masks the last tensor
+    if options.kind == "lora" or (options.kind == "mask" and options.base_trainable == "never"):
+        own: Role = "per_task" if head_kind(options) == "per_task" else "shared"
+        assigned |= dict.fromkeys(_classifier_names(net), own)  # that of the base knows other classes
     if options.kind == "lora":
         assigned |= dict.fromkeys(_lora_targets(net, options), "added")
     assigned |= dict.fromkeys(_body_names(net, options), "body")
@@ -136,13 +170,14 @@ def _body_stages(net: nn.Module, options: WeightsOptions) -> tuple[str, ...]:
     if cut is None:
         return ()
     order = stages(net)
-    last = order[-2] if cut == "auto" else cut
-    if last not in order[:-1]:
+    if cut == "auto":
+        return order[:-1]
+    if cut not in order[:-1]:
         raise HypermnesiaError(
             f"weights.cut={cut!r}: this network has no such stage; there are: {', '.join(order[:-1])}, "
             "or none for no shared body"
         )
-    return order[: order.index(last) + 1]
+    return order[: order.index(cut) + 1]
 
 
 def _body_names(net: nn.Module, options: WeightsOptions) -> list[str]:
@@ -150,21 +185,38 @@ def _body_names(net: nn.Module, options: WeightsOptions) -> list[str]:
     return [name for name, _ in net.named_parameters() if name.split(".")[0] in body]
 
 
+def _classifier_names(net: nn.Module) -> list[str]:
+    path = classifier(net)
+    keys = [key for key, _ in net.get_submodule(path).named_parameters()]
+    return [f"{path}.{key}" if path else key for key in keys]
+
+
 def _lora_targets(net: nn.Module, options: WeightsOptions) -> list[str]:
-    """Names of the matrices that get a low-rank addition."""
-    matrices = [name for name, value in net.named_parameters() if value.ndim == 2]
+    """Names of the weights that get a low-rank addition; a convolution counts as a matrix (out, in × positions)."""
     if options.target:
+        matrices = [name for name, value in net.named_parameters() if value.ndim >= 2]
         return matching(options.target, matrices, "weight matrix")
-    return [name for name in matrices if not name.startswith(classifier(net) + ".")]
+    last = classifier(net)
+    layers = [(path, module) for path, module in net.named_modules() if isinstance(module, MATRICES)]
+    found = [f"{path}.weight" for path, _ in layers if path != last]
+    if not found:
+        raise HypermnesiaError(
+            f"weights=lora: {type(net).__name__} has no linear or convolution layer beside its classifier {last!r}; "
+            "name the weights that get an addition with weights.target"
+        )
+    return found
 
 
 def with_tail_norm(net: nn.Module, options: WeightsOptions) -> nn.Module:
     """`net` with the batch norms of its tail replaced as `tail_norm` says (partial weights only; changed in place)."""
     if options.kind != "partial" or options.tail_norm == "keep":
         return net
-    body = _body_stages(net, options)
+    names = [name for name, _ in net.named_parameters()]
+    body = {name.rpartition(".")[0] for name in [*_body_names(net, options), *matching(options.body, names)]}
+    stages_of_body = _body_stages(net, options)
     for path, module in list(net.named_modules()):
-        if isinstance(module, nn.BatchNorm2d) and path.split(".")[0] not in body:
+        rests = path in body or path.split(".")[0] in stages_of_body
+        if isinstance(module, nn.BatchNorm2d) and not rests:
             width = module.num_features
             if options.tail_norm == "instance":
                 fresh: nn.Module = nn.InstanceNorm2d(width, eps=module.eps, affine=True)
@@ -251,5 +303,5 @@ def model_for(
             torch.manual_seed(derive(seed, "net"))
             net = net(head.width)
     if writer is None and options.kind in DEFAULT_GENERATOR and options.tail == "generated":
-        writer = GENERATORS[DEFAULT_GENERATOR[options.kind]]()
+        writer = default_generator(options.kind)
     return build_model(net, head, options, writer, mask, generator(seed, "generator"))

@@ -1,5 +1,4 @@
-"""Masks and additions: golden values of HyperMask's reference, and the fast threshold against
-torch.quantile."""
+"""Masks and additions: golden values of HyperMask's reference, the fast threshold against torch.quantile."""
 
 import pytest
 import torch

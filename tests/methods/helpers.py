@@ -206,7 +206,7 @@ def assert_compiles(method: Method, learner: Learner, state: Any, batch: Batch, 
     def value(params: Tensors, state: Any, batch: Batch, draw: Any) -> Tensor:
         return method.loss(Net(model, params), state, batch, draw)[0]
 
-    params = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    params: Tensors = {name: p for name, p in model.named_parameters() if p.requires_grad}
     compiled = torch.compile(value, backend="aot_eager", fullgraph=True)(params, state, batch, draw)
     found = torch.autograd.grad(compiled, list(params.values()), allow_unused=True)
     gradients = {name: g for name, g in zip(params, found, strict=True) if g is not None}

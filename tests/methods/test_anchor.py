@@ -1,5 +1,4 @@
-"""The anchor against its formula: golden values of the reference, gradients, and what its weightings
-protect."""
+"""The anchor against its formula: golden values of the reference, gradients, what its weightings protect."""
 
 import pytest
 import torch

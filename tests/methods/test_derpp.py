@@ -1,6 +1,7 @@
 """DER++: remembered logits on one draw, labels on another."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -75,8 +76,9 @@ def test_an_empty_memory_and_weights_of_0_mean_finetuning() -> None:
 
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 def test_a_negative_weight_is_an_error(name: str) -> None:
+    bad: dict[str, Any] = {name: -0.5}
     with pytest.raises(HypermnesiaError, match=rf"^derpp\.{name}=-0.5 must not be negative$"):
-        DERPP(**{name: -0.5})
+        DERPP(**bad)
 
 
 def test_stacks_and_compiles() -> None:

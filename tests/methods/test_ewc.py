@@ -30,8 +30,7 @@ ALL_WEIGHTS: tuple[Weights, ...] = ("plain", "hyper", "mask")
 def learn(
     method: EWC, learner: Learner, tasks: int
 ) -> tuple[EWCState, list[tensors.Tensors], list[tensors.Tensors]]:
-    """Move through `tasks` tasks by random steps: (state, each task's Fisher, each task's θ*); then begin
-    another."""
+    """Move through `tasks` tasks by random steps and begin another: (state, Fisher and θ* of each task)."""
     state, fishers, anchors = method.init(learner), [], []
     for task in range(tasks):
         move(learner, seed=task)

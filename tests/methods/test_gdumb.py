@@ -22,6 +22,7 @@ from methods.helpers import (
 )
 
 from hypermnesia.errors import HypermnesiaError
+from hypermnesia.events import StepDone
 from hypermnesia.fit import Fit, TrainOptions
 from hypermnesia.method import Batch, Learner, Net, Phase
 from hypermnesia.methods.gdumb import GDumb
@@ -144,7 +145,7 @@ def test_a_run_studies_once_at_the_end_from_the_initial_parameters() -> None:
         epochs=40, cutmix=0.5, optimizer=fast, memory=MemoryOptions(size=24, policy="class-balanced")
     )
     run = Fit(make_model(), stream, method, TrainOptions(epochs=2, batch_size=8))
-    steps = [(e.task, e.phase) for e in run if type(e).__name__ == "StepDone"]
+    steps = [(e.task, e.phase) for e in run if isinstance(e, StepDone)]
     assert [s for s in steps if s[1] == "collect"] == [(t, "collect") for t in range(3) for _ in range(3)]
     assert [s for s in steps if s[1] == "study"] == [(2, "study")] * 80  # 24 samples by 16, 40 times
     assert run.state.memory.classes() == dict.fromkeys(range(6), 4)
@@ -158,8 +159,9 @@ def test_bad_input() -> None:
         ("batch_size", 0, r"must be at least 1"),
         ("cutmix", 1.5, r"must lie in 0\.\.1"),
     ):
+        bad: dict[str, Any] = {field: value}
         with pytest.raises(HypermnesiaError, match=rf"^gdumb\.{field}={value} {said}$"):
-            GDumb(**{field: value})
+            GDumb(**bad)
     learner = make_learner()
     learner.shape = (12,)
     with pytest.raises(HypermnesiaError, match=r"samples have the shape \(12,\): set gdumb\.cutmix=0$"):

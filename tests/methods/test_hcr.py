@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -90,16 +91,20 @@ def slow_divergences(student: list[Tensor], teacher: list[Tensor], y: list[int])
     return torch.stack(terms)
 
 
-def padded(learner: Learner, replay: Replay) -> tuple[list[Tensor], list[Tensor]]:
-    """(students, teachers): logits with 0 at the outputs that a sample's task lacks."""
-    assert replay.logits is not None
-    width = replay.logits.shape[1]
-    rows = slow_rows(learner, replay)
-    students = [torch.cat([row, torch.zeros(width - len(row))]) for row in rows]
-    zeros = torch.zeros(width)
-    return students, [
-        torch.cat([z[: len(r)], zeros[len(r) :]]) for z, r in zip(replay.logits, rows, strict=True)
-    ]
+def comparable(learner: Learner, replay: Replay) -> tuple[list[Tensor], list[Tensor]]:
+    """(students, teachers): logits by global class, 0 for classes that a sample's task has no output for."""
+    head = learner.model.head
+    assert replay.logits is not None and head is not None
+    owners = [b.task for b in replay.blocks for _ in range(b.start, b.stop)]
+    if head.kind == "shared":
+        return slow_rows(learner, replay), list(replay.logits)
+    students, teachers = [], []
+    for row, remembered, owner in zip(slow_rows(learner, replay), replay.logits, owners, strict=True):
+        own = head.outputs(owner)
+        for values, found in ((row, students), (remembered, teachers)):
+            by_class = {c: values[i] for i, c in enumerate(own)}
+            found.append(torch.stack([by_class.get(c, torch.zeros(())) for c in range(head.num_classes)]))
+    return students, teachers
 
 
 SETTINGS = [
@@ -127,12 +132,12 @@ def test_one_step_equals_the_formula_written_out(setting: dict, joint: bool) -> 
     for i in range(len(batch.y)):
         row = learner.model(batch.x[i : i + 1], 2)[0]
         expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
-    student, teacher = padded(learner, a)
+    student, teacher = comparable(learner, a)
     expected = expected + 0.3 * (slow_kern(student, teacher) + slow_neigh(student, teacher))
     for row, target in zip(slow_rows(learner, b), b.target.tolist(), strict=True):
         expected = expected + 0.8 * slow_cross_entropy(row, target) / len(b)
-    expected = expected + 0.6 * slow_rank(padded(learner, c)[0], c.y.tolist())
-    student, teacher = padded(learner, d)
+    expected = expected + 0.6 * slow_rank(comparable(learner, c)[0], c.y.tolist())
+    student, teacher = comparable(learner, d)
     expected = expected + 0.02 * 1000 * slow_divergences(student, teacher, d.y.tolist()).mean()
 
     found = loss_and_gradients(method, learner, state, batch, draw)
@@ -284,7 +289,7 @@ def test_released_dist_shows_in_the_loss_and_moves_nothing() -> None:
     released = loss_and_gradients(replace(METHOD, released_ccr=True), learner, state, batch, draw)
     ours = loss_and_gradients(METHOD, learner, state, batch, draw)
 
-    student, teacher = padded(learner, draw[3])
+    student, teacher = comparable(learner, draw[3])
     divergences = slow_divergences(student, teacher, draw[3].y.tolist())
     torch.testing.assert_close(released[0] - without[0], 0.02 * 500 * divergences.sum(), rtol=1e-3, atol=1e-5)
     assert_same((without[0], released[1]), without)
@@ -302,8 +307,9 @@ def test_draws_are_independent() -> None:
 
 @pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "rank"])
 def test_a_negative_weight_is_an_error(name: str) -> None:
+    bad: dict[str, Any] = {name: -1}
     with pytest.raises(HypermnesiaError, match=rf"^hcr\.{name}=-1 must not be negative$"):
-        HCR(**{name: -1})
+        HCR(**bad)
 
 
 @pytest.mark.parametrize("classes", [SPLIT, UNEVEN])

@@ -17,6 +17,7 @@ from hypermnesia.method import Learner, Net
 from hypermnesia.methods.latent_replay import LatentDraw, LatentReplay, LatentState, body_length, cut
 from hypermnesia.replay import MemoryOptions
 from hypermnesia.rng import generator
+from hypermnesia.weights import Kind, WeightsOptions, roles
 
 BODY: dict[str, Role] = {"layer.0.weight": "body", "layer.0.bias": "body"}
 METHOD = LatentReplay(coefficient=0.7, memory=MemoryOptions(size=12, batch_size=5, policy="class-balanced"))
@@ -164,6 +165,15 @@ def test_a_model_without_a_cut_is_an_error_that_lists_the_stages(frozen: tuple[s
     text = rf"here {word} are frozen\. Set weights\.cut .* the stages of Sequential are: 0, 1, 2, 3"
     with pytest.raises(HypermnesiaError, match=text):
         METHOD.init(learner_on("plain", net=net, roles=roles))
+
+
+@pytest.mark.parametrize("kind", ["plain", "hyper", "partial", "mask"])
+def test_a_cut_freezes_a_body_whatever_the_weights_are(kind: Kind) -> None:
+    net = small_net(6)
+    found = roles(net, WeightsOptions(kind=kind, cut="auto"))
+    assert {name for name, role in found.items() if role == "body"} == {"layer.0.weight", "layer.0.bias"}
+    free = roles(net, WeightsOptions(kind=kind, cut=None))
+    assert "body" not in free.values()
 
 
 def test_a_memory_too_small_for_every_class_is_told() -> None:

@@ -4,7 +4,18 @@ import pytest
 import torch
 
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.streams import blurry, capped, mnist360, permuted, split, with_validation
+from hypermnesia.streams import (
+    StreamOptions,
+    blurry,
+    build,
+    capped,
+    load,
+    mnist360,
+    open_source,
+    permuted,
+    split,
+    with_validation,
+)
 
 
 def counts(part) -> list[int]:
@@ -34,6 +45,22 @@ def test_validation_is_cut_from_train_by_class(make_source):
         assert after.test is before.test
     assert with_validation(stream, 0.1, seed=0).sha256 == cut.sha256
     assert cut.sha256 not in (stream.sha256, with_validation(stream, 0.1, seed=1).sha256)
+
+
+@pytest.mark.parametrize("benchmark", ["split-digits", "permuted-digits"])
+def test_the_beginning_of_a_stream_has_its_very_tasks(benchmark):
+    whole = load(benchmark, seed=3, options=StreamOptions(validation=0.1))
+    part = load(benchmark, seed=3, options=StreamOptions(validation=0.1, first_tasks=2))
+    assert part.manifest()["tasks"] == whole.manifest()["tasks"][:2]
+    assert part.class_names == whole.class_names
+    assert all(test is task.test for test, task in zip(part.tests, part.tasks, strict=True))
+    with pytest.raises(HypermnesiaError, match=rf"first_tasks=99: {benchmark} has {len(whole.tasks)} tasks"):
+        load(benchmark, options=StreamOptions(first_tasks=99))
+
+
+def test_the_beginning_keeps_tests_by_class():
+    by_class = build.tested_by_class(load("split-digits"), open_source("digits"))
+    assert len(build.beginning(by_class, 2).tests) == 10
 
 
 def test_nothing_to_cut_off_names_the_task(make_source):

@@ -116,8 +116,9 @@ class Chunked(Generator):
         if not self.trunk.layers and chunks.ndim == 2 and chunks.shape[1]:
             # Linear with shared chunk embeddings: the chunks' part of the results is the same for all tasks.
             return [LinearFactor(self.out.homogeneous(own), self.out.weight, self.shapes, shared=chunks)]
-        features = self.trunk(chunks if chunks.ndim == 3 else chunks[None], own)
-        return [LinearFactor(self.out.homogeneous(features), self.out.weight, self.shapes)]
+        write = self.trunk.homogeneous if self.out.bias else self.trunk
+        inputs = write(chunks if chunks.ndim == 3 else chunks[None], own)
+        return [LinearFactor(inputs, self.out.weight, self.shapes)]
 
     def hyperfan(self, fans: Mapping[str, initial.Fan], rng: torch.Generator, gain: float = 2.0) -> None:
         """Start every layer by fan-in, and each chunk's embedding with what its tensors need on average.

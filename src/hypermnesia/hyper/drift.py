@@ -20,14 +20,14 @@ Passes for other lists of tasks may round differently: for an exact 0, take the 
 
 from collections.abc import Collection, Mapping, Sequence
 from math import prod
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.factor import Factor, LinearFactor, OuterFactor, Shapes
+from hypermnesia.hyper.gram import Linear, Snapshot, distance
 from hypermnesia.hyper.tiling import tile
 from hypermnesia.tensors import NamedTensors, Tensors, map_tensors, under_prefix, with_prefix
 
@@ -61,50 +61,62 @@ def direct(
 
 
 def snapshot(
-    then: Sequence[Factor], masks: NamedTensors | None = None, dtype: torch.dtype | None = None
+    then: Sequence[Factor],
+    masks: NamedTensors | None = None,
+    dtype: torch.dtype | None = None,
+    inputs: bool = True,
 ) -> Tensors:
     """What `gram` needs to know of the past, as plain tensors: made once, when a task starts.
 
     `then` are the generator's factors for the earlier tasks, at the values to hold on to. `masks` is as for
-    `direct`. `dtype`: precision of the products over the long axis, such as `torch.bfloat16`; their factors
-    are changes, so a relative error in them is one of the penalty. Default: that of the weights.
+    `direct`. `dtype`: precision of the matrix products, such as `torch.bfloat16`; each has a change as a factor,
+    so a relative error in them is one of the penalty. Default: that of the weights. `inputs=False` leaves the
+    tasks' own inputs out, all that grows with tasks: `gram` is then given `then` again.
     """
     anchor: Tensors = {}
     masks = masks or {}
     shapes = {name: shape for factor in then for name, shape in factor.shapes.items()}
-    tasks = then[0].z.shape[0] if isinstance(then[0], LinearFactor) else then[0].u.shape[0]
+    tasks = len(next(iter(_inputs(then[0]).values())))
     for name, mask in masks.items():
         _check_mask(name, mask, shapes, tasks)
     for i, factor in enumerate(then):
-        if isinstance(factor, OuterFactor):
-            own = {"u": factor.u, "v": factor.v}
-        else:
-            own = {"z": factor.z, "weight": factor.weight, "products": _products(factor, masks)}
+        own = _inputs(factor) if inputs else {}
+        if isinstance(factor, LinearFactor):
+            own |= {"weight": factor.weight, "products": _products(factor, masks)}
             own |= {"shared": factor.shared} if factor.shared is not None else {}
             own |= {"rounded": factor.weight.to(dtype)} if dtype is not None else {}
         anchor |= with_prefix(f"{i}.", map_tensors(lambda value: value.detach().clone(), own))
     return anchor | with_prefix("mask.", dict(masks))
 
 
-def gram(now: Sequence[Factor], anchor: NamedTensors, tasks: Tensor | slice | None = None) -> Tensor:
-    """Squared distance of every task's tensors to those of the snapshot, without building either: (T,).
+def gram(
+    now: Sequence[Factor],
+    anchor: NamedTensors,
+    tasks: Tensor | slice | None = None,
+    weights: Tensor | None = None,
+    then: Sequence[Factor] | None = None,
+) -> Tensor:
+    """Σ over tasks of the squared distance of a task's tensors to those of the snapshot, without building either.
 
     `now` are the generator's factors for the same tasks in the same order. If they are for some of the
-    snapshot's tasks only, `tasks` holds the positions of those in it. Equal to `direct` up to rounding.
+    snapshot's tasks only, `tasks` holds the positions of those in it. `weights` (T,): constant factors of the
+    tasks' distances, at least 0; None = 1. `then`: the factors for these tasks at the time of the snapshot, if
+    it was taken without inputs. A scalar, equal to the weighted sum of `direct` up to rounding.
     """
     masks = under_prefix("mask.", anchor)
     if tasks is not None:
         masks = map_tensors(lambda mask: mask[tasks], masks)
     distances = []
     for i, factor in enumerate(now):
-        then = under_prefix(f"{i}.", anchor)
-        if tasks is not None:
-            then |= {key: then[key][tasks] for key in ("z", "u", "v") if key in then}
-        _check_tasks(factor, then)
-        distances.append(
-            _linear(factor, then, masks) if isinstance(factor, LinearFactor) else _outer(factor, then, masks)
-        )
-    return torch.stack(distances).sum(0)
+        past = under_prefix(f"{i}.", anchor)
+        if then is not None:
+            past |= _inputs(then[i])
+        elif tasks is not None:
+            past |= {key: past[key][tasks] for key in ("z", "u", "v") if key in past}
+        _check_tasks(factor, past)
+        measure = _linear if isinstance(factor, LinearFactor) else _outer
+        distances.append(measure(factor, past, masks, weights))
+    return torch.stack(distances).sum()
 
 
 def choose(factors: Sequence[Factor]) -> Literal["gram", "direct"]:
@@ -152,105 +164,38 @@ def unit_masks(
     return masks
 
 
-class _Form(NamedTuple):
-    """The blocks of Q = [ΔA  A*]ᵀ [ΔA  A*], each (d, d)."""
-
-    squares: Tensor
-    """ΔAᵀΔA."""
-    mixed: Tensor
-    """ΔAᵀA*."""
-    products: Tensor
-    """A*ᵀA*."""
-
-
-class _Rows(NamedTuple):
-    """Inputs x and their changes Δx, both (T, r, d)."""
-
-    x: Tensor
-    dx: Tensor
-
-
-def _linear(now: LinearFactor, then: NamedTensors, masks: NamedTensors) -> Tensor:
-    """(T,) for a linear factor.
+def _linear(now: LinearFactor, then: NamedTensors, masks: NamedTensors, weights: Tensor | None) -> Tensor:
+    """The weighted sum over tasks for a linear factor.
 
     Tensors with a mask are compared entry by entry: whatever a mask drops has a gradient of exactly 0.
     """
     tiling = tile(now.rows, now.outputs, now.shapes, masks)
-    forms = _forms(now.weight, then, tiling.segments)
-    own, shared = _inputs(now, then)
-    total = now.z.new_zeros(now.z.shape[0])
-    heights = [bottom - top for top, bottom, _ in tiling.bands]
-    bands = zip(tiling.bands, _split(own if shared is None else shared, heights), strict=True)
-    for (_, _, used), rows in bands:
-        if used:
-            form = _sum([forms[i] for i in used])
-            total = total + (_energy(form, rows) if shared is None else _shared_energy(form, own, rows))
+    past = Linear(then["z"], then["weight"], then.get("shared"))
+    snapshot = Snapshot(past, then.get("rounded", past.weight), then["products"])
+    total = distance(Linear(now.z, now.weight, now.shared), snapshot, tiling, weights)
+    dz = now.z - past.own
     for name, first, (top, bottom, left, right) in tiling.pieces:
-        start = then["weight"][left:right]
-        x, dx = own if shared is None else (own.x + shared.x, own.dx + shared.dx)
-        moved = x[:, top:bottom] @ (now.weight[left:right] - start).mT + dx[:, top:bottom] @ start.mT
+        start = past.weight[left:right]
+        if past.shared is None or now.shared is None:
+            x, dx = now.z[:, top:bottom], dz[:, top:bottom]
+        else:
+            x = _beside(now.shared[top:bottom], now.z)
+            dx = _beside(now.shared[top:bottom] - past.shared[top:bottom], dz)
+        moved = x @ (now.weight[left:right] - start).mT + dx @ start.mT
         kept = _entries(masks[name], now.shapes[name])[:, first : first + moved[0].numel()]
-        total = total + (moved.square() * kept.view_as(moved)).sum((1, 2))
+        distances = (moved.square() * kept.view_as(moved)).sum((1, 2))
+        total = total + (distances.sum() if weights is None else (weights * distances).sum())
     return total
 
 
-def _forms(weight: Tensor, then: NamedTensors, segments: Sequence[tuple[int, int]]) -> list[_Form]:
-    """Q of every segment of the outputs: the only place where the long axis is read."""
-    start, products = then["weight"], then["products"]
-    partner = then.get("rounded", start)
-    pieces = weight.split([right - left for left, right in segments]) if len(segments) > 1 else [weight]
-    forms = []
-    for i, (left, right) in enumerate(segments):
-        change = (pieces[i] - start[left:right]).to(partner)
-        squares, mixed = change.mT @ change, change.mT @ partner[left:right]
-        forms.append(_Form(squares.to(products), mixed.to(products), products[i]))
-    return forms
+def _beside(shared: Tensor, own: Tensor) -> Tensor:
+    """Shared inputs (r, c) and each task's own (T, 1, e) as whole rows (T, r, c + e)."""
+    tasks, rows = own.shape[0], shared.shape[0]
+    return torch.cat([shared.expand(tasks, -1, -1), own.expand(-1, rows, -1)], 2)
 
 
-def _sum(forms: Sequence[_Form]) -> _Form:
-    first, *others = forms
-    return _Form(*(a + b for a, b in zip(first, _sum(others), strict=True))) if others else first
-
-
-def _inputs(now: LinearFactor, then: NamedTensors) -> tuple[_Rows, _Rows | None]:
-    """The rows (T, r, d) and None; with shared inputs (T, 1, d) and (1, r, d), which add up to the rows."""
-    own = _Rows(now.z, now.z - then["z"])
-    if now.shared is None:
-        return own, None
-    shared = _Rows(now.shared[None], now.shared[None] - then["shared"])
-    c, e = now.shared.shape[-1], now.z.shape[-1]
-    return _Rows(*(F.pad(part, (c, 0)) for part in own)), _Rows(*(F.pad(part, (0, e)) for part in shared))
-
-
-def _split(rows: _Rows, heights: Sequence[int]) -> list[_Rows]:
-    """The rows in parts, side by side. One split, not slices: its backward writes each gradient once."""
-    if len(heights) == 1:
-        return [rows]
-    parts = zip(rows.x.split(heights, 1), rows.dx.split(heights, 1), strict=True)
-    return [_Rows(x.contiguous(), dx.contiguous()) for x, dx in parts]
-
-
-def _energy(form: _Form, rows: _Rows) -> Tensor:
-    """Σ over rows (T, r, d) of [x Δx] Q [x Δx]ᵀ: (T,)."""
-    x, dx = rows.x.flatten(0, 1), rows.dx.flatten(0, 1)
-    mixed = torch.add(dx @ form.products, x @ form.mixed, alpha=2)
-    per_row = ((x @ form.squares) * x).sum(1) + (mixed * dx).sum(1)
-    return per_row.view(rows.x.shape[:2]).sum(1)
-
-
-def _shared_energy(form: _Form, own: _Rows, shared: _Rows) -> Tensor:
-    """Σ_i (p + q_i) Q (p + q_i)ᵀ, (T,), for each task's row p (T, 1, d) and the rows q_i (1, r, d) of all.
-
-    Expanded, r p Q pᵀ + 2 p Q (Σ q_i)ᵀ + Σ q_i Q q_iᵀ, so that it costs T + r rows and not T · r.
-    """
-    x, dx = shared.x.sum(1), shared.dx.sum(1)
-    towards_x, towards_dx = x @ form.squares + dx @ form.mixed.mT, x @ form.mixed + dx @ form.products
-    mixed = (own.x[:, 0] * towards_x + own.dx[:, 0] * towards_dx).sum(1)
-    return shared.x.shape[1] * _energy(form, own) + 2 * mixed + _energy(form, shared)
-
-
-def _outer(now: OuterFactor, then: NamedTensors, masks: NamedTensors) -> Tensor:
-    """(T,) for an outer factor: ‖U ΔVᵀ + ΔU V*ᵀ‖² from rank × rank matrices. Masks drop rows of U and ΔU."""
+def _outer(now: OuterFactor, then: NamedTensors, masks: NamedTensors, weights: Tensor | None) -> Tensor:
+    """The weighted sum over tasks for an outer factor: ‖U ΔVᵀ + ΔU V*ᵀ‖² from rank × rank matrices. Masks drop rows of U and ΔU."""
     v, du, dv = then["v"], now.u - then["u"], now.v - then["v"]
     u, du_kept = now.u, du
     if any(name in masks for name in now.shapes):
@@ -258,7 +203,7 @@ def _outer(now: OuterFactor, then: NamedTensors, masks: NamedTensors) -> Tensor:
         kept = torch.stack([masks.get(name, all_units) for name in now.shapes], 1)[..., None]
         u, du_kept = u * kept, du * kept
     distance = (u.mT @ now.u) * (dv.mT @ dv) + 2 * (u.mT @ du) * (dv.mT @ v) + (du_kept.mT @ du) * (v.mT @ v)
-    return distance.sum((1, 2, 3))
+    return distance.sum() if weights is None else (weights * distance.sum((1, 2, 3))).sum()
 
 
 def _entries(mask: Tensor, shape: torch.Size) -> Tensor:
@@ -283,6 +228,11 @@ def _check_mask(name: str, mask: Tensor, shapes: Shapes, tasks: int) -> None:
             f"drift: the mask of {name!r} has shape {tuple(mask.shape)}, expected (tasks, output units) = "
             f"({tasks}, {shapes[name][0]})"
         )
+
+
+def _inputs(factor: Factor) -> Tensors:
+    """What a factor holds for each task."""
+    return {"z": factor.z} if isinstance(factor, LinearFactor) else {"u": factor.u, "v": factor.v}
 
 
 def _check_tasks(now: Factor, then: NamedTensors) -> None:

@@ -87,3 +87,20 @@ def take(factors: Sequence[Factor], tasks: Tensor | slice) -> list[Factor]:
         replace(f, z=f.z[tasks]) if isinstance(f, LinearFactor) else replace(f, u=f.u[tasks], v=f.v[tasks])
         for f in factors
     ]
+
+
+def split(factors: Sequence[Factor], sizes: Sequence[int]) -> list[list[Factor]]:
+    """The factors of the first `sizes[0]` tasks, of the next `sizes[1]`, and so on: one pass serves them all.
+
+    One split and not a `take` for each group: its backward writes each gradient once.
+    """
+    groups: list[list[Factor]] = [[] for _ in sizes]
+    for f in factors:
+        if isinstance(f, LinearFactor):
+            parts = [replace(f, z=z) for z in f.z.split(list(sizes))]
+        else:
+            pairs = zip(f.u.split(list(sizes)), f.v.split(list(sizes)), strict=True)
+            parts = [replace(f, u=u, v=v) for u, v in pairs]
+        for group, part in zip(groups, parts, strict=True):
+            group.append(part)
+    return groups

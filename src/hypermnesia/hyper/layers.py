@@ -11,12 +11,14 @@ from hypermnesia.errors import HypermnesiaError
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "linear"]
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
+    "relu": torch.relu_,  # what it is given here is always fresh
     "elu": F.elu,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "linear": lambda x: x,
 }
+KEEPS_ONE: tuple[Activation, ...] = ("relu", "elu", "linear")
+"""Those that leave a 1 as it is."""
 
 
 class Layer(nn.Module):
@@ -27,14 +29,20 @@ class Layer(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
 
-    def forward(self, *parts: Tensor) -> Tensor:
-        """The layer's value on the parts side by side: (…, inputs) → (…, outputs).
+    def forward(self, *parts: Tensor, constant: bool = False) -> Tensor:
+        """The layer's value on the parts side by side: (…, inputs) → (…, outputs), or outputs + 1.
 
         Every part meets its own columns of the weight and the products are added, so parts may have different
-        leading shapes that broadcast, and nothing is repeated before it is multiplied.
+        leading shapes that broadcast, and nothing is repeated before it is multiplied. `constant`: with one more
+        output, always 1; it costs a row of the weight and no copy of the outputs.
         """
-        columns = self.weight.split([part.shape[-1] for part in parts], dim=1)
-        total = F.linear(parts[-1], columns[-1], self.bias)
+        matrix, bias = self.weight, self.bias
+        if constant and bias is not None:
+            matrix, bias = F.pad(matrix, (0, 0, 0, 1)), F.pad(bias, (0, 1), value=1.0)
+        if len(parts) == 1:
+            return F.linear(parts[0], matrix, bias)
+        columns = matrix.split([part.shape[-1] for part in parts], dim=1)
+        total = F.linear(parts[-1], columns[-1], bias)
         for part, weight in zip(parts[:-1], columns[:-1], strict=True):
             total = total + F.linear(part, weight)
         return total
@@ -46,6 +54,7 @@ class Trunk(nn.Module):
     def __init__(self, inputs: int, hidden: Sequence[int], activation: Activation, bias: bool = True) -> None:
         super().__init__()
         self.activation: Activation = activation
+        self.bias = bias
         sizes = (inputs, *hidden)
         self.width = sizes[-1]
         """Number of features that leave the trunk."""
@@ -55,14 +64,23 @@ class Trunk(nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Features (…, width) of the parts side by side; their leading shapes broadcast."""
+        return self._features(parts, constant=False)
+
+    def homogeneous(self, *parts: Tensor) -> Tensor:
+        """The same with the constant 1 behind them (…, width + 1), as an `OutputMap` with a bias takes them."""
+        if self.layers and self.activation in KEEPS_ONE and self.bias:
+            return self._features(parts, constant=True)
+        return F.pad(self._features(parts, constant=False), (0, 1), value=1.0)
+
+    def _features(self, parts: Sequence[Tensor], constant: bool) -> Tensor:
         parts = tuple(part for part in parts if part.shape[-1])
         if not self.layers:
             leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
             return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], dim=-1)
-        act = ACTIVATIONS[self.activation]
-        features = act(self.layers[0](*parts))
-        for layer in self.layers[1:]:
-            features = act(layer(features))
+        act, last = ACTIVATIONS[self.activation], len(self.layers) - 1
+        features = act(self.layers[0](*parts, constant=constant and last == 0))
+        for i in range(1, last + 1):
+            features = act(self.layers[i](features, constant=constant and i == last))
         return features
 
 

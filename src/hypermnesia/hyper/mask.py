@@ -13,8 +13,7 @@ from hypermnesia.tensors import Tensors, map_tensors
 Activation = Literal["tanh", "sigmoid"]
 """tanh: |tanh h|, in [0, 1). sigmoid: 1 / (1 + exp(−h)), in (0, 1)."""
 Scope = Literal["tensor", "row", "global"]
-"""Among which entries a threshold ranks: each tensor's, each output unit's, or all masked tensors'
-together."""
+"""Among which entries a threshold ranks: those of a tensor, of one output unit, or of all masked tensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +24,12 @@ class MaskOptions:
     """tanh (published) or sigmoid. A mask lies in 0..1: it shrinks weights and never flips or enlarges one.
     The generator's `mask_bias` sets where masks start."""
     sparsity: float = 0.0
-    """Percentile below which entries become 0, in percent, 0..100. Six of the eight published settings use
-    0."""
+    """Percentile below which entries become 0, in percent, 0..100; 0 in six of eight published settings."""
     scope: Scope = "tensor"
-    """tensor (published): each tensor has its own threshold. row: each slice of a tensor's first axis has; a
-    vector's slices hold one entry each, so vectors stay whole. global: one for all masked tensors of a
-    task."""
+    """tensor (published): each tensor has its own threshold. row: each slice of a tensor's first axis has, and
+    a vector's slices hold one entry each, so vectors stay whole. global: one for all tensors of a task."""
     ramp: bool = True
-    """Whether the sparsity rises linearly from 0 over the first task (published) or holds from its first
-    step."""
+    """Whether the sparsity rises linearly from 0 over the first task (published) or is there from the start."""
 
     def __post_init__(self) -> None:
         for name, kind in (("activation", Activation), ("scope", Scope)):
@@ -98,8 +94,7 @@ class Add:
             raise HypermnesiaError(f"add.scale={self.scale} must be a positive number")
 
     def __call__(self, written: Tensors, base: Tensors, ramp: float) -> Tensors:
-        """`written` (T, *shape) by name, `base` (*shape) by name → weights (T, *shape); `ramp` plays no
-        part."""
+        """`written` (T, *shape) and `base` (*shape) by name → weights (T, *shape); `ramp` plays no part."""
         return map_tensors(lambda h, w: w + self.scale * h, written, base)
 
 

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.generator import Generator
 from hypermnesia.hyper.head import Head
-from hypermnesia.tensors import Tensors, matching
+from hypermnesia.tensors import Tensors
 
 Role = Literal["shared", "body", "frozen", "per_task", "generated", "masked", "added"]
 """Where task t's value of a target parameter comes from.
@@ -30,17 +30,6 @@ class Compose(Protocol):
     def __call__(self, written: Tensors, base: Tensors, ramp: float) -> Tensors:
         """`written` (T, *shape) by name, `base` (*shape) by name, `ramp` in 0..1 → weights (T, *shape)."""
         ...
-
-
-def assign_roles(names: Sequence[str], rules: Sequence[tuple[str, Role]], default: Role) -> dict[str, Role]:
-    """The role of every parameter name: the first rule whose pattern matches, else `default`.
-
-    Raises `HypermnesiaError` when a pattern matches nothing, listing the names that exist.
-    """
-    roles: dict[str, Role] = dict.fromkeys(names, default)
-    for pattern, role in reversed(rules):
-        roles.update(dict.fromkeys(matching([pattern], names), role))
-    return roles
 
 
 class TensorSlots(nn.Module):
@@ -98,14 +87,14 @@ class Model(nn.Module):
         self.rows, self.statistics = nn.ModuleList(), nn.ModuleList()
         self.num_tasks = 0
         self.ramp = 1.0
-        self._frozen_modules = self._modules_with({"body", "frozen", "added"})
+        self._aliases = _aliases(target)
+        self._resting = self._modules_at_rest()
         self._stored = [name for name, role in self.roles.items() if role == "per_task"]
-        frozen = {id(m) for _, m in self._frozen_modules}
         self._own_statistics = [
-            f"{path}.{key}" if path else key
+            _join(path, key)
             for path, module in target.named_modules()
-            for key, value in module.named_buffers(recurse=False)
-            if statistics == "per_task" and id(module) not in frozen
+            for key, _ in module.named_buffers(recurse=False)
+            if statistics == "per_task" and module not in self._resting
         ]
         self._release_generated()
 
@@ -122,23 +111,43 @@ class Model(nn.Module):
                 f"the two differ in: {', '.join(odd)}"
             )
         if compose is None and any(role in ("masked", "added") for role in self.roles.values()):
-            raise HypermnesiaError("masked or added parameters need `compose`, for example hyper.SemiBinaryMask()")
+            raise HypermnesiaError(
+                "masked or added parameters need `compose`, for example hyper.SemiBinaryMask()"
+            )
 
-    def _modules_with(self, roles: set[str]) -> list[tuple[str, nn.Module]]:
-        """Modules all of whose own parameters have one of the roles; they keep their statistics once frozen."""
-        found = []
-        for path, module in self.target.named_modules():
-            own = [f"{path}.{key}" if path else key for key, _ in module.named_parameters(recurse=False)]
-            if own and all(self.roles[name] in roles for name in own):
-                found.append((path, module))
+    def _modules_at_rest(self) -> dict[nn.Module, bool]:
+        """Modules whose statistics rest once their parameters do → whether that is after the first task only.
+
+        A module rests with its own parameters. One that has buffers alone, such as a batch norm without scale and
+        offset, rests with the module registered before it, or else with the one that holds it.
+        """
+        found: dict[nn.Module, bool] = {}
+
+        def visit(path: str, module: nn.Module, like: bool | None) -> bool | None:
+            names = [_join(path, key) for key, _ in module.named_parameters(recurse=False)]
+            own = [self.roles[self._aliases.get(name, name)] for name in names]
+            if own:
+                frozen = all(role in ("body", "frozen", "added") for role in own)
+                like = "body" in own if frozen else None
+            has_buffers = any(True for _ in module.buffers(recurse=False))
+            if like is not None and (own or has_buffers):
+                found[module] = like
+            for key, child in module.named_children():
+                like = visit(_join(path, key), child, like)
+            return like
+
+        visit("", self.target, None)
         return found
 
     def _release_generated(self) -> None:
+        empty: dict[str, nn.Parameter] = {}
         for path, module in self.target.named_modules():
             for key, value in list(module.named_parameters(recurse=False)):
-                if self.roles[f"{path}.{key}" if path else key] == "generated":
-                    empty = torch.empty(value.shape, dtype=value.dtype, device="meta")
-                    module.register_parameter(key, nn.Parameter(empty, requires_grad=False))
+                name = self._aliases.get(_join(path, key), _join(path, key))
+                if self.roles[name] == "generated":
+                    meta = torch.empty(value.shape, dtype=value.dtype, device="meta")
+                    empty.setdefault(name, nn.Parameter(meta, requires_grad=False))
+                    module.register_parameter(key, empty[name])
 
     @property
     def depends_on_task(self) -> bool:
@@ -163,10 +172,9 @@ class Model(nn.Module):
     def train(self, mode: bool = True) -> "Model":
         """As `nn.Module.train`, but modules that are frozen by now stay in evaluation mode: their statistics rest."""
         super().train(mode)
-        for path, module in self._frozen_modules if mode else ():
-            own = [f"{path}.{key}" if path else key for key, _ in module.named_parameters(recurse=False)]
-            if self.num_tasks > 1 or all(self.roles[name] != "body" for name in own):
-                module.eval()
+        for module, after_first in self._resting.items() if mode else ():
+            if self.num_tasks > 1 or not after_first:
+                module.training = False  # of this module alone: what it holds may still train
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Model":
@@ -179,7 +187,11 @@ class Model(nn.Module):
             raise HypermnesiaError("the model has no task yet: call begin_task first")
         current = self.num_tasks - 1
         generator = self.generator
-        owners = {name: t for t in range(self.num_tasks) for name in generator.task_parameters(t)} if generator else {}
+        owners = (
+            {name: t for t in range(self.num_tasks) for name in generator.task_parameters(t)}
+            if generator
+            else {}
+        )
         chosen = {}
         for name, parameter in self.named_parameters():
             trains = self._trains(name, current, owners)
@@ -199,11 +211,14 @@ class Model(nn.Module):
             return self.base_trainable == "always" or (self.base_trainable == "first_task" and current == 0)
         return role == "shared" or (role == "body" and current == 0)
 
-    def written(self, tasks: Sequence[int]) -> Tensors:
-        """The written parameters as the target uses them: name → (T, *shape)."""
+    def written(self, tasks: Sequence[int], values: Tensors | None = None) -> Tensors:
+        """The written parameters as the target uses them: name → (T, *shape).
+
+        `values`: what the generator writes for `tasks`, if that is at hand already.
+        """
         if self.generator is None:
             return {}
-        values = self.generator(tasks)
+        values = self.generator(tasks) if values is None else dict(values)
         assert isinstance(values, dict)
         composed = {name for name in values if self.roles[name] != "generated"}
         if composed:
@@ -212,45 +227,70 @@ class Model(nn.Module):
             values |= self.compose({name: values[name] for name in composed}, base, self.ramp)
         return values
 
-    def overlay(self, task: int) -> Tensors:
-        """All values that task `task` puts in place of the target's own parameters and buffers."""
-        values = {name: value[0] for name, value in self.written([task]).items()}
+    def overlay(self, task: int, values: Tensors | None = None) -> Tensors:
+        """All values that task `task` puts in place of the target's own parameters and buffers.
+
+        `values`: what the generator writes for it, name → (1, *shape), if that is at hand already.
+        """
+        values = {name: value.squeeze(0) for name, value in self.written([task], values).items()}
         if self._stored:
             values |= self.rows[task].tensors()  # pyright: ignore[reportCallIssue]
         if self._own_statistics:
             values |= self.statistics[task].tensors()  # pyright: ignore[reportCallIssue]
-        return values
+        return self._under_all_names(values)
 
-    def forward(self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
+    def _under_all_names(self, values: Tensors) -> Tensors:
+        return values | {alias: values[name] for alias, name in self._aliases.items() if name in values}
+
+    def forward(
+        self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None, values: Tensors | None = None
+    ) -> Any:
         """`x` (B, …) → logits (B, active outputs of `task`). Extra arguments go to the target.
 
         `part`: a module to run in the target's place, such as its last stages; it shares their modules, under the
-        names that they have in the target, and ends in the same outputs.
+        names that they have in the target, and ends in the same outputs. `values`: as for `overlay`.
         """
-        return self.call(self.overlay(task), x, task, *extra, part=part)
+        return self.call(self.overlay(task, values), x, task, *extra, part=part)
 
     def call(self, overlay: Tensors, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
         """As `forward`, with the overlay of `task` already at hand (it is built once per task in evaluation)."""
         module = self.target if part is None else part
         if part is not None:
-            own = {name for name, _ in [*part.named_parameters(), *part.named_buffers()]}
+            tensors = [*part.named_parameters(remove_duplicate=False), *part.named_buffers()]
+            own = {name for name, _ in tensors}
             overlay = {name: value for name, value in overlay.items() if name in own}
         if overlay:
             output = functional_call(module, overlay, (x, *extra), tie_weights=False)
         else:
             output = module(x, *extra)
-        return output if self.head is None or self.head.kind == "shared" else output[:, self.head.columns(task)]
+        return (
+            output if self.head is None or self.head.kind == "shared" else output[:, self.head.columns(task)]
+        )
 
     def task_state(self, task: int) -> Tensors:
         """A `state_dict` of the plain target network as task `task` uses it; detached copies."""
-        own = {n: v for n, v in [*self.target.named_parameters(), *self.target.named_buffers()] if not v.is_meta}
+        own = {
+            n: v for n, v in [*self.target.named_parameters(), *self.target.named_buffers()] if not v.is_meta
+        }
         with torch.no_grad():
-            return {name: value.detach().clone() for name, value in (own | self.overlay(task)).items()}
+            values = self._under_all_names(own | self.overlay(task))
+            return {name: value.detach().clone() for name, value in values.items()}
 
     def stored(self) -> Tensors:
         """Every tensor that a deployed learner has to keep, by name."""
         items = [*self.named_parameters(), *self.named_buffers()]
         return {name: value for name, value in items if not value.is_meta}
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _aliases(target: nn.Module) -> dict[str, str]:
+    """Further names of parameters that two modules share (tied weights) → the name in `named_parameters`."""
+    first = {parameter: name for name, parameter in target.named_parameters()}
+    everywhere = target.named_parameters(remove_duplicate=False)
+    return {name: first[p] for name, p in everywhere if name != first[p]}
 
 
 def network(model: Model, task: int) -> Callable[[Tensor], Tensor]:

@@ -13,17 +13,20 @@ from hypermnesia.infer.protocol import (
     nothing_to_infer,
 )
 from hypermnesia.infer.prototype import Prototype
+from hypermnesia.infer.tir import TIR
 
 INFERENCES: dict[str, type] = {
     "entropy": Entropy,
     "fecam": FeCAM,
     "prototype": Prototype,
     "agreement": Agreement,
+    "tir": TIR,
 }
 """Every way to infer the task, by its name on the command line: a dataclass of its options."""
 
 __all__ = [
     "INFERENCES",
+    "TIR",
     "Agreement",
     "Entropy",
     "FeCAM",

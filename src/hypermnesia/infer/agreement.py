@@ -1,5 +1,4 @@
-"""Inference by agreement: the task whose network says the same, and firmly, of an input and its
-neighbours."""
+"""Inference by agreement: the task whose network says the same, and firmly, of an input's neighbours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -105,8 +105,7 @@ def shrunk(s: Tensor, times: int) -> Tensor:
 
 
 def normalised(s: Tensor) -> Tensor:
-    """`s` (d, d) as correlations s_ij / √(s_ii s_jj); a feature that never varies correlates with no
-    other."""
+    """`s` (d, d) as correlations s_ij / √(s_ii s_jj); a feature that never varies has none with others."""
     scale = s.diagonal().clamp_min(torch.finfo(s.dtype).tiny).sqrt()
     return (s / scale / scale[:, None]).fill_diagonal_(1)
 

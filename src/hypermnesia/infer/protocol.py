@@ -39,8 +39,7 @@ class Inference(Protocol):
         ...
 
     def scores(self, state: Any, learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> TaskScores:
-        """Guess among the tasks learned so far, for a batch `x` (B, …); `overlays` holds each task's
-        weights."""
+        """Guess among the tasks so far, for a batch `x` (B, …); `overlays` holds each task's weights."""
         ...
 
 

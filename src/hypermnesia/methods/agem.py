@@ -20,7 +20,7 @@ Filling = Literal["reservoir", "task"]
 
 @dataclass(frozen=True, kw_only=True)
 class AGEM(Method):
-    """g ← g − (g·r / r·r) r where g·r < 0 (Chaudhry et al. 2019, arXiv:1812.00420, eq. 11).
+    """g ← g − (g·r / r·r) r where g·r < 0 (Chaudhry et al. 2019, arXiv:1812.00420).
 
     g is the gradient of the batch's cross-entropy, r that of a draw from memory, both over all active outputs; a
     gradient that does not oppose the memory's is left alone. `fill=reservoir` is A-GEM-R of Buzzega et al. 2020.

@@ -1,5 +1,4 @@
-"""Anchor: the target's own weights stay near their values at the task's start (HyperMask,
-arXiv:2310.00113)."""
+"""Anchor: the target's own weights stay near their values at the task's start (HyperMask, arXiv:2310.00113)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -28,8 +27,7 @@ class AnchorState:
 
 @dataclass(frozen=True, kw_only=True)
 class Anchor(Penalty):
-    """strength · Σ_i |(θ_i − θ_i at the task's start) · weight_i|, over the shared and masked target
-    parameters.
+    """strength · Σ_i |(θ_i − θ_i at the task's start) · weight_i|, θ the shared and masked target parameters.
 
     The weight of a masked parameter is 1 (`plain`), the current task's mask (`current`; the generator gets a
     gradient too, as in the reference, which rewards shrinking the mask; `current_detached` gives it none), or
@@ -43,14 +41,11 @@ class Anchor(Penalty):
     strength: float = 1e-3
     """λ ≥ 0. Published: 1e-3 for MNIST, 0.01 to 1 for CIFAR-100 and Tiny ImageNet."""
     order: Literal[1, 2] = 1
-    """1: sum of distances (published). 2: sum of their squares, which asks for many small moves instead of
-    few."""
+    """1: sum of distances (published). 2: sum of their squares, which prefers many small moves to few."""
     weighting: Weighting = "plain"
-    """plain (published for CIFAR-100 and Tiny ImageNet), current (published for MNIST), current_detached,
-    earlier."""
+    """plain (published for CIFAR-100, Tiny ImageNet), current (published for MNIST), current_detached, earlier."""
     reference_norms: bool = False
-    """Leave shared scales and offsets of norm layers out, as the reference does: they then drift
-    unprotected."""
+    """Leave shared scales and offsets of norm layers out, as the reference does: they drift unprotected."""
 
     def __post_init__(self) -> None:
         if self.strength < 0:

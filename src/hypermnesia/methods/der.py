@@ -1,6 +1,5 @@
 """Dark experience replay: the network is held to the logits that it gave when a remembered sample went by."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +22,7 @@ from hypermnesia.replay import (
 
 @dataclass(frozen=True, kw_only=True)
 class DER(Method):
-    """L = CE(f(x), y) + alpha · MSE(f(x'), z') (Buzzega et al. 2020, arXiv:2004.07211, eq. 6).
+    """L = CE(f(x), y) + alpha · MSE(f(x'), z') (Buzzega et al. 2020, arXiv:2004.07211).
 
     z' are the logits of the training forward in which x' came by, before that step's update; the memory holds x'
     un-augmented and every draw augments it afresh, as in the published code. MSE is the mean over samples and
@@ -42,7 +41,7 @@ class DER(Method):
     """The replay memory; published: reservoir."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < math.inf:
+        if not self.alpha >= 0:
             raise HypermnesiaError(f"der.alpha={self.alpha} must not be negative")
 
     def init(self, learner: Learner) -> ReplayState:

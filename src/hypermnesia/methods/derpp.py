@@ -1,6 +1,5 @@
 """DER++: dark experience replay with the labels of remembered samples as well."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +25,7 @@ Draws = tuple[Replay, Replay]
 
 @dataclass(frozen=True, kw_only=True)
 class DERPP(Method):
-    """L = CE(f(x), y) + alpha · MSE(f(x'), z') + beta · CE(f(x''), y'') (Buzzega et al. 2020, arXiv:2004.07211, eq. 7).
+    """L = CE(f(x), y) + alpha · MSE(f(x'), z') + beta · CE(f(x''), y'') (Buzzega et al. 2020, arXiv:2004.07211).
 
     x' and x'' are two independent draws. z' are the logits of the training forward in which x' came by, before that
     step's update. MSE is the mean over samples and outputs: alpha is in the published code's scale, not the paper's.
@@ -47,7 +46,7 @@ class DERPP(Method):
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not getattr(self, name) >= 0:
                 raise HypermnesiaError(f"derpp.{name}={getattr(self, name)} must not be negative")
 
     def init(self, learner: Learner) -> ReplayState:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,9 @@ from torch.func import functional_call, grad, vmap
 from hypermnesia import tensors
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper import drift
+from hypermnesia.hyper.factor import split, take
 from hypermnesia.hyper.model import Model, evaluating
-from hypermnesia.method import Batch, Learner, Net, Penalty
+from hypermnesia.method import Batch, Learner, Net, Penalty, Reads
 from hypermnesia.nets.stages import classifier
 from hypermnesia.streams import Task
 from hypermnesia.tensors import Tensors
@@ -29,7 +30,7 @@ class DriftState:
     anchor: Tensors | None = None
     """gram: `drift.snapshot` of the generator's factors. direct: the stored targets, (k, *shape) by name."""
     generator: Tensors | None = None
-    """direct with recomputed targets: the generator's parameters at the task's start."""
+    """With recomputed targets: the generator's parameters at the task's start."""
     masks: Tensors | None = None
     """(k, output units) by name: which units of a wide output layer each task uses."""
     fisher: Tensors | None = None
@@ -69,8 +70,9 @@ class Drift(Penalty):
     """With a sliced head: leave out rows of the output layer that belong to other tasks."""
     form: Literal["auto", "gram", "direct"] = "auto"
     """How it is computed, with equal results: gram never builds the weights, direct does; auto = the cheaper."""
-    targets: Literal["stored", "recomputed"] = "stored"
-    """direct: keep the earlier tasks' weights, or the old generator to write them again each step. Equal results."""
+    targets: Literal["auto", "stored", "recomputed"] = "auto"
+    """What earlier tasks are compared with: kept, or written again each step by the old generator, whose memory does
+    not grow with tasks. Equal results; auto = recomputed with `tasks_per_step`."""
     fisher: bool = False
     """Weigh each squared difference by the Fisher information of that weight on its task (direct form)."""
     fisher_samples: int = 200
@@ -113,18 +115,24 @@ class Drift(Penalty):
         earlier = range(learner.task)
         if not earlier or self.beta == 0:
             return DriftState(fisher=state.fisher)
-        model = learner.models[self.holds]
-        assert model.generator is not None
-        factors = model.generator(earlier, factored=True)
+        model, dtype = learner.models[self.holds], torch.bfloat16 if self.precision == "bf16" else None
+        generator = model.generator
+        assert generator is not None
+        # Together with the current task, as in every step: passes over other lists of tasks round differently.
+        factors = split(generator([learner.task, *earlier], factored=True), [1, len(earlier)])[1]
         masks = self._masks(model, len(earlier), learner.device)
-        form = self._form(factors)
+        form = self._form(take(factors, slice(0, self.tasks_per_step)))
+        held = DriftState(form, masks=masks, fisher=state.fisher)
+        if self._recomputes:
+            held = replace(held, generator=tensors.copy(dict(generator.named_parameters())))
         if form == "gram":
-            dtype = torch.bfloat16 if self.precision == "bf16" else None
-            return DriftState(form, drift.snapshot(factors, masks, dtype), masks=masks)
-        if self.targets == "recomputed":
-            old = tensors.copy(dict(model.generator.named_parameters()))
-            return DriftState(form, generator=old, masks=masks, fisher=state.fisher)
-        return DriftState(form, tensors.copy(model.generator.assemble(factors)), masks=masks, fisher=state.fisher)
+            return replace(held, anchor=drift.snapshot(factors, masks, dtype, inputs=not self._recomputes))
+        stored = None if self._recomputes else tensors.copy(generator.assemble(factors))
+        return replace(held, anchor=stored)
+
+    @property
+    def _recomputes(self) -> bool:
+        return self.targets == "recomputed" or (self.targets == "auto" and self.tasks_per_step is not None)
 
     def draw(self, state: DriftState, learner: Learner, batch: Batch, rng: torch.Generator) -> tuple[int, ...]:
         """The earlier tasks that this step compares."""
@@ -132,45 +140,55 @@ class Drift(Penalty):
             return tuple(range(learner.task))
         return tuple(sorted(torch.randperm(learner.task, generator=rng)[: self.tasks_per_step].tolist()))
 
+    def reads(self, state: DriftState, draw: tuple[int, ...]) -> Reads | None:
+        return Reads(draw, factored=state.form == "gram") if self._holds(state) else None
+
     def value(self, net: Net, state: DriftState, draw: tuple[int, ...]) -> Tensor | None:
-        if state.anchor is None and state.generator is None:
+        if not self._holds(state):
             return None
-        generator = net.model.generator
-        assert generator is not None
-        chosen = None if len(draw) == net.model.num_tasks - 1 else torch.tensor(draw)
-        distances = self._distances(net, state, draw, chosen)
+        earlier = net.model.num_tasks - 1
+        weights = None
         if self.scales:
             factors = [self.scales[j] if j < len(self.scales) else 1.0 for j in draw]
-            distances = distances * torch.tensor(factors, device=distances.device)
-        total = distances.mean()
-        earlier = net.model.num_tasks - 1
-        if self.over_tasks != "mean":
-            total = total * earlier if self.over_tasks == "sum" else total / earlier
+            weights = torch.tensor(factors, device=next(iter(net.params.values())).device)
+        chosen = None if len(draw) == earlier else torch.tensor(draw)
+        total = self._distance(net, state, draw, chosen, weights)
+        share = {"mean": 1.0, "sum": float(earlier), "reference": 1 / earlier}[self.over_tasks]
         if self.reduction == "mean":
-            total = total / sum(shape.numel() for shape in generator.shapes.values())
-        return self.beta * total
+            assert net.model.generator is not None
+            share /= sum(shape.numel() for shape in net.model.generator.shapes.values())
+        return total * (self.beta * share / len(draw))
 
-    def _distances(self, net: Net, state: DriftState, tasks: Sequence[int], chosen: Tensor | None) -> Tensor:
-        """(T,) squared distances of the compared tasks."""
-        if state.form == "gram":
+    @staticmethod
+    def _holds(state: DriftState) -> bool:
+        return state.anchor is not None or state.generator is not None
+
+    def _distance(
+        self, net: Net, state: DriftState, tasks: Sequence[int], chosen: Tensor | None, weights: Tensor | None
+    ) -> Tensor:
+        """The weighted sum of the compared tasks' squared distances."""
+        now = net.generate(tasks, factored=state.form == "gram")
+        then = self._written_again(net.model, state, tasks)
+        if isinstance(now, list):
             assert state.anchor is not None
-            factors = net.generate(tasks, factored=True)
-            assert isinstance(factors, list)
-            return drift.gram(factors, state.anchor, chosen)
-        now, then = net.generate(tasks), self._targets(net.model, state, tasks, chosen)
-        assert isinstance(now, dict)
-        picked = [
-            None if some is None else {n: v[chosen] if chosen is not None else v[: len(tasks)] for n, v in some.items()}
-            for some in (state.masks, state.fisher)
-        ]
-        return drift.direct(now, then, masks=picked[0], fisher=picked[1])
+            return drift.gram(now, state.anchor, chosen, weights, then)
+        masks, fisher, stored = (
+            None if held is None else {n: v[: len(tasks)] if chosen is None else v[chosen] for n, v in held.items()}
+            for held in (state.masks, state.fisher, state.anchor)
+        )
+        distances = drift.direct(now, then or stored, masks, fisher)
+        return distances.sum() if weights is None else (weights * distances).sum()
 
-    def _targets(self, model: Model, state: DriftState, tasks: Sequence[int], chosen: Tensor | None) -> Tensors:
-        if state.anchor is not None:
-            return state.anchor if chosen is None else {name: value[chosen] for name, value in state.anchor.items()}
-        assert state.generator is not None and model.generator is not None
+    def _written_again(self, model: Model, state: DriftState, tasks: Sequence[int]) -> Any:
+        """What the generator of the task's start writes for `tasks`, where that was not kept: tensors or factors."""
+        if state.generator is None:
+            return None
+        assert model.generator is not None
+        together = [model.num_tasks - 1, *tasks]  # as in `begin_task`
         with torch.no_grad():
-            return functional_call(model.generator, state.generator, (tasks,))
+            factors = functional_call(model.generator, state.generator, (together, True))
+            factors = split(factors, [1, len(tasks)])[1]
+            return factors if state.form == "gram" else model.generator.assemble(factors)
 
     def _form(self, factors: list) -> str:
         if self.fisher:

@@ -20,12 +20,14 @@ from hypermnesia.replay import (
 
 @dataclass(frozen=True, kw_only=True)
 class ER(Method):
-    """Cross-entropy, one mean over the batch and m remembered samples (Ratcliff 1990; Riemer et al. 2019, section 3).
+    """Cross-entropy, one mean over the batch and m remembered samples (Ratcliff 1990; Riemer et al. 2019,
+    arXiv:1810.11910).
 
-    L = 1/(B+m) · Σ CE(f(x), y) over batch ∪ draw, with all active outputs open.
+    L = 1/(B+m) · Σ CE(f(x), y) over batch and draw, in one forward pass, with all active outputs open; as the
+    code of DER's authors (Mammoth).
 
-    Differences from the published code (Mammoth's `er`): (1) on weights that depend on the task, each remembered
-    sample passes its own task's network (and CE runs over that task's outputs).
+    Differences: (1) on weights that depend on the task, each remembered sample passes its own task's network and
+    its cross-entropy runs over that task's outputs.
     """
 
     memory: MemoryOptions = MemoryOptions()

@@ -34,7 +34,7 @@ class ERACEDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class ERACE(Method):
-    """Asymmetric cross-entropy (Caccia et al. 2022, arXiv:2104.05025, section 4.2).
+    """Asymmetric cross-entropy (Caccia et al. 2022, arXiv:2104.05025).
 
     L = CE(f(x) with old absent classes closed, y) + CE(f(x'), y'), x' a draw from memory with all outputs open. A
     class is old if it came by in an earlier step, absent if the batch holds no sample of it. In the first task

@@ -37,8 +37,7 @@ class EWCState:
 
 @dataclass(frozen=True, kw_only=True)
 class EWC(Method):
-    """Cross-entropy + strength · ½ Σ_j Σ_i F_ji (θ_i − θ*_ji)² over the finished tasks j (Kirkpatrick et al.,
-    eq. 3).
+    """Cross-entropy + strength · ½ Σ_j Σ_i F_ji (θ_i − θ*_ji)², j the finished tasks (Kirkpatrick et al., eq. 3).
 
     F_j is the diagonal of the Fisher information at θ*_j, the mean over task j's samples of squared
     per-sample gradients, taken in evaluation mode. Parameters that appear later, such as a new task's
@@ -48,8 +47,8 @@ class EWC(Method):
     needs_boundaries = True
 
     strength: float = 180.0
-    """λ ≥ 0, with the paper's factor ½. Code without that factor (Mammoth, Avalanche) means half as much by
-    the same number: the 90 that DER's authors give for Split MNIST is 180 here."""
+    """λ ≥ 0, with the paper's factor ½. Code without that factor (Mammoth, Avalanche) means twice as much by the
+    same number: the 90 that DER's authors give for Split MNIST is 180 here."""
     mode: Literal["separate", "online"] = "separate"
     """separate: one quadratic per task, each around its own θ*. online: one, around the latest θ*, whose
     Fisher is decay · old + new."""

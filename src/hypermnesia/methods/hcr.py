@@ -35,25 +35,27 @@ class HCR(Method):
     - RANK and DIST, class-level correlations (CCR), over semi-hard triplets (anchor, positive, negative): the
       positive should be nearer than the negative, and by as much as it was when the samples were remembered.
 
-    Formulas: `kern`, `neigh`, `rank`, `dist`; they are those of the released code (Wang et al. 2022, whose text
-    gives no others), in which `sigmoid` is the name of the weight here called `rank`. Samples are stored
-    un-augmented, with the logits of the training forward before the step's update.
+    Formulas: `kern`, `neigh`, `rank`, `dist`. They are those of the code released with Wang et al. 2022 (its text was
+    not compared), where the weight here called `rank` has the name `sigmoid`. Samples are stored un-augmented, with
+    the logits of the training forward before the step's update.
 
     Differences from the released code: (1) its DIST is converted to a Python number and so moves nothing; here it
-    has its gradient, and `released_ccr` brings theirs back. (2) No triplet, or a draw of one sample, makes a term
-    0, where theirs makes the loss NaN. (3) A term whose weight is 0 is neither drawn nor computed. (4) Networks
-    without batch statistics take batch and draws in one forward, which gives the same loss. (5) The last, partial
-    batch of an epoch is trained on. (6) On weights that depend on the task, each remembered sample passes its own
-    task's network, draws come sorted by task (NEIGH pairs neighbours in that order), and outputs that a sample's
-    task does not have count as 0. (7) The classifier's missing bias is a matter of the network.
+    has its gradient, and `released_ccr` brings theirs back. Their weight of it, chosen without effect, is too strong
+    for a term that has one, so the default is another. (2) No triplet, or a draw of one sample, makes a term 0, where
+    theirs makes the loss NaN. (3) A term whose weight is 0 is neither drawn nor computed. (4) Networks without batch
+    statistics take batch and draws in one forward, which gives the same loss. (5) The last, partial batch of an epoch
+    is trained on. (6) On weights that depend on the task, each remembered sample passes its own task's network, draws
+    come sorted by task (NEIGH pairs neighbours in that order), and where tasks have outputs of their own, logits are
+    compared by global class, 0 for the classes that a task does not have. (7) The classifier's missing bias is a
+    matter of the network.
     """
 
     alpha: float = 0.01
     """Weight of ICR, ≥ 0. Released: 0.01 (0.5 with 5120 samples), split CIFAR-10."""
     beta: float = 0.9
     """Weight of ER, ≥ 0. Released: 0.9 with 200 samples, 0.3 with more."""
-    gamma: float = 0.5
-    """Weight of DIST, ≥ 0. Released: 0.5 everywhere, where it had no effect."""
+    gamma: float = 0.01
+    """Weight of DIST, ≥ 0. Released: 0.5 everywhere, but without effect; with a gradient that hinders learning."""
     rank: float = 0.01
     """Weight of RANK, ≥ 0, the released `sigmoid`. Released: 0.01 (0.5 with 5120 samples)."""
     released_ccr: bool = False
@@ -65,7 +67,7 @@ class HCR(Method):
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma", "rank"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not getattr(self, name) >= 0:
                 raise HypermnesiaError(f"hcr.{name}={getattr(self, name)} must not be negative")
 
     def init(self, learner: Learner) -> ReplayState:
@@ -85,15 +87,15 @@ class HCR(Method):
         terms = {"cross_entropy": value}
         icr, er, ranked, distributed = draw
         if icr is not None:
-            student, teacher = comparable(next(outputs), icr)
+            student, teacher = comparable(net, next(outputs), icr)
             terms["icr"] = self.alpha * (kern(student, teacher) + neigh(student, teacher))
         if er is not None:
             terms["er"] = self.beta * F.cross_entropy(next(outputs), er.target)
         if ranked is not None:
-            student, _ = comparable(next(outputs), ranked)
+            student, _ = comparable(net, next(outputs), ranked)
             terms["rank"] = self.rank * rank(student, ranked.y)
         if distributed is not None:
-            student, teacher = comparable(next(outputs), distributed)
+            student, teacher = comparable(net, next(outputs), distributed)
             measure = released_dist if self.released_ccr else dist
             terms["dist"] = self.gamma * measure(student, teacher, distributed.y)
         total = torch.stack(list(terms.values())).sum()
@@ -112,13 +114,16 @@ class HCR(Method):
         return ReplayState(remember(state.memory, batch, rng, aux.logits))
 
 
-def comparable(logits: Tensor, replay: Replay) -> tuple[Tensor, Tensor]:
-    """(o, z'), float32 (m, outputs): the draw's logits now and as remembered, 0 at outputs that a task lacks."""
-    assert replay.logits is not None
-    student, teacher = logits.float(), replay.logits
-    if replay.exists is None:
-        return student, teacher
-    return torch.where(replay.exists, student, 0), torch.where(replay.exists, teacher, 0)
+def comparable(net: Net, logits: Tensor, replay: Replay) -> tuple[Tensor, Tensor]:
+    """(o, z'), float32 (m, classes of the stream): the draw's logits now and as remembered, by global class, 0 for the
+    classes that a sample's task has no output for."""
+    assert replay.logits is not None and net.model.head is not None
+    if replay.classes is None:
+        return logits.float(), replay.logits
+    exists, columns = replay.classes >= 0, replay.classes.clamp_min(0)
+    nothing = replay.logits.new_zeros(len(replay), net.model.head.num_classes)
+    student = nothing.scatter_add(1, columns, torch.where(exists, logits.float(), 0))
+    return student, nothing.scatter_add(1, columns, torch.where(exists, replay.logits, 0))
 
 
 def kern(student: Tensor, teacher: Tensor) -> Tensor:
@@ -144,9 +149,11 @@ def neigh(student: Tensor, teacher: Tensor) -> Tensor:
 
 def rank(student: Tensor, y: Tensor) -> Tensor:
     """Mean over semi-hard triplets of log(1 + exp(d(a, p) − d(a, n))), 0 without any; (m, outputs), (m,) → scalar."""
-    gap = triplet_gaps(distances(student), y)
+    d = distances(student)
+    gap = triplet_gaps(d.detach(), y)
     chosen = semi_hard(gap, MARGIN)
-    return (softplus(-gap) * chosen).sum() / chosen.sum().clamp_min(1)
+    total = sum_over_triplets(d, softplus(-gap) * chosen, -torch.sigmoid(-gap) * chosen)
+    return total / chosen.sum().clamp_min(1)
 
 
 def dist(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
@@ -166,12 +173,25 @@ def released_dist(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
 
 def _divergences(student: Tensor, teacher: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """(sum of KL(q ‖ s) over the student's semi-hard triplets, their number)."""
-    s = triplet_gaps(distances(student) / TEMPERATURE, y)
+    d = distances(student) / TEMPERATURE
+    s = triplet_gaps(d.detach(), y)
     q = triplet_gaps(distances(teacher) / TEMPERATURE, y)
     chosen = semi_hard(s, MARGIN / TEMPERATURE)
-    # KL of two coins in terms of their logits s and q; exactly 0 where these are equal
-    divergence = softplus(s) - softplus(q) - torch.sigmoid(q) * (s - q)
-    return (divergence * chosen).sum(), chosen.sum()
+    # KL of two coins in terms of their logits s and q; exactly 0 where these are equal, as is its slope in s
+    heads = torch.sigmoid(q)
+    divergence = softplus(s) - softplus(q) - heads * (s - q)
+    return sum_over_triplets(d, divergence * chosen, (torch.sigmoid(s) - heads) * chosen), chosen.sum()
+
+
+def sum_over_triplets(d: Tensor, values: Tensor, slopes: Tensor) -> Tensor:
+    """Σ values[a, p, n] as a function of the distances d (m, m), `slopes` being the values' derivatives in the gap
+    d(a, n) − d(a, p); both (m, m, m), without a graph.
+
+    Value and gradient are exact, and no (m, m, m) tensor is kept for the backward pass, which would take most of its
+    time. Second derivatives, which only a second-order look-ahead asks for, take the values as linear in d.
+    """
+    pull = slopes.sum(1) - slopes.sum(2)
+    return values.sum() + (pull * (d - d.detach())).sum()
 
 
 def distances(v: Tensor) -> Tensor:
@@ -194,7 +214,6 @@ def triplet_gaps(d: Tensor, y: Tensor) -> Tensor:
 
 def semi_hard(gap: Tensor, margin: float) -> Tensor:
     """1 for the triplets that count, 0 < gap ≤ margin, else 0; as float, which takes half the time of bool on a CPU."""
-    gap = gap.detach()
     return torch.sign(gap).relu() - torch.sign(gap - margin).relu()
 
 

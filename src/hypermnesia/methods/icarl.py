@@ -112,12 +112,12 @@ class ICaRL(Method):
         if answers is not None:
             own = replace(own, target=torch.where(distilled, answers, target))
         labels = F.one_hot(replay.target, replayed.shape[1]).float()
-        if head.kind == "shared":
-            wanted, known = torch.where(distilled, replayed, labels), state.seen
+        if replay.classes is None:
+            again, known = distilled, state.seen
         else:
-            again = _local(distilled, learner, replay)
-            wanted = torch.where(again, replayed, labels)
-            known = torch.ones_like(again) if replay.exists is None else replay.exists
+            known = replay.classes >= 0
+            again = known & distilled[replay.classes.clamp_min(0)]
+        wanted = torch.where(again, replayed, labels)
         return replace(own, replay=replay, replay_target=wanted, replay_open=known)
 
     def loss(self, net: Net, state: ICaRLState, batch: Batch, draw: ICaRLDraw) -> tuple[Tensor, Aux]:
@@ -197,18 +197,6 @@ def _old_answers(
         teacher = batch.task - 1 if model.depends_on_task else batch.task
         answers, (replayed,) = rehearsal.forward(old, batch.x, teacher, [replay], joint=True)
         return torch.sigmoid(answers), torch.sigmoid(replayed)
-
-
-def _local(classes: Tensor, learner: Learner, replay: Replay) -> Tensor:
-    """(classes of the stream,) bool → (m, outputs) bool: the same for the outputs of each exemplar's own task."""
-    head = learner.model.head
-    assert head is not None
-    width = max(len(head.outputs(b.task)) for b in replay.blocks)
-    rows = []
-    for b in replay.blocks:
-        own = classes[list(head.outputs(b.task))]
-        rows.append(F.pad(own, (0, width - len(own))).expand(b.stop - b.start, -1))
-    return torch.cat(rows)
 
 
 def _cross_entropies(logits: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

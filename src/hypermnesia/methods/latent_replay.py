@@ -131,7 +131,6 @@ def body_length(model: Model) -> int:
 
 
 def _same_each_time(model: Model, stage: str) -> bool:
-    """Whether a stage without parameters gives the same features for the same input: no dropout is at
-    work."""
+    """Whether a stage without parameters gives the same features for the same input: no dropout works in it."""
     modules = model.target.get_submodule(stage).modules()
     return not any(isinstance(m, _DropoutNd) and m.p > 0 for m in modules)

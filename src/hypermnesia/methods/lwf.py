@@ -23,8 +23,7 @@ class LwFState:
 
 @dataclass(frozen=True)
 class OldOutputs:
-    """What the old model says of the batch, for one earlier task (or for all, where they share their
-    weights)."""
+    """What the old model says of the batch, for one earlier task, or for all where they share weights."""
 
     task: int
     logits: Tensor
@@ -40,8 +39,7 @@ class LwFDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class LwF(Method):
-    """Cross-entropy + alpha · Σ_j KL(old answer of task j on this batch ‖ its new answer), both at
-    temperature T.
+    """Cross-entropy + alpha · Σ_j KL(old answer of task j on this batch ‖ its new answer), at temperature T.
 
     The answers are softmax(logits / T) of the current task's samples: no sample is kept. Where all tasks
     share their weights and outputs there is one such term, over the classes of all earlier tasks. Where the
@@ -51,13 +49,12 @@ class LwF(Method):
     needs_boundaries = True
 
     alpha: float = 1.0
-    """Weight of the distillation, ≥ 0 (the paper's λ_o). DER's authors: 1 for Split MNIST, 3 for Split
-    CIFAR-10."""
+    """Weight of the distillation, ≥ 0 (the paper's λ_o). DER's authors: 1 Split MNIST, 3 Split CIFAR-10."""
     temperature: float = 2.0
     """T > 0; 2 in the paper. There is no factor T² here, as there is none there."""
     tasks_per_step: int = 5
-    """With task-specific weights: at most so many earlier tasks, ≥ 1, drawn anew for each step, answer; their
-    terms are scaled up so that the expected loss is that of all."""
+    """With task-specific weights: at most so many earlier tasks, ≥ 1, answer in a step. They are drawn anew each
+    time, and their terms scaled up so that the expected loss is that of all."""
 
     def __post_init__(self) -> None:
         if self.alpha < 0:

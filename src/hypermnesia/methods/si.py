@@ -16,8 +16,7 @@ from hypermnesia.tensors import Tensors
 @dataclass(frozen=True)
 class SIState:
     start: Tensors
-    """Every trainable parameter at the current task's start, by name: also where the finished tasks left
-    it."""
+    """Every trainable parameter at the current task's start, where the finished tasks left it, by name."""
     path: Tensors
     """ω: how much each parameter has lowered the task's loss so far; names and shapes of `start`."""
     importance: Tensors
@@ -28,9 +27,8 @@ class SIState:
 class SI(Method):
     """Cross-entropy + c · Σ_i Ω_i (θ_i − θ_i at the task's start)² (eq. 4).
 
-    A parameter is important if it lowered the loss a lot while moving little: along the path of each task ω_i
-    = Σ_steps −∂L/∂θ_i · Δθ_i, and at its end Ω_i grows by ω_i / ((θ_i at the end − θ_i at the start)² + xi)
-    (eq. 5).
+    A parameter is important if it lowered the loss a lot while moving little. Along the path of each task
+    ω_i = Σ_steps −∂L/∂θ_i · Δθ_i; at its end Ω_i grows by ω_i / ((θ_i at the end − at the start)² + xi) (eq. 5).
     """
 
     needs_boundaries = True
@@ -40,8 +38,7 @@ class SI(Method):
     """Strength of the penalty, ≥ 0 (no factor ½). DER's authors: 1 for Split MNIST, 0.5 for Split
     CIFAR-10."""
     xi: float = 0.9
-    """Damping, > 0: keeps Ω finite where a parameter hardly moved. The paper uses 1e-3, DER's authors 0.9 to
-    1."""
+    """Damping, > 0: keeps Ω finite where a parameter hardly moved. DER's authors: 0.9 for Split MNIST, else 1."""
 
     def __post_init__(self) -> None:
         if self.c < 0:
@@ -77,8 +74,7 @@ class SI(Method):
         step: Step,
         rng: torch.Generator,
     ) -> SIState:
-        """Add this step to the path integral, by the gradient of the task's loss without this method's
-        penalty."""
+        """Add this step to the path integral, with the gradient of the loss less this method's penalty."""
         path = dict(state.path)
         for name, gradient in step.gradients.items():
             before = step.before[name]

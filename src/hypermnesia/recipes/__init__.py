@@ -1,4 +1,8 @@
-"""Published settings with their published figures, as data: one TOML file each, and `benchmarks.toml` for the rest."""
+"""Published settings with their published figures, as data: TOML files, and `benchmarks.toml` for the rest.
+
+A file is one recipe, or a table of them: with `[[row]]` entries there is a recipe FILE-NAME for each row's `name`, and
+what stands above the rows holds for all of them. `where` and `checked` above the figures hold for all figures.
+"""
 
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +25,8 @@ class Published:
     tolerance: float
     """Largest shortfall (published − measured mean) that still counts as reproduced."""
     std: float | None = None
+    short: float | None = None
+    """What `--budget short` should give, as we found it; none: the figure says nothing about a short run."""
     where: str = ""
     """Table or page."""
     checked: bool = False
@@ -68,19 +74,33 @@ def all_recipes() -> dict[str, Recipe]:
     found = {}
     for entry in sorted(files(__name__).iterdir(), key=lambda e: e.name):
         if entry.name.endswith(".toml") and entry.name != "benchmarks.toml":
-            found[entry.name.removesuffix(".toml")] = _read(entry.name, entry.read_text(encoding="utf-8"))
+            found |= read(entry.name.removesuffix(".toml"), entry.read_text(encoding="utf-8"))
     return found
 
 
-def _read(file: str, text: str) -> Recipe:
-    data = tomllib.loads(text)
-    published = tuple(Published(**figure) for figure in data.pop("published", ()))
-    for key in ("settings", "short", "search"):
-        data[key] = flatten(data.get(key, {}))
+def read(name: str, text: str) -> dict[str, Recipe]:
+    """The recipes of a TOML text, by name: `name` itself, or `name`-ROW for each of its rows."""
+    common = tomllib.loads(text)
+    rows = common.pop("row", None)
     try:
-        return Recipe(name=file.removesuffix(".toml"), published=published, **data)
-    except TypeError as error:
-        raise HypermnesiaError(f"recipes/{file}: {error}") from error
+        found = [_recipe(name, common, {})] if rows is None else [_recipe(name, common, row) for row in rows]
+    except (TypeError, KeyError) as error:
+        raise HypermnesiaError(f"recipes/{name}.toml: {error}") from error
+    return {recipe.name: recipe for recipe in found}
+
+
+def _recipe(file: str, common: Mapping[str, Any], row: Mapping[str, Any]) -> Recipe:
+    """The recipe of a row, or of the whole file; a memory size is a setting too."""
+    data: dict[str, Any] = {**common, **row}
+    name = f"{file}-{row['name']}" if row else file
+    data.pop("name", None)
+    for key in ("settings", "short", "search"):
+        data[key] = flatten(common.get(key, {})) | flatten(row.get(key, {}))
+    if "memory" in data:
+        data["settings"].setdefault("memory.size", data["memory"])
+    origin = {key: data.pop(key) for key in ("where", "checked") if key in data}
+    published = tuple(Published(**(origin | figure)) for figure in data.pop("published", ()))
+    return Recipe(name=name, published=published, **data)
 
 
 def recipe(name: str) -> Recipe:
@@ -102,7 +122,8 @@ def defaults(benchmark: str, approach: str, memory_size: int | None) -> tuple[Re
 
     Where several belong to different memory sizes, the nearest (in ratio) is taken.
     """
-    rows = [r for r in all_recipes().values() if r.default and (r.benchmark, r.approach) == (benchmark, approach)]
+    pair = (benchmark, approach)
+    rows = [r for r in all_recipes().values() if r.default and (r.benchmark, r.approach) == pair]
     if not rows:
         return None, ""
     sized = [r for r in rows if r.memory is not None]
@@ -112,4 +133,5 @@ def defaults(benchmark: str, approach: str, memory_size: int | None) -> tuple[Re
     nearest = min(sized, key=lambda r: max(asked, r.memory or 1) / max(1, min(asked, r.memory or 1)))
     if nearest.memory == asked:
         return nearest, ""
-    return nearest, f"no published settings for memory.size={asked}; using those for {nearest.memory} ({nearest.name})"
+    taken = f"using those for {nearest.memory} ({nearest.name})"
+    return nearest, f"no published settings for memory.size={asked}; {taken}"

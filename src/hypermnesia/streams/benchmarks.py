@@ -7,7 +7,7 @@ from pathlib import Path
 from hypermnesia.errors import unknown
 from hypermnesia.streams import look
 from hypermnesia.streams.augment import Preprocess
-from hypermnesia.streams.build import blurry, capped, with_validation
+from hypermnesia.streams.build import beginning, blurry, capped, with_validation
 from hypermnesia.streams.domain import permuted, rotated
 from hypermnesia.streams.look import Look
 from hypermnesia.streams.mnist360 import mnist360
@@ -19,7 +19,7 @@ from hypermnesia.streams.sources import PREFIXES, open_source, user_source
 from hypermnesia.streams.split import split
 from hypermnesia.streams.stream import Stream
 
-COMMON = ("size", "validation", "samples_per_task", "normalize", "seed")
+COMMON = ("size", "validation", "samples_per_task", "first_tasks", "normalize", "seed")
 """Options that every benchmark takes."""
 Build = Callable[[Source, StreamOptions, int, Preprocess, str], Stream]
 """(source, options with the benchmark's defaults, seed, preprocess, name) → stream."""
@@ -267,8 +267,8 @@ def load(
 
     `data_dir` holds known data sets as `NAME/*.parquet`; `seed` decides everything random unless
     `options.seed` does. The order of what is done: cut into tasks, at most `samples_per_task` kept, blurred,
-    validation cut. Raises `HypermnesiaError` for unknown names, options that the benchmark does not take, and
-    bad data.
+    ended after `first_tasks`, validation cut. Raises `HypermnesiaError` for unknown names, options that the
+    benchmark does not take, and bad data.
     """
     entry = find_benchmark(benchmark)
     given = options or StreamOptions()
@@ -283,6 +283,8 @@ def load(
         stream = capped(stream, chosen.samples_per_task, seed)
     if chosen.blurry is not None:
         stream = blurry(stream, chosen.blurry, seed)
+    if chosen.first_tasks is not None:
+        stream = beginning(stream, chosen.first_tasks)
     if chosen.validation is not None:
         stream = with_validation(stream, chosen.validation, seed)
     return stream

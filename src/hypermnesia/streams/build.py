@@ -104,6 +104,19 @@ def capped(stream: Stream, samples: int, seed: int) -> Stream:
     return replace(stream, tasks=tuple(cap(task) for task in stream.tasks))
 
 
+def beginning(stream: Stream, tasks: int) -> Stream:
+    """The first `tasks` tasks, exactly as they are in the whole stream, whose class ids they keep. Raises
+    `HypermnesiaError` when there are fewer.
+    """
+    if tasks > len(stream.tasks):
+        raise HypermnesiaError(f"stream.first_tasks={tasks}: {stream.name} has {len(stream.tasks)} tasks")
+    by_task = len(stream.tests) == len(stream.tasks) and all(
+        test is task.test for test, task in zip(stream.tests, stream.tasks, strict=True)
+    )
+    tests = stream.tests[:tasks] if by_task else stream.tests
+    return replace(stream, tasks=stream.tasks[:tasks], tests=tests)
+
+
 def with_validation(stream: Stream, fraction: float, seed: int) -> Stream:
     """About `fraction` of each task's training samples of every class become its validation part, at least
     one of every class that has two. Raises `HypermnesiaError` for a task that has none to give.

@@ -25,6 +25,8 @@ class StreamOptions:
     """Fraction of every class's training samples that is cut off for validation, between 0 and 1."""
     samples_per_task: int | None = None
     """Keeps at most so many training samples of each task (stratified), ≥ 1; before validation is cut."""
+    first_tasks: int | None = None
+    """Ends the stream after so many of its tasks, ≥ 1; these, their labels and heads stay as they are."""
     normalize: Normalize | None = None
     """Pixels as fractions 0..1 ("unit"), or less mean over standard deviation: the data set's published ones,
     else those of the training images ("standard"), or ImageNet's ("imagenet")."""
@@ -38,7 +40,7 @@ class StreamOptions:
     """Seed of everything random in the stream (class order, permutations, cuts); None: the run's own seed."""
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "classes_per_task", "samples_per_task"):
+        for name in ("tasks", "classes_per_task", "samples_per_task", "first_tasks"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "a whole number of at least 1")
         _require(self.size is None or 1 <= self.size <= 4096, "size", self.size, "pixels, 1 to 4096")

@@ -1,0 +1,5 @@
+"""`python -m hypermnesia`."""
+
+from hypermnesia.cli import main
+
+main()

@@ -1,0 +1,145 @@
+"""HNET+R: a plain classifier, protected by replay from an autoencoder that a hypernetwork protects
+(von Oswald et al. 2020, arXiv:1906.00695)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia import generative, tensors
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.generative import Dreams, GenerativeOptions, VAEDraw
+from hypermnesia.hyper.model import Model, evaluating
+from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase
+from hypermnesia.replay import ABSENT, mixes_samples
+from hypermnesia.streams import Stream
+from hypermnesia.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class HNETReplayState:
+    old: Tensors
+    """The whole classifier (parameters and buffers, by name) when the task began; empty in the first task."""
+    seen: Tensor
+    """(classes,) bool: classes of the tasks up to the current one."""
+    earlier: Tensor
+    """(classes,) bool: classes of the tasks before it."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Replayed samples and what the old classifier says of them: of one task, or of all that share their weights."""
+
+    task: int
+    x: Tensor
+    """(m, …) network input."""
+    teacher: Tensor
+    """(m, active outputs) logits; `ABSENT` at outputs that share no probability."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HNETReplay(Method):
+    """(1 − r) · cross-entropy of the batch + r · distillation, from the classifier before the task, on replay.
+
+    With a head that all tasks share, the softmax runs over the classes seen so far (class-incremental, CL3). With
+    `head=sliced` each task has its own (CL1), with `head=per_task` all have the same few (CL2). After the classifier,
+    the autoencoder learns the task; its decoders of earlier tasks are held by the penalty `drift_vae`, without
+    which they forget.
+    """
+
+    needs_boundaries = True
+    written_models: ClassVar[tuple[str, ...]] = (generative.MODEL,)
+
+    temperature: float = 2.0
+    """T > 0 of the distillation T² · KL(softmax(old / T) ‖ softmax(new / T)) (published 2)."""
+    hard_targets: bool = False
+    """Learn the old classifier's answer as a label, by cross-entropy, in place of the distillation."""
+    reference_padding: bool = False
+    """Give outputs of the task's new classes the logit 0 in the old classifier's answer, as the published code does.
+    Off: they have the probability 0 (van de Ven & Tolias 2019)."""
+    replay: GenerativeOptions = GenerativeOptions()
+    """The replayed samples and the autoencoder that they are drawn from."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise HypermnesiaError(f"hnet-replay.temperature={self.temperature} must be above 0")
+
+    def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
+        return {generative.MODEL: self.replay.build(stream, seed)}
+
+    def init(self, learner: Learner) -> HNETReplayState:
+        nothing = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
+        return HNETReplayState({}, nothing, nothing)
+
+    def begin_task(self, state: HNETReplayState, learner: Learner) -> HNETReplayState:
+        seen = torch.zeros_like(state.seen)
+        seen[list(learner.seen_classes)] = True
+        replays = learner.task > 0 and self.replay.share > 0
+        return HNETReplayState(tensors.copy(learner.model.stored()) if replays else {}, seen, state.seen)
+
+    def phases(self, learner: Learner) -> Sequence[Phase]:
+        return (Phase("classifier"), *self.replay.phases(learner))
+
+    def draw(
+        self, state: HNETReplayState, learner: Learner, batch: Batch, rng: torch.Generator
+    ) -> tuple[Answered, ...] | VAEDraw:
+        if learner.phase.model == generative.MODEL:
+            return generative.draw_noise(learner, self.replay, batch, rng)
+        dreams = generative.dream(learner, self.replay, len(batch.y), rng) if state.old else None
+        return self._answered(state, learner, dreams) if dreams is not None else ()
+
+    @torch.no_grad()
+    def _answered(self, state: HNETReplayState, learner: Learner, dreams: Dreams) -> tuple[Answered, ...]:
+        model = learner.model
+        old = Net(model, state.old)
+        with evaluating(model):
+            if model.depends_on_task:
+                return tuple(Answered(t, x, old(x, t)) for t, x in zip(dreams.tasks, dreams.x, strict=True))
+            x = dreams.x.flatten(0, 1)
+            logits = old(x, learner.task)
+        teacher = torch.where(state.earlier, logits, ABSENT)
+        if self.reference_padding:
+            teacher = torch.where(state.seen & ~state.earlier, 0.0, teacher)
+        return (Answered(learner.task, x, teacher),)
+
+    def loss(
+        self, net: Net, state: HNETReplayState, batch: Batch, draw: tuple[Answered, ...] | VAEDraw
+    ) -> tuple[Tensor, Aux]:
+        if isinstance(draw, VAEDraw):
+            return generative.vae_loss(net, batch, draw)
+        logits, students = _forward(net, batch, draw)
+        value = F.cross_entropy(_open(net, state, logits), batch.target)
+        terms = {"cross_entropy": value.detach()}
+        if draw:
+            each = [self._kept(_open(net, state, s), a) for s, a in zip(students, draw, strict=True)]
+            replayed = torch.stack(each).mean()  # equal shares, so this is the mean over all samples
+            share = self.replay.share
+            value, terms["replay"] = (1 - share) * value + share * replayed, replayed.detach()
+        return value, Aux(terms, logits.detach())
+
+    def _kept(self, student: Tensor, answered: Answered) -> Tensor:
+        """The loss of replayed samples whose logits are `student` (m, active outputs)."""
+        if self.hard_targets:
+            return F.cross_entropy(student, answered.teacher.argmax(1))
+        target = (answered.teacher / self.temperature).softmax(1)
+        answer = (student / self.temperature).log_softmax(1)
+        return self.temperature**2 * F.kl_div(answer, target, reduction="batchmean")
+
+
+def _forward(net: Net, batch: Batch, draw: tuple[Answered, ...]) -> tuple[Tensor, list[Tensor]]:
+    """Logits of the batch and of the replayed samples: in one pass where the weights and the network allow it."""
+    if len(draw) == 1 and draw[0].task == batch.task and not mixes_samples(net.model):
+        both = net(torch.cat([batch.x, draw[0].x]), batch.task)
+        own, replayed = both.split([len(batch.y), len(draw[0].x)])
+        return own, [replayed]
+    return net(batch.x, batch.task), [net(answered.x, answered.task) for answered in draw]
+
+
+def _open(net: Net, state: HNETReplayState, logits: Tensor) -> Tensor:
+    """Logits with the outputs of classes still to come shut, where all tasks share one head."""
+    head = net.model.head
+    assert head is not None
+    return torch.where(state.seen, logits, ABSENT) if head.kind == "shared" else logits

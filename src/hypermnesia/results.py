@@ -1,0 +1,138 @@
+"""What a finished run says in result.json, and what several seeds say together in summary.json."""
+
+import resource
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from hypermnesia import metrics
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.evaluate import tests_are_tasks
+from hypermnesia.experiment import Config
+from hypermnesia.fit import Fit
+from hypermnesia.packing import pack
+from hypermnesia.portrait import portrait
+from hypermnesia.tensors import Tensors, count, num_bytes
+
+FORMAT = 1
+
+
+def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:
+    """The keys of result.json; see docs/files.md."""
+    records, seen = run.records, seen_tests(run)
+    result: dict[str, Any] = {
+        "format": FORMAT,
+        "benchmark": cfg.benchmark,
+        "approach": cfg.approach.name,
+        "seed": seed,
+        "config_sha256": cfg.sha256,
+        "stream_sha256": run.tested_on.sha256,
+        "scenarios": _scenarios(records.rows, records.baseline, seen),
+        "costs": costs(run),
+        "class_names": list(run.tested_on.class_names),
+        "task_names": [task.name for task in run.tested_on.tasks],
+    }
+    if records.validation:
+        result["validation"] = {"scenarios": _scenarios(records.validation, {}, seen)}
+    if records.anytime:
+        result["anytime"] = {
+            name: metrics.anytime([row for _, _, row in found], [task for task, _, _ in found], seen)
+            for name, found in records.anytime.items()
+        }
+    if records.confusion is not None:
+        result["infer"] = {"confusion": records.confusion}
+    return result | portrait(run)
+
+
+def seen_tests(run: Fit) -> list[list[int]] | None:
+    """For each task trained, the tests whose classes have all been seen by its end; None for one test per task."""
+    if tests_are_tasks(run.tested_on) and len(run.stream.tasks) == len(run.tested_on.tasks):
+        return None
+    seen: set[int] = set()
+    found = []
+    for task in run.stream.tasks:
+        seen.update(task.classes)
+        found.append([i for i, part in enumerate(run.tested_on.tests) if seen.issuperset(part.classes)])
+    return found
+
+
+def _scenarios(
+    rows: Mapping[str, list], baseline: Mapping[str, list], seen: list | None
+) -> dict[str, dict[str, Any]]:
+    return {name: metrics.summarise(matrix, baseline.get(name), seen) for name, matrix in rows.items()}
+
+
+def costs(run: Fit) -> dict[str, float | int | None]:
+    """What the run took and what it has to keep."""
+    model = run.learner.model
+    stored: Tensors = {}
+    pack({"state": run.state, "inference": run.inference_state}, stored, "learner")
+    for name, other in run.learner.models.items():
+        stored |= {f"{name}.{key}": value for key, value in other.stored().items()}
+    frozen = {f"target.{n}" for n, role in model.roles.items() if role in ("frozen", "added", "per_task")}
+    parameters = {n: p for n, p in model.named_parameters() if not p.is_meta and n not in frozen}
+    seconds, steps = run.records.seconds, run.records.steps
+    return {
+        "trainable_parameters": count(parameters),
+        "target_parameters": count(dict(model.target.named_parameters())),
+        "stored_bytes": num_bytes(stored),
+        "train_seconds": seconds,
+        "steps": steps,
+        "steps_per_second": steps / seconds if seconds > 0 else None,
+        "peak_memory_bytes": _peak_memory(run.learner.device),
+    }
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: on an accelerator what torch has allocated there, else the process's resident set; since `start_peak`."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def start_peak(device: torch.device) -> None:
+    """Begin to measure the peak of memory anew, so that the runs of one process do not count for each other."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # Linux: the resident set's high-water mark
+    except OSError:
+        return  # elsewhere the peak is the whole process's
+
+
+def read_figure(result: Mapping[str, Any], path: str) -> float | None:
+    """The number under a dotted `path` of a result (`scenarios.task.average_accuracy`); None if it is undefined.
+
+    Raises `HypermnesiaError` when the result has no such key.
+    """
+    value: Any = result
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            known = ", ".join(value) if isinstance(value, Mapping) else "nothing"
+            raise HypermnesiaError(f"a result has no figure {path!r}: there is no {key!r}; there is: {known}")
+        value = value[key]
+    if value is not None and not isinstance(value, int | float):
+        raise HypermnesiaError(f"{path!r} is no number in a result")
+    return value
+
+
+def summary_of(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The keys of summary.json: mean, std and 95 % interval of every figure over the results of several seeds."""
+    first = results[0]
+    summary: dict[str, Any] = {key: first[key] for key in ("benchmark", "approach", "config_sha256")}
+    summary["seeds"] = [result["seed"] for result in results]
+    summary["scenarios"] = _over_seeds([result["scenarios"] for result in results])
+    summary["costs"] = _over_seeds([result["costs"] for result in results])
+    return summary
+
+
+def _over_seeds(values: Sequence[Any]) -> Any:
+    """Nested numbers of several seeds → the same tree with mean, std and 95 % interval at its leaves."""
+    present = [value for value in values if value is not None]
+    if present and isinstance(present[0], Mapping):
+        keys = [key for key in present[0] if key != "matrix"]
+        return {key: _over_seeds([value.get(key) for value in present]) for key in keys}
+    return metrics.statistics([float(value) for value in present])

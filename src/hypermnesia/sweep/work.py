@@ -1,0 +1,179 @@
+"""The worker's side: one job in, one outcome out, whatever happens in between."""
+
+import base64
+import fcntl
+import json
+import math
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from hypermnesia import experiment, runs
+from hypermnesia.checkpoint import replace_file
+from hypermnesia.errors import HypermnesiaError, RunFailed
+from hypermnesia.events import Evaluated, Event
+from hypermnesia.results import read_figure
+from hypermnesia.sweep.jobs import TRIAL_FILE, Job, Outcome
+
+SEARCH_FILE = "search.json"
+PATIENCE = 60.0
+"""Seconds that a job waits for the process that had its run directory before: a lost one may still be dying."""
+
+
+class _GivenUp(Exception):
+    """The trial fell behind the median of the others."""
+
+
+def work(text: str) -> str:
+    """Do the job (JSON) and return its outcome (JSON). Runs finished before are recognised, others resumed."""
+    job = Job.from_json(text)
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    root = Path(job.root)
+    if _sees_the_sweep(root, job.sweep_id):
+        return _done(job, root / job.directory).to_json()
+    scratch = Path(tempfile.gettempdir()) / f"hypermnesia-{job.sweep_id}"  # a later attempt here finds it again
+    directory = scratch / job.directory
+    outcome = _done(job, directory)
+    if outcome.state != "interrupted":
+        outcome = replace(outcome, files=dict(_packed(directory, checkpoints=job.objective is None)))
+        shutil.rmtree(directory)
+    return outcome.to_json()
+
+
+def _sees_the_sweep(root: Path, sweep_id: str) -> bool:
+    try:
+        return json.loads((root / SEARCH_FILE).read_bytes())["id"] == sweep_id
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # another disk, or another sweep on a disk of its own
+
+
+def _packed(directory: Path, checkpoints: bool) -> Iterator[tuple[str, str]]:
+    for path in sorted(directory.rglob("*")):
+        kept = checkpoints or "checkpoint" not in path.relative_to(directory).parts
+        if kept and path.is_file():
+            yield path.relative_to(directory).as_posix(), base64.b64encode(path.read_bytes()).decode()
+
+
+def _done(job: Job, directory: Path) -> Outcome:
+    directory.mkdir(parents=True, exist_ok=True)
+    record = directory / TRIAL_FILE
+    earlier = _seconds_before(record)
+    started = time.monotonic()
+    outcome = _attempt(job, directory)
+    outcome = replace(outcome, seconds=earlier + time.monotonic() - started)
+    if job.objective is not None:
+        replace_file(record, outcome.to_json().encode())
+    return outcome
+
+
+def _seconds_before(record: Path) -> float:
+    try:
+        return Outcome.from_json(record.read_bytes()).seconds
+    except (OSError, ValueError, TypeError, KeyError):
+        return 0.0  # the first attempt, or one that was killed
+
+
+def _attempt(job: Job, directory: Path) -> Outcome:
+    scores: list[float | None] = [None] * (job.tasks * len(job.seeds))
+    try:
+        return _run(job, directory, scores)
+    except _GivenUp as given_up:
+        return Outcome(state="pruned", reason=str(given_up), scores=tuple(scores))
+    except runs.Interrupted as stopped:
+        return Outcome(state="interrupted", reason=str(stopped))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        return Outcome(state="failed", reason=f"out of memory: {error}", scores=tuple(scores))
+    except HypermnesiaError as error:
+        return Outcome(state="failed", reason=str(error), scores=tuple(scores))
+    except Exception as error:  # whatever one trial's settings bring about must not stop the others
+        (directory / "failure.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        return Outcome(state="failed", reason=f"{type(error).__name__}: {error}", scores=tuple(scores))
+    finally:
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what a trial leaves cached is lost to other workers on the same device
+
+
+def _run(job: Job, directory: Path, scores: list[float | None]) -> Outcome:
+    """Run all seeds; `scores` takes the accuracies as they come, also when this raises."""
+    cfg, sealed = experiment.from_toml(job.config), job.objective is not None
+    data_dir = None if job.data_dir is None else Path(job.data_dir)
+    values: list[float] = []
+    for turn, seed in enumerate(job.seeds):
+        place = runs.Place(directory / f"seed-{seed}", data_dir, job.device, sealed)
+        first = turn * job.tasks
+        for task, score in _logged_scores(place.directory / "events.jsonl", job):
+            scores[first + task] = score
+        _wait_until_free(place.directory)
+        result = runs.execute(cfg, seed, place, _judge(job, scores, first))
+        if job.objective is not None:
+            values.append(_value(result, job.objective, place.directory))
+    return Outcome(state="complete", value=fmean(values) if values else None, scores=tuple(scores))
+
+
+def _judge(job: Job, scores: list[float | None], first: int) -> Callable[[Event], None]:
+    """Hears a run whose scores begin at `first`, notes them, and gives the trial up when one is below its bar."""
+
+    def listen(event: Event) -> None:
+        if not isinstance(event, Evaluated) or event.step is not None or not event.validation:
+            return
+        score = score_of(event.validation.get(job.scenario), event.task, job.tasks)
+        at = first + event.task
+        bar = job.bars[at] if job.bars else None
+        scores[at] = score
+        if score is not None and bar is not None and score < bar:
+            raise _GivenUp(
+                f"{score:.4f} after task {event.task + 1}, below the median {bar:.4f} of finished trials"
+            )
+
+    return listen
+
+
+def _value(result: dict[str, Any], objective: str, directory: Path) -> float:
+    if result["scenarios"]:
+        raise RunFailed(f"{directory} holds test figures, which no trial may have; remove it")
+    value = read_figure(result, objective)
+    if value is None or not math.isfinite(value):
+        raise RunFailed(f"{objective} is {'undefined' if value is None else value} on this stream")
+    return value
+
+
+def score_of(row: Sequence[float | None] | None, task: int, tasks: int) -> float | None:
+    """Mean accuracy over the tasks learned so far (over all where the `tasks` were joined); None if none was measured."""
+    own = row or ()
+    known = [value for value in (own[: task + 1] if len(own) == tasks else own) if value is not None]
+    return fmean(known) if known else None
+
+
+def _logged_scores(log: Path, job: Job) -> Iterator[tuple[int, float | None]]:
+    """(task, score) of a seed's earlier attempt."""
+    if not log.exists():
+        return
+    for line in log.read_bytes().splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return  # cut short when its writer was killed
+        if event["event"] == "evaluated" and event["step"] is None and event["validation"]:
+            yield event["task"], score_of(event["validation"].get(job.scenario), event["task"], job.tasks)
+
+
+def _wait_until_free(directory: Path) -> None:
+    """Wait for a process that dies slowly; one that lives on is named by the error of `runs.execute`."""
+    lock = directory / "lock"
+    deadline = time.monotonic() + PATIENCE
+    while lock.exists() and time.monotonic() < deadline:
+        with open(lock) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                time.sleep(0.1)

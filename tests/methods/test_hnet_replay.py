@@ -1,0 +1,307 @@
+"""HNET+R: distillation on replayed samples, and the autoencoder that they come from."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from methods.helpers import (
+    UNEVEN,
+    assert_compiles,
+    assert_same,
+    assert_stacks,
+    finetune_gradients,
+    loss_and_gradients,
+    make_batch,
+    make_learner,
+    make_stream,
+    slow_cross_entropy,
+    slow_gradients,
+)
+from torch import Tensor, nn
+
+from hypermnesia import checkpoint
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.events import Event, StepDone
+from hypermnesia.experiment import build, resolve
+from hypermnesia.fit import Fit
+from hypermnesia.generative import GenerativeOptions, VAEDraw
+from hypermnesia.hyper.chunked import ChunkedOptions
+from hypermnesia.method import Learner, Net, Phase
+from hypermnesia.methods.hnet_replay import Answered, HNETReplay, HNETReplayState
+from hypermnesia.nets.vae import VAEOptions
+from hypermnesia.rng import generator
+from hypermnesia.tensors import Tensors
+
+METHOD = HNETReplay(
+    replay=GenerativeOptions(
+        share=0.3,
+        vae=VAEOptions(encoder=(6,), decoder=(5,), latent=3, code=4),
+        generator=ChunkedOptions(chunk=40, embedding=3, chunk_embedding=2, hidden=(4,)),
+    )
+)
+HEADS = ["shared", "sliced", "per_task"]
+
+
+def learner_of(method: HNETReplay, **options: Any) -> Learner:
+    """A learner with the method's autoencoder."""
+    learner = make_learner(**options)
+    learner.models |= method.extra_models(make_stream(), 0)
+    for task in range(learner.task + 1):
+        learner.models["vae"].begin_task(generator(0, "vae", task))
+    learner.phase = Phase("classifier")
+    return learner
+
+
+def state_of(method: HNETReplay, learner: Learner) -> HNETReplayState:
+    """The state at the start of the learner's task, the classifier having moved a little since."""
+    state = method.init(learner)
+    for task in range(learner.task + 1):
+        state = method.begin_task(state, replace(learner, task=task))
+    rng = generator(0, "moved")
+    with torch.no_grad():
+        for value in learner.model.trainable().values():
+            value += 0.3 * torch.randn(value.shape, generator=rng)
+    return state
+
+
+def drawn(
+    method: HNETReplay, state: HNETReplayState, learner: Learner, size: int = 6
+) -> tuple[Answered, ...]:
+    draw = method.draw(state, learner, make_batch(learner, size), generator(0, "draw"))
+    assert isinstance(draw, tuple)
+    return draw
+
+
+# ------------------------------------------------------------------------------------------------ the slow twin
+
+
+def slow_old(learner: Learner, state: HNETReplayState, x: Tensor, task: int) -> Tensor:
+    """What the classifier of the task's start says of one sample: its values in a model of their own."""
+    model = deepcopy(learner.model)
+    model.load_state_dict(state.old)
+    return model(x[None], task)[0].detach()
+
+
+def slow_kept(method: HNETReplay, learner: Learner, old: Tensor, new: Tensor) -> Tensor:
+    """One replayed sample's loss, output by output; `old` and `new` are its logits, without outputs that are shut."""
+    if method.hard_targets:
+        return slow_cross_entropy(new, int(old.argmax()))
+    t = method.temperature
+    p = (old / t).exp() / (old / t).exp().sum()
+    log_q = new / t - (new / t).exp().sum().log()
+    return t**2 * sum((p[c] * (p[c].log() - log_q[c]) for c in range(len(p)) if p[c] > 0), torch.zeros(()))
+
+
+def slow_replay(
+    method: HNETReplay, learner: Learner, state: HNETReplayState, draw: Sequence[Answered]
+) -> Tensor:
+    """The mean over all replayed samples, one forward pass each."""
+    each = []
+    head = learner.model.head
+    assert head is not None
+    earlier, seen = 2 * learner.task, 2 * learner.task + 2  # classes of SPLIT are in the order of their ids
+    for answered in draw:
+        for x in answered.x:
+            new, old = learner.model(x[None], answered.task)[0], slow_old(learner, state, x, answered.task)
+            if head.kind == "shared":
+                new, old = new[:seen], old[:seen].clone()
+                old[earlier:] = 0 if method.reference_padding else -torch.inf
+            each.append(slow_kept(method, learner, old, new))
+    return torch.stack(each).mean()
+
+
+def slow_loss(
+    method: HNETReplay, learner: Learner, state: HNETReplayState, draw: Any
+) -> tuple[Tensor, Tensors]:
+    batch, head = make_batch(learner), learner.model.head
+    assert head is not None
+    width = 2 * learner.task + 2 if head.kind == "shared" else None
+    rows = learner.model(batch.x, batch.task)[:, :width]
+    own = torch.stack([slow_cross_entropy(r, int(t)) for r, t in zip(rows, batch.target, strict=True)]).mean()
+    share = method.replay.share
+    return slow_gradients(learner, (1 - share) * own + share * slow_replay(method, learner, state, draw))
+
+
+@pytest.mark.parametrize("task", [1, 2])
+@pytest.mark.parametrize(
+    "changed", [{}, {"hard_targets": True}, {"reference_padding": True}, {"temperature": 1.0}]
+)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_step_equals_the_written_out_loss(head: Any, changed: dict[str, Any], task: int) -> None:
+    method = replace(METHOD, **changed)
+    learner = learner_of(method, head=head, task=task)
+    state = state_of(method, learner)
+    draw = drawn(method, state, learner)
+    found = loss_and_gradients(method, learner, state, make_batch(learner), draw)
+    assert_same(found, slow_loss(method, learner, state, draw), tol=1e-5)
+
+
+def test_networks_that_mix_samples_see_the_batch_by_itself() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 6))
+    learner = learner_of(METHOD, net=net)
+    state = state_of(METHOD, learner)
+    batch, draw = make_batch(learner), drawn(METHOD, state, learner)
+    _, aux = METHOD.loss(Net(learner.model), state, batch, draw)
+    assert aux.logits is not None
+    torch.testing.assert_close(aux.logits, learner.model(batch.x, 1).detach())
+
+
+def test_heads_of_different_width_are_replayed_each_by_itself() -> None:
+    learner = learner_of(METHOD, head="sliced", classes=UNEVEN, task=2)
+    state = state_of(METHOD, learner)
+    draw = drawn(METHOD, state, learner)
+    assert [a.teacher.shape for a in draw] == [(3, 2), (3, 3)]
+    value, _ = METHOD.loss(Net(learner.model), state, make_batch(learner), draw)
+    torch.testing.assert_close(
+        value, 0.3 * slow_replay(METHOD, learner, state, draw), rtol=1e-5, atol=1e-6
+    )  # the last task has one class: nothing to tell apart
+
+
+# ---------------------------------------------------------------------------------------------- what is replayed
+
+
+def test_equal_shares_of_all_earlier_tasks_as_many_as_the_batch_has() -> None:
+    learner = learner_of(METHOD, task=2)
+    [shared] = drawn(METHOD, state_of(METHOD, learner), learner, size=7)
+    assert (shared.task, shared.x.shape) == (2, (8, 1, 4, 4))
+    learner = learner_of(METHOD, task=2, head="sliced")
+    draw = drawn(METHOD, state_of(METHOD, learner), learner, size=7)
+    assert [(a.task, len(a.x)) for a in draw] == [(0, 4), (1, 4)]
+
+
+def test_new_classes_have_no_probability_in_the_old_answer() -> None:
+    learner = learner_of(METHOD, task=1)
+    state = state_of(METHOD, learner)
+    assert state.seen.tolist() == [True] * 4 + [False] * 2
+    assert state.earlier.tolist() == [True] * 2 + [False] * 4
+    [answered] = drawn(METHOD, state, learner)
+    assert not answered.teacher.softmax(1)[:, 2:].any()
+    [padded] = drawn(replace(METHOD, reference_padding=True), state, learner)
+    assert not padded.teacher[:, 2:4].any() and not padded.teacher.softmax(1)[:, 4:].any()
+
+
+def test_the_teacher_is_the_classifier_before_the_task() -> None:
+    learner = learner_of(METHOD, task=1)
+    state = state_of(METHOD, learner)
+    [first] = drawn(METHOD, state, learner)
+    with torch.no_grad():
+        for value in learner.model.parameters():
+            value += 1
+    [second] = drawn(METHOD, state, learner)
+    assert torch.equal(first.teacher, second.teacher)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_nothing_is_replayed_in_the_first_task_or_without_a_share(share: float) -> None:
+    method = replace(METHOD, replay=replace(METHOD.replay, share=share))
+    learner = learner_of(method, task=0 if share else 1, head="sliced")
+    state = state_of(method, learner)
+    assert not state.old
+    assert drawn(method, state, learner) == ()
+    batch = make_batch(learner)
+    assert_same(loss_and_gradients(method, learner, state, batch, ()), finetune_gradients(learner, batch))
+
+
+def test_the_autoencoder_trains_after_the_classifier_but_not_on_the_last_task() -> None:
+    names = [[p.name for p in METHOD.phases(learner_of(METHOD, task=t))] for t in range(3)]
+    assert names == [["classifier", "vae"], ["classifier", "vae"], ["classifier"]]
+    learner = learner_of(METHOD, task=1)
+    state, batch = state_of(METHOD, learner), make_batch(learner)
+    learner.phase = METHOD.phases(learner)[1]
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    assert isinstance(draw, VAEDraw)
+    _, aux = METHOD.loss(Net(learner.models["vae"]), state, batch, draw)
+    assert set(aux.terms) == {"reconstruction", "kl"}
+
+
+@pytest.mark.parametrize("head", ["shared", "sliced"])
+def test_stacks_and_compiles(head: Any) -> None:
+    learner = learner_of(METHOD, task=2, head=head)
+    state = state_of(METHOD, learner)
+    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
+    draws = [METHOD.draw(state, learner, b, generator(seed)) for seed, b in enumerate(batches)]
+    assert_stacks(METHOD, learner, [state, state], batches, draws)
+    assert_compiles(METHOD, learner, state, batches[0], draws[0])
+
+
+def test_bad_settings_say_what_is_allowed() -> None:
+    with pytest.raises(HypermnesiaError, match=r"^hnet-replay\.temperature=0 must be above 0$"):
+        HNETReplay(temperature=0)
+
+
+# --------------------------------------------------------------------------------------------------- whole runs
+
+SHORT: dict[str, Any] = {
+    "train.iterations": 60,
+    "train.threads": 1,
+    "net.hidden": [50],
+    "optimizer.lr": 3e-3,
+}
+SMALL: dict[str, Any] = {
+    "method.replay.vae.encoder": [50],
+    "method.replay.vae.decoder": [50],
+    "method.replay.vae.latent": 10,
+    "method.replay.vae.code": 5,
+    "method.replay.generator.chunk": 1000,
+    "method.replay.iterations": 100,
+}
+
+
+def run_of(*words: str, approach: str = "hnet-replay") -> Fit:
+    extra = SHORT | SMALL if approach == "hnet-replay" else SHORT
+    return build(resolve("split-digits", approach, words, extra))
+
+
+def finished(run: Fit) -> list[Event]:
+    return list(run)
+
+
+def accuracy(run: Fit, scenario: str) -> float:
+    row = run.records.rows[scenario][-1]
+    return sum(value for value in row if value is not None) / len(row)
+
+
+def test_digits_are_told_apart_without_the_task_and_far_better_than_by_finetuning() -> None:
+    run, plain = run_of("stream.tasks=3"), run_of("stream.tasks=3", approach="finetune")
+    finished(run)
+    finished(plain)
+    assert accuracy(run, "class") > accuracy(plain, "class") + 0.4
+    assert accuracy(run, "task") > 0.95
+
+
+def test_drift_vae_is_what_keeps_the_decoders() -> None:
+    moved = {}
+    for words in ((), ("drift_vae=none",)):
+        run, first = run_of("stream.tasks=3", "drift_vae.beta=1" if not words else words[0]), {}
+        for event in run:
+            if type(event).__name__ == "TaskEnded" and not first:
+                first = decoder(run, 0)
+        moved[words] = sum(float((v - first[n]).square().sum()) for n, v in decoder(run, 0).items())
+    assert 0 < 10 * moved[()] < moved["drift_vae=none",]
+
+
+def decoder(run: Fit, task: int) -> Tensors:
+    """The decoder's weights for a task."""
+    return {name: value.detach() for name, value in run.learner.models["vae"].written([task]).items()}
+
+
+@pytest.mark.parametrize("phase", ["classifier", "vae"])
+def test_a_run_stopped_within_a_phase_goes_on_as_if_it_had_not(phase: str, tmp_path: Path) -> None:
+    words = ("train.iterations=8", "method.replay.iterations=9", "stream.tasks=3")
+    whole, stopped, resumed = run_of(*words), run_of(*words), run_of(*words)
+    finished(whole)
+    for event in stopped:
+        if isinstance(event, StepDone) and (event.task, event.phase, event.step) == (1, phase, 5):
+            checkpoint.save(stopped, tmp_path)
+            break
+    assert checkpoint.load(resumed, tmp_path, lambda text: pytest.fail(text)) is not None
+    finished(resumed)
+    assert resumed.records.rows == whole.records.rows
+    for name, model in whole.learner.models.items():
+        again = resumed.learner.models[name].stored()
+        for key, value in model.stored().items():
+            assert torch.equal(value, again[key]), (name, key)
