@@ -60,11 +60,12 @@ def applicable(learner: Learner, stream: Stream) -> tuple[str, ...]:
     found, by_task, several = [], tests_are_tasks(stream), len(stream.tasks) > 1
     if by_task:
         found.append("task")
-    local = learner.model.head is not None and learner.model.head.kind != "shared"
+    head = learner.model.head
+    local = head is not None and head.kind != "shared" and len(learner.classes) > 1  # joint: only one
     if several and (not stream.shared_labels or local):
         found.append("class")
     equal = len({len(t.classes) for t in stream.tasks}) == 1
-    if stream.shared_labels or (local and equal and by_task and several and len(learner.classes) > 1):
+    if stream.shared_labels or (local and equal and by_task and several):
         found.append("domain")
     return tuple(found)
 

@@ -84,8 +84,8 @@ def check_task(run: Fit, task: int) -> None:
 
 def task_network(model: Model, task: int) -> tuple[TaskNetwork, Tensors]:
     """(the network of `task` in evaluation mode, its state dict under the target's own names), both copies."""
-    state = {name: value.cpu() for name, value in model.task_state(task).items()}
-    net = copy.deepcopy(model.target).cpu()
+    state = model.task_state(task)
+    net = copy.deepcopy(model.target)
     net.load_state_dict(state, strict=True, assign=True)
     columns = model.head.columns(task) if model.head is not None else slice(None)
     return TaskNetwork(net, columns).requires_grad_(False).eval(), state

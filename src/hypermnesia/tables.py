@@ -57,7 +57,7 @@ def plain_table(*columns: str, title: str | None = None, caption: str | None = N
         title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False
     )
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+        table.add_column(column, justify="left" if i < left else "right", no_wrap=i >= left, overflow="fold")
     return table
 
 
@@ -214,7 +214,7 @@ def _difference(row: Row) -> str:
         return units.MISSING
     p = row.difference["p"]
     shown = units.interval(row.difference["mean"], row.difference["ci95"], signed=True)
-    return shown if p is None else f"{shown}, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+    return shown if p is None else f"{shown}, p {'<' if p < 0.001 else ''}{max(p, 0.001):.3f}"
 
 
 def reproduction(done: Reproduction) -> Table:

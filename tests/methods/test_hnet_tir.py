@@ -169,8 +169,8 @@ def test_digits_are_told_apart_without_the_task_and_better_than_by_entropy() -> 
         for _ in each:
             pass
     found = {r: [row for row in r.records.rows["class"][-1] if row is not None] for r in (run, blind)}
-    assert sum(found[run]) / 3 > sum(found[blind]) / 3 + 0.1
-    assert sum(found[run]) / 3 > 0.75
+    assert sum(found[run]) / 3 > sum(found[blind]) / 3 + 0.05
+    assert sum(found[run]) / 3 > 0.8
 
 
 def test_both_penalties_hold_their_own_model_and_have_their_own_options() -> None:

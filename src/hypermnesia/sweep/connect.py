@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from hypermnesia.errors import HypermnesiaError
 
-LIMIT = 9.0
-"""Seconds in all until the answer is no."""
+CONNECT, ANSWER = 3.0, 6.5
+"""Seconds until a connection, and then a service behind it, is given up: less than ten in all."""
 T = TypeVar("T")
 
 
@@ -17,19 +17,21 @@ class Unreachable(HypermnesiaError):
 
 
 def reach(host: str, port: int, what: str) -> None:
-    """Raise `Unreachable` unless something accepts a TCP connection at `host`:`port` within `LIMIT` seconds."""
+    """Raise `Unreachable` unless something accepts a TCP connection at `host`:`port` within `CONNECT` seconds."""
 
     def connect() -> None:
-        socket.create_connection((host, port), timeout=LIMIT).close()
+        socket.create_connection((host, port), timeout=CONNECT).close()
 
     try:
-        within(connect, f"{what} at {host}:{port}")  # looking up the name has no time limit of its own
+        within(
+            connect, f"{what} at {host}:{port}", CONNECT
+        )  # looking up the name has no time limit of its own
     except OSError as error:
         raise Unreachable(f"{what} at {host}:{port} cannot be reached: {error.strerror or error}") from error
 
 
-def within(call: Callable[[], T], what: str) -> T:
-    """The value of `call()`, or its error; `Unreachable` if it takes longer than `LIMIT` seconds.
+def within(call: Callable[[], T], what: str, seconds: float = ANSWER) -> T:
+    """The value of `call()`, or its error; `Unreachable` if it takes longer than `seconds`.
 
     `call` runs in a thread of its own, which is left behind if it does not end.
     """
@@ -44,9 +46,9 @@ def within(call: Callable[[], T], what: str) -> T:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(LIMIT)
+    thread.join(seconds)
     if errors:
         raise errors[0]
     if not values:
-        raise Unreachable(f"{what} does not answer within {LIMIT:g} seconds")
+        raise Unreachable(f"{what} does not answer within {seconds:g} seconds")
     return values[0]

@@ -27,8 +27,9 @@ class SweepOptions:
     """The benchmark that trials run on under transfer."""
     algorithm: Algorithm | None = None
     """grid, random, or tpe (Bergstra et al. 2011, as Optuna has it); None = grid if it is whole, else tpe."""
-    prune: bool = True
-    """Give a trial up when its accuracy after a task is below the median of finished trials at that task."""
+    prune: bool | None = None
+    """Give a trial up when its accuracy after a task is below the median of finished trials at that task; None = yes,
+    but for a grid."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of every trial, whose value is their mean."""
     final_seeds: int = 3
@@ -67,7 +68,9 @@ class SweepOptions:
         if algorithm != "grid":
             return algorithm, self.trials or DEFAULT_TRIALS
         if points is None:
-            raise HypermnesiaError("a grid has no ranges; list the values to try, or search with random or tpe")
+            raise HypermnesiaError(
+                "a grid has no ranges; list the values to try, or search with random or tpe"
+            )
         if not whole:
             raise HypermnesiaError(
                 f"the grid has {points} points and trials={self.trials}: leave trials out, or search with "

@@ -70,7 +70,9 @@ def check(problem: Problem, space: Space) -> None:
             if len(space) < 2:
                 raise
             said = " ".join(setting_words(settings))
-            raise HypermnesiaError(f"{error} (in the trial {said}; part the search if settings exclude others)") from error
+            raise HypermnesiaError(
+                f"{error} (in the trial {said}; part the search if settings exclude others)"
+            ) from error
         for key in space:
             _refuse(key, cfg)
 
@@ -95,5 +97,3 @@ def _refuse(key: str, cfg: Config) -> None:
 
 def _is_validation(word: str) -> bool:
     return word.partition("=")[0].strip() in ("validation", "stream.validation")
-
-

@@ -88,7 +88,9 @@ class Ray:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a search tells nobody that it takes place
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.address is None:
-            ray.init(num_cpus=self._asked and round(self._asked * self.cpus), include_dashboard=False, **quiet)
+            ray.init(
+                num_cpus=self._asked and round(self._asked * self.cpus), include_dashboard=False, **quiet
+            )
             return
         if self.address != "auto":
             host, port = _host_and_port(self.address)

@@ -101,9 +101,9 @@ def size(space: Space) -> int | None:
 
 
 def grid_point(space: Space, number: int) -> Settings:
-    """Point `number` (0 ≤ number < `size`) of the grid over a space without ranges, the last setting varying fastest."""
+    """Point `number` (0 ≤ number < `size`) of the grid over a space without ranges; the last setting varies fastest."""
     settings: Settings = {}
-    for key, dimension in reversed(space.items()):
+    for key, dimension in reversed(list(space.items())):
         assert isinstance(dimension, Choice)
         number, position = divmod(number, len(dimension.values))
         settings[key] = dimension.values[position]

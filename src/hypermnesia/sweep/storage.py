@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.sweep.connect import LIMIT, Unreachable, reach, within
+from hypermnesia.sweep.connect import ANSWER, Unreachable, reach, within
 
 JOURNAL = "study.journal"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
@@ -62,7 +62,7 @@ def _database(optuna: ModuleType, url: str) -> Any:
     kind = parsed.drivername.partition("+")[0]
     if kind in _PORTS:
         reach(parsed.host or "localhost", parsed.port or _PORTS[kind], f"the database {shown}")
-    timeout = {} if kind not in _PORTS else {"connect_args": {"connect_timeout": int(LIMIT)}}
+    timeout = {} if kind not in _PORTS else {"connect_args": {"connect_timeout": int(ANSWER)}}
     try:
         return within(
             lambda: optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **timeout}),

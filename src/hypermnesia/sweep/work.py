@@ -40,7 +40,9 @@ def work(text: str) -> str:
     root = Path(job.root)
     if _sees_the_sweep(root, job.sweep_id):
         return _done(job, root / job.directory).to_json()
-    scratch = Path(tempfile.gettempdir()) / f"hypermnesia-{job.sweep_id}"  # a later attempt here finds it again
+    scratch = (
+        Path(tempfile.gettempdir()) / f"hypermnesia-{job.sweep_id}"
+    )  # a later attempt here finds it again
     directory = scratch / job.directory
     outcome = _done(job, directory)
     if outcome.state != "interrupted":
@@ -72,6 +74,9 @@ def _done(job: Job, directory: Path) -> Outcome:
     outcome = replace(outcome, seconds=earlier + time.monotonic() - started)
     if job.objective is not None:
         replace_file(record, outcome.to_json().encode())
+        if outcome.state in ("complete", "pruned"):  # nothing goes on from them; a failed run's may be looked into
+            for checkpoints in directory.glob("seed-*/checkpoint"):
+                shutil.rmtree(checkpoints)
     return outcome
 
 
@@ -147,7 +152,7 @@ def _value(result: dict[str, Any], objective: str, directory: Path) -> float:
 
 
 def score_of(row: Sequence[float | None] | None, task: int, tasks: int) -> float | None:
-    """Mean accuracy over the tasks learned so far (over all where the `tasks` were joined); None if none was measured."""
+    """Mean accuracy over the tasks learned so far, over all where the `tasks` were joined; None if none is known."""
     own = row or ()
     known = [value for value in (own[: task + 1] if len(own) == tasks else own) if value is not None]
     return fmean(known) if known else None

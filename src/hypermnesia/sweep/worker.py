@@ -15,7 +15,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a run prints must not look like an answer
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(os.fdopen(os.dup(sys.stdin.fileno()), "rb"), jobs), daemon=True).start()
+    threading.Thread(
+        target=_read, args=(os.fdopen(os.dup(sys.stdin.fileno()), "rb"), jobs), daemon=True
+    ).start()
     while line := jobs.get():
         answer = work(line.decode())
         try:

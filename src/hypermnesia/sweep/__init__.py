@@ -1,0 +1,30 @@
+"""Hyper-parameter search that cannot cheat: trials never see a test part, and the winner says what it cost.
+
+```python
+from hypermnesia.sweep import Local, sweep
+
+result = sweep("permuted-digits", "hnet", ["drift.beta=0,0.001,0.01,0.1"], "runs/beta", engine=Local(workers=2))
+print(result.best, result.final)
+```
+"""
+
+from hypermnesia.sweep.engine import Engine, WorkerLost
+from hypermnesia.sweep.local import Local
+from hypermnesia.sweep.options import SweepOptions
+from hypermnesia.sweep.ray import Ray
+from hypermnesia.sweep.record import SweepResult, TrialRecord
+from hypermnesia.sweep.run import Stopped, sweep
+from hypermnesia.sweep.slurm import Slurm
+
+__all__ = [
+    "Engine",
+    "Local",
+    "Ray",
+    "Slurm",
+    "Stopped",
+    "SweepOptions",
+    "SweepResult",
+    "TrialRecord",
+    "WorkerLost",
+    "sweep",
+]

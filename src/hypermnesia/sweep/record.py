@@ -1,0 +1,99 @@
+"""What a search leaves behind: sweep.json, which reports read, and the same as a value."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hypermnesia.checkpoint import replace_file
+from hypermnesia.sweep.space import Choice, Settings, Space
+
+FORMAT = 1
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as it stands."""
+
+    number: int
+    settings: Settings
+    value: float | None
+    """The objective; of complete trials only."""
+    state: Literal["complete", "failed", "pruned", "running"] | str
+    reason: str | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A search as it stands."""
+
+    directory: Path
+    benchmark: str
+    approach: str
+    objective: str
+    maximise: bool
+    space: Space
+    protocol: str
+    algorithm: str
+    asked: int
+    """Trials that were asked for."""
+    trials: tuple[TrialRecord, ...]
+    final: Mapping[str, Any] | None = None
+    """The winner on test: its settings, the seeds, their summary, and what the search cost."""
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The complete trial with the best value, the first of equals."""
+        complete = [t for t in self.trials if t.state == "complete" and t.value is not None]
+        sign = -1 if self.maximise else 1
+        return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+
+    @property
+    def seconds(self) -> float:
+        """What all trials took together."""
+        return sum(trial.seconds or 0.0 for trial in self.trials)
+
+    def cost(self) -> dict[str, Any]:
+        """The search in numbers, for the winner's record: its space, its trials, its time."""
+        states = [trial.state for trial in self.trials]
+        return {
+            "objective": self.objective,
+            "protocol": self.protocol,
+            "algorithm": self.algorithm,
+            "space": space_json(self.space),
+            "trials": len(self.trials),
+            **{state: states.count(state) for state in ("complete", "pruned", "failed")},
+            "seconds": self.seconds,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """What sweep.json holds."""
+        return {
+            "format": FORMAT,
+            "benchmark": self.benchmark,
+            "approach": self.approach,
+            "space": space_json(self.space),
+            "objective": self.objective,
+            "protocol": self.protocol,
+            "algorithm": self.algorithm,
+            "trials": [asdict(trial) for trial in self.trials],
+            "best": None if self.best is None else self.best.number,
+            "final": self.final,
+        }
+
+    def write(self) -> None:
+        """Write sweep.json."""
+        write_json(self.directory / SWEEP_FILE, self.to_json())
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file so that it is seen whole or not at all."""
+    replace_file(path, json.dumps(value, indent=1, allow_nan=False).encode())
+
+
+def space_json(space: Space) -> dict[str, Any]:
+    """A space as values to choose from, and ranges as their words."""
+    return {key: list(d.values) if isinstance(d, Choice) else str(d) for key, d in space.items()}

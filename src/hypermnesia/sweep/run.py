@@ -1,0 +1,206 @@
+"""One search from its words to its winner."""
+
+import json
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypermnesia import runs
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.recipes import Recipe
+from hypermnesia.sweep.driver import Driver
+from hypermnesia.sweep.engine import Engine
+from hypermnesia.sweep.inflight import InFlight
+from hypermnesia.sweep.local import Local
+from hypermnesia.sweep.options import SweepOptions
+from hypermnesia.sweep.plan import Plan, plan
+from hypermnesia.sweep.record import SweepResult, write_json
+from hypermnesia.sweep.storage import open_storage
+from hypermnesia.sweep.winner import run_winner
+from hypermnesia.sweep.work import SEARCH_FILE
+
+FORMAT = 1
+_EMPTY = {"logs", "lock"}
+"""What the directory of a search that was killed at its very start may hold."""
+Listener = Callable[[SweepResult], None]
+
+
+class Stopped(HypermnesiaError):
+    """A search that was asked to stop; its trials have saved themselves."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"the search was stopped by {signal.Signals(number).name}; the same command goes on with it"
+        )
+        self.exit_code = 128 + number
+
+
+def sweep(
+    benchmark: str,
+    approach: str,
+    words: Sequence[str],
+    out: Path | str,
+    *,
+    options: SweepOptions | None = None,
+    engine: Engine | None = None,
+    recipe: Recipe | None = None,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    listener: Listener = lambda result: None,
+) -> SweepResult:
+    """Search for the best settings of `approach` on `benchmark`, then run them on test with fresh seeds.
+
+    `words`: what varies (`hypermnesia.sweep.space`) and what is fixed. `out`: the sweep's directory; a sweep that is
+    there already, of the same search, goes on. `engine`: `Local` by default. `recipe`: published settings, and the
+    published grid, to start from. `storage`: a database that several machines share, each with an `out` of its own.
+    `listener` hears the sweep as it stands, several times a second.
+
+    The result's `final` is None if `options.final_seeds` is 0, or if other machines still have trials in hand.
+
+    Raises `HypermnesiaError` for bad input and unreachable services before anything starts, `Stopped` after SIGINT or
+    SIGTERM, and `RunFailed` when there is no winner. A trial that fails raises nothing: its record says why.
+    """
+    root, engine = Path(out), engine or Local()
+    chosen = plan(benchmark, approach, words, options or SweepOptions(), recipe, data_dir)
+    _same_search(root, chosen)
+    database = None if storage is None else open_storage(storage, root)
+    engine.open(root)
+    with closing(engine):
+        _make(root)
+        with runs.locked(root), _signals() as asked:
+            sweep_id = _identity(root, chosen)
+            trials = open_storage(None, root) if database is None else database
+            owner = None if database is None else f"{socket.gethostname()}:{root.resolve()}"
+            return _run(
+                chosen,
+                trials,
+                owner,
+                InFlight(engine, root, sweep_id, data_dir, device),
+                root,
+                asked,
+                listener,
+            )
+
+
+def _run(
+    chosen: Plan,
+    storage: Any,
+    owner: str | None,
+    jobs: InFlight,
+    root: Path,
+    asked: list[int],
+    listener: Listener,
+) -> SweepResult:
+    from hypermnesia.sweep.search import Numbered, Search
+
+    sampler = Numbered(chosen.algorithm, chosen.space, chosen.problem.options.seed)
+    name = f"hypermnesia {chosen.sha256[:16]}"
+    search = Search(storage, name, chosen.space, sampler, chosen.objective.maximise, owner)
+    driver = Driver(chosen, search, jobs, root)
+    result = SweepResult(
+        root,
+        chosen.problem.benchmark,
+        chosen.problem.approach,
+        chosen.objective.path,
+        chosen.objective.maximise,
+        chosen.space,
+        chosen.problem.options.protocol,
+        chosen.algorithm,
+        chosen.trials,
+        (),
+    )
+
+    def show() -> None:
+        nonlocal result
+        trials = tuple(t for t in search.records(driver.outcomes) if t.number < chosen.trials)
+        if trials != result.trials:
+            result = replace(result, trials=trials)
+            result.write()
+        listener(result)
+        if asked:
+            raise Stopped(asked[0])
+
+    driver.run(show)
+    if chosen.problem.options.final_seeds and not search.others_running():
+        result = replace(result, final=run_winner(chosen, jobs, root, result, show))
+        result.write()
+        listener(result)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------- the directory
+
+
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HypermnesiaError(f"cannot create {root}: {error.strerror or error}") from error
+
+
+def _saved(root: Path) -> dict[str, Any] | None:
+    path = root / SEARCH_FILE
+    if not path.exists():
+        return None
+    try:
+        saved = json.loads(path.read_bytes())
+        if not isinstance(saved["id"], str) or not isinstance(saved["search"], dict):
+            raise ValueError("it is no search")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HypermnesiaError(f"{path} cannot be used ({error}); give another --out") from error
+    return saved
+
+
+def _same_search(root: Path, chosen: Plan) -> None:
+    """Raise if `root` holds anything but this very search."""
+    saved = _saved(root)
+    if saved is not None:
+        ours, theirs = json.loads(json.dumps(chosen.identity())), saved["search"]
+        differ = [
+            f"{key} is {theirs.get(key)!r} there, {ours[key]!r} now"
+            for key in ours
+            if theirs.get(key) != ours[key]
+        ]
+        if differ:
+            raise HypermnesiaError(f"{root} holds another search: {'; '.join(differ)}; give another --out")
+    elif root.exists() and not (root.is_dir() and {path.name for path in root.iterdir()} <= _EMPTY):
+        raise HypermnesiaError(f"{root} exists and holds no search; give another --out")
+
+
+def _identity(root: Path, chosen: Plan) -> str:
+    """The name by which workers know the directory; made with the first start."""
+    saved = _saved(root)
+    if saved is not None:
+        return saved["id"]
+    sweep_id = secrets.token_hex(8)
+    write_json(root / SEARCH_FILE, {"format": FORMAT, "id": sweep_id, "search": chosen.identity()})
+    return sweep_id
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM; a second one acts as usual."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals go to the program that runs us
+        return
+    old: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: Any) -> None:
+        asked.append(number)
+        signal.signal(number, old[number])
+
+    for number in old:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
