@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := hub,sweep,ray,slurm,track,test
+EXTRAS := hub,nets,sweep,ray,slurm,track,test
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test test-slow lint check bench faults

@@ -1,9 +1,11 @@
 """What tests of all packages share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from running import Said, said
 
 DATA_DIR = Path(__file__).parents[2] / "shared" / "data"
 
@@ -23,3 +25,9 @@ def decoded_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYPERMNESIA_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`command("run", "split-digits", …)` runs the command line in this process."""
+    return partial(said, capsys)

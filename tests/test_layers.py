@@ -11,12 +11,15 @@ NAME = "hypermnesia"
 LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below hypermnesia
     "L0": ("errors", "tensors", "rng", "config"),
     "L1": ("streams", "nets", "hyper", "memory", "metrics"),
-    "L2": ("events", "optim", "method", "replay", "weights", "generative"),
+    "L2": ("events", "optim", "method", "replay", "trial", "weights", "generative"),
     "L3": ("methods", "infer", "evaluate"),
     "L4": ("finite", "packing", "order", "training", "records", "fit", "checkpoint", "portrait"),
-    "L5": ("recipes", "approaches", "base", "experiment", "runs"),
+    "L5": ("recipes", "approaches", "base", "experiment", "seeds", "environment", "eventlog", "results", "runs"),
     "R": ("report",),
-    "L6": ("track", "sweep", "cli", "__main__"),
+    "L6": (
+        *("track", "sweep", "compare", "reproduce", "export", "predict"),
+        *("pasted", "tables", "listing", "display", "arguments", "cli", "__main__"),
+    ),
 }
 PLACES = {unit: place for place, unit in enumerate(chain.from_iterable(LAYERS.values()))}
 LAYER_OF = {unit: layer for layer, units in LAYERS.items() for unit in units}

@@ -137,6 +137,12 @@ def test_the_layout_in_memory_is_kept(tensor: Tensor) -> None:
     assert found.stride() == tensor.stride()
 
 
+def test_an_axis_of_one_lies_nowhere() -> None:
+    tensors: Tensors = {}
+    for value in (torch.empty_strided((3, 1, 2, 2), (4, 1, 2, 1)), torch.empty(3, 1, 2, 2)):
+        assert "order" not in pack(value.zero_(), tensors, "v")
+
+
 def test_views_are_stored_without_what_they_are_views_of() -> None:
     tensors: Tensors = {}
     big = torch.randn(100, 3)

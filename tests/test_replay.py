@@ -156,7 +156,7 @@ def test_weights_of_a_task_are_built_once_for_all_draws() -> None:
     memory, built = filled(learner), []
     model = learner.model
     overlay = model.overlay
-    model.overlay = lambda task: built.append(task) or overlay(task)  # pyright: ignore
+    model.overlay = lambda task, *rest: built.append(task) or overlay(task, *rest)  # pyright: ignore
     draws = [rehearsal.rehearse(memory, learner, OPTIONS, generator(seed)) for seed in range(4)]
     replays = [draw for draw in draws if draw is not None]
     rehearsal.forward(Net(model), make_batch(learner).x, 2, replays)

@@ -162,15 +162,15 @@ def compare(
     Commas in values make variants (cut=none,layer1). A key reaches the approaches that have it. What is finished is
     not run again.
     """
-    from hypermnesia import compare as comparing
     from hypermnesia import tables
+    from hypermnesia.compare import compare as comparing
     from hypermnesia.display import console
     from hypermnesia.seeds import parse_seeds
 
     names, settings = arguments.sorted_words(words)
     if len(names) < 2:
         raise HypermnesiaError("name a benchmark and approaches: hypermnesia compare split-digits hnet er")
-    found = comparing.compare(
+    found = comparing(
         names[0],
         names[1:],
         settings,
@@ -208,17 +208,19 @@ def reproduce(
     track: Track = None,
 ) -> None:
     """Run a published setting and hold its figures against the published ones; exits with 1 if they fall short."""
-    from hypermnesia import reproduce as reproducing
     from hypermnesia import tables
     from hypermnesia.display import console
     from hypermnesia.errors import unknown
+    from hypermnesia.reproduce import BUDGETS, read_ledger
+    from hypermnesia.reproduce import record as write_down
+    from hypermnesia.reproduce import reproduce as reproducing
     from hypermnesia.seeds import parse_seeds
 
-    if budget not in reproducing.BUDGETS:
-        raise unknown("budget", budget, reproducing.BUDGETS)
+    if budget not in BUDGETS:
+        raise unknown("budget", budget, BUDGETS)
     if record is not None:
-        reproducing.read_ledger(record)  # a damaged one is told before hours of training
-    done = reproducing.reproduce(
+        read_ledger(record)  # a damaged one is told before hours of training
+    done = reproducing(
         name,
         budget,
         seeds=None if seeds is None else parse_seeds(seeds),
@@ -231,7 +233,7 @@ def reproduce(
     page.print()
     page.print(tables.reproduction(done))
     if record is not None:
-        reproducing.record(done, record)
+        write_down(done, record)
         page.print(f"\nrecorded in {record}", soft_wrap=True)
     if not done.passed:
         raise typer.Exit(1)
@@ -335,14 +337,14 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Classify images with a run's learner."""
-    from hypermnesia import predict as predicting
     from hypermnesia import tables
     from hypermnesia.display import console
+    from hypermnesia.predict import predict as predicting
     from hypermnesia.runs import task_names
 
     if task != "auto" and not (task.isascii() and task.isdecimal() and len(task) < 10):
         raise HypermnesiaError(f"--task {task}: expected auto or a task's number from 1")
     seed = arguments.one_seed(directory)
     number = None if task == "auto" else int(task) - 1
-    found = predicting.predict(seed, images, number, arguments.device(device))
+    found = predicting(seed, images, number, arguments.device(device))
     console().print(tables.predictions(found, task_names(seed)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hypermnesia.checkpoint import replace_file
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.fit import Fit
-from hypermnesia.hyper.model import Model, evaluating
+from hypermnesia.hyper.model import Model, evaluating, logits_of
 from hypermnesia.runs import restored
 from hypermnesia.tensors import Tensors
 
@@ -41,7 +41,7 @@ class TaskNetwork(nn.Module):
         self.net, self.start, self.stop = net, columns.start, columns.stop
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)[:, self.start : self.stop]
+        return logits_of(self.net(x))[:, self.start : self.stop]
 
 
 def export_task(directory: Path, task: int, out: Path | None = None) -> Exported:

@@ -279,11 +279,11 @@ def quotas(capacity: int, weights: NDArray[np.float64], available: NDArray[np.in
 def _reservoir(memory: Memory, draws: Sequence[float]) -> Places:
     """Algorithm R: item t goes to slot ⌊u·(t+1)⌋ if there is one. Of two rows for one slot the last stays."""
     winners: dict[int, int] = {}
-    for row, uniform in enumerate(draws):
-        offered = memory.seen + row
-        slot = offered if offered < memory.capacity else int(uniform * (offered + 1))
-        if slot < memory.capacity:
-            winners[slot] = row
+    capacity = memory.capacity
+    for row, uniform in enumerate(draws, start=memory.seen):
+        slot = row if row < capacity else int(uniform * (row + 1))
+        if slot < capacity:
+            winners[slot] = row - memory.seen
     return list(winners), list(winners.values())
 
 

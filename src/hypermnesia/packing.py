@@ -98,7 +98,9 @@ def _put(tensor: Tensor, tensors: Tensors, path: str) -> str:
 def _pack_tensor(value: Tensor, tensors: Tensors, path: str) -> dict[str, Any]:
     """The order of the axes in memory is kept: a sum over another one may round differently."""
     strides = torch.empty_like(value, device="meta").stride()
-    order = sorted(range(value.dim()), key=lambda axis: -strides[axis])
+    order = sorted((axis for axis, n in enumerate(value.shape) if n != 1), key=lambda axis: -strides[axis])
+    for axis in (axis for axis, n in enumerate(value.shape) if n == 1):
+        order.insert(axis, axis)  # it lies nowhere in particular
     copy = value.detach().permute(order).to("cpu", copy=True).contiguous()
     form: dict[str, Any] = {"tensor": _put(copy, tensors, path)}
     if order != sorted(order):

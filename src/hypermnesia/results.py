@@ -21,6 +21,7 @@ FORMAT = 1
 def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:
     """The keys of result.json; see docs/files.md."""
     records, seen = run.records, seen_tests(run)
+    seen_validation = seen_tests(run, validation=True)
     result: dict[str, Any] = {
         "format": FORMAT,
         "benchmark": cfg.benchmark,
@@ -34,10 +35,11 @@ def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:
         "task_names": [task.name for task in run.tested_on.tasks],
     }
     if records.validation:
-        result["validation"] = {"scenarios": _scenarios(records.validation, {}, seen)}
+        result["validation"] = {"scenarios": _scenarios(records.validation, {}, seen_validation)}
     if records.anytime:
+        measured = seen_validation if run.sealed else seen
         result["anytime"] = {
-            name: metrics.anytime([row for _, _, row in found], [task for task, _, _ in found], seen)
+            name: metrics.anytime([row for _, _, row in found], [task for task, _, _ in found], measured)
             for name, found in records.anytime.items()
         }
     if records.confusion is not None:
@@ -45,15 +47,20 @@ def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:
     return result | portrait(run)
 
 
-def seen_tests(run: Fit) -> list[list[int]] | None:
-    """For each task trained, the tests whose classes have all been seen by its end; None for one test per task."""
-    if tests_are_tasks(run.tested_on) and len(run.stream.tasks) == len(run.tested_on.tasks):
+def seen_tests(run: Fit, validation: bool = False) -> list[list[int]] | None:
+    """For each task trained, the tests (or validation parts) whose classes have all been seen by its end.
+
+    None where part i belongs to the i-th task trained, as validation parts do wherever training is not joint.
+    """
+    tested, by_task = run.tested_on, validation or tests_are_tasks(run.tested_on)
+    if by_task and len(run.stream.tasks) == len(tested.tasks):
         return None
+    parts = [task.classes for task in tested.tasks] if by_task else [part.classes for part in tested.tests]
     seen: set[int] = set()
     found = []
     for task in run.stream.tasks:
         seen.update(task.classes)
-        found.append([i for i, part in enumerate(run.tested_on.tests) if seen.issuperset(part.classes)])
+        found.append([i for i, classes in enumerate(parts) if seen.issuperset(classes)])
     return found
 
 
@@ -70,7 +77,8 @@ def costs(run: Fit) -> dict[str, float | int | None]:
     pack({"state": run.state, "inference": run.inference_state}, stored, "learner")
     for name, other in run.learner.models.items():
         stored |= {f"{name}.{key}": value for key, value in other.stored().items()}
-    frozen = {f"target.{n}" for n, role in model.roles.items() if role in ("frozen", "added", "per_task")}
+    still = {"frozen", "added", "per_task", *(["masked"] if model.base_trainable == "never" else [])}
+    frozen = {f"target.{n}" for n, role in model.roles.items() if role in still}
     parameters = {n: p for n, p in model.named_parameters() if not p.is_meta and n not in frozen}
     seconds, steps = run.records.seconds, run.records.steps
     return {

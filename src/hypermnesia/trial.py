@@ -46,10 +46,8 @@ def _parameters(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
         raise HypermnesiaError(
             f"{name} is TorchScript, which has its parameters built in: pass the nn.Module that it was made from"
         )
-    for attribute, kind in (("_orig_mod", "compiled"), ("device_ids", "wrapped for several devices")):
-        if hasattr(net, attribute):
-            inner = "_orig_mod" if attribute == "_orig_mod" else "module"
-            raise HypermnesiaError(f"{name} is a {kind} network: pass the one within, net.{inner}")
+    if isinstance(net, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise HypermnesiaError(f"{name} spreads a network over devices: pass the one within, net.module")
     own = {key: value for key, value in net.named_parameters() if value.is_floating_point()}
     for key, value in own.items():
         if nn.parameter.is_lazy(value):

@@ -18,6 +18,7 @@ from hypermnesia.nets.stages import classifier, stages
 from hypermnesia.rng import derive, generator
 from hypermnesia.streams import Stream
 from hypermnesia.tensors import matching
+from hypermnesia.trial import try_out
 
 Kind = Literal["plain", "hyper", "partial", "mask", "lora"]
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -302,6 +303,8 @@ def model_for(
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "net"))
             net = net(head.width)
+    if not type(net).__module__.startswith("hypermnesia.nets."):  # ours are tested
+        try_out(net, stream.shape, head.width)
     if writer is None and options.kind in DEFAULT_GENERATOR and options.tail == "generated":
         writer = default_generator(options.kind)
     return build_model(net, head, options, writer, mask, generator(seed, "generator"))

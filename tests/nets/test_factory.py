@@ -101,7 +101,7 @@ def test_a_class():
         ),
         (
             "python:users_package.nets:no_outputs",
-            r"raised TypeError: .* It is called with the images' \(channels, height",
+            r"raised TypeError: .* It is called with the samples' shape, \(channels, height",
         ),
     ],
 )

@@ -263,9 +263,10 @@ class Model(nn.Module):
             output = functional_call(module, overlay, (x, *extra), tie_weights=False)
         else:
             output = module(x, *extra)
-        return (
-            output if self.head is None or self.head.kind == "shared" else output[:, self.head.columns(task)]
-        )
+        if self.head is None:
+            return output
+        logits = logits_of(output)
+        return logits if self.head.kind == "shared" else logits[:, self.head.columns(task)]
 
     def task_state(self, task: int) -> Tensors:
         """A `state_dict` of the plain target network as task `task` uses it; detached copies."""
@@ -280,6 +281,17 @@ class Model(nn.Module):
         """Every tensor that a deployed learner has to keep, by name."""
         items = [*self.named_parameters(), *self.named_buffers()]
         return {name: value for name, value in items if not value.is_meta}
+
+
+def logits_of(output: Any) -> Tensor:
+    """What a classifier returns, if it is a tensor; else its `logits`, which models of Hugging Face's transformers have.
+
+    Raises `TypeError` for anything else.
+    """
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"{type(output).__name__}, expected a tensor of logits (B, outputs)")
+    return logits
 
 
 def _join(path: str, key: str) -> str:

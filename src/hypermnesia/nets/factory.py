@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.nets.options import Shape, check_shape
+from hypermnesia.nets.options import Shape, check_shape, check_text_shape
 
 PREFIX = "python:"
 _FORM = "python:package.module:factory"
@@ -16,17 +16,18 @@ _FORM = "python:package.module:factory"
 def from_factory(reference: str, shape: Shape, outputs: int) -> nn.Module:
     """The module that `factory(shape, outputs)` of `python:package.module:factory` returns.
 
-    The factory is anything callable, a class included; `shape` is the (C, H, W) of the images. Only its
-    module is imported. Any `nn.Module` will do: no base class and no declaration is asked for.
+    The factory is anything callable, a class included; `shape` is the (C, H, W) of the images, or (L,) for texts
+    of L tokens. Only its module is imported. Any `nn.Module` will do: no base class and no declaration is
+    asked for.
     """
-    check_shape(reference, shape, outputs)
+    (check_text_shape if len(shape) == 1 else check_shape)(reference, shape, outputs)
     factory = _find(reference)
     try:
         net = factory(shape, outputs)
     except Exception as error:
         raise HypermnesiaError(
             f"net={reference}: factory({shape}, {outputs}) raised {_told(error)}. It is called with the "
-            "images' (channels, height, width) and the number of outputs, in this order"
+            "samples' shape, (channels, height, width) or (tokens,), and the number of outputs, in this order"
         ) from error
     if not isinstance(net, nn.Module):
         raise HypermnesiaError(

@@ -7,15 +7,15 @@ from torch import nn
 
 from hypermnesia.errors import HypermnesiaError, unknown
 
-Shape = tuple[int, int, int]
-"""Channels, height and width of one image."""
+Shape = tuple[int, ...]
+"""Channels, height and width of one image, or the number of tokens of one text."""
 
 
 class NetOptions(Protocol):
-    """A frozen dataclass of settings, which builds networks for any image shape and any number of outputs."""
+    """A frozen dataclass of settings, which builds networks for any shape of samples and any number of outputs."""
 
     def build(self, shape: Shape, outputs: int) -> nn.Module:
-        """A network from images (B, *shape) to logits (B, outputs), with weights from torch's global RNG."""
+        """A network from samples (B, *shape) to logits (B, outputs), with weights from torch's global RNG."""
         ...
 
 
@@ -61,8 +61,23 @@ def check_depth(net: str, depth: int, per_block: int, extra: int) -> int:
     )
 
 
+def check_text_shape(net: str, shape: Shape, outputs: int) -> None:
+    """Raise unless `shape` is (L,), a number of tokens, and `outputs` at least 1."""
+    if len(shape) != 1:
+        raise HypermnesiaError(
+            f"{net} takes texts, and these samples are images of shape {tuple(shape)}: take net=vit, mlp or another "
+            "network for images"
+        )
+    check_counts(f"shape of the texts for {net}", shape)
+    check_count(f"outputs of {net}", outputs)
+
+
 def check_shape(net: str, shape: Shape, outputs: int, smallest: int = 1) -> None:
     """Raise unless `shape` is (C, H, W) with H, W of at least `smallest` pixels, and `outputs` at least 1."""
+    if len(shape) == 1:
+        raise HypermnesiaError(
+            f"{net} takes images, and these samples are texts of {shape[0]} tokens: take net=text-transformer"
+        )
     check_counts(f"shape of the images for {net}", shape, length=3)
     check_count(f"outputs of {net}", outputs)
     _, height, width = shape

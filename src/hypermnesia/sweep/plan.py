@@ -12,6 +12,7 @@ from hypermnesia import experiment
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.evaluate import applicable
 from hypermnesia.recipes import Recipe
+from hypermnesia.runs import default_directory
 from hypermnesia.sweep.objective import Objective, choose
 from hypermnesia.sweep.options import Algorithm, SweepOptions
 from hypermnesia.sweep.protocols import Problem, check, check_length
@@ -68,6 +69,12 @@ class Plan:
     def sha256(self) -> str:
         """Identifies the search."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def default_directory(self) -> Path:
+        """runs/BENCHMARK/APPROACH-sweep-<first 8 of the search's hash>."""
+        cfg = self.problem.final(corners(self.space)[0])
+        return default_directory(cfg).with_name(f"{self.problem.approach}-sweep-{self.sha256[:8]}")
 
 
 def plan(

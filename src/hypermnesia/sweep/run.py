@@ -45,7 +45,7 @@ def sweep(
     benchmark: str,
     approach: str,
     words: Sequence[str],
-    out: Path | str,
+    out: Path | str | None = None,
     *,
     options: SweepOptions | None = None,
     engine: Engine | None = None,
@@ -57,8 +57,8 @@ def sweep(
 ) -> SweepResult:
     """Search for the best settings of `approach` on `benchmark`, then run them on test with fresh seeds.
 
-    `words`: what varies (`hypermnesia.sweep.space`) and what is fixed. `out`: the sweep's directory; a sweep that is
-    there already, of the same search, goes on. `engine`: `Local` by default. `recipe`: published settings, and the
+    `words`: what varies (`hypermnesia.sweep.space`) and what is fixed. `out`: the sweep's directory, below runs/ by
+    default; the same search that is there already goes on. `engine`: `Local` by default. `recipe`: published settings, and the
     published grid, to start from. `storage`: a database that several machines share, each with an `out` of its own.
     `listener` hears the sweep as it stands, several times a second.
 
@@ -67,8 +67,8 @@ def sweep(
     Raises `HypermnesiaError` for bad input and unreachable services before anything starts, `Stopped` after SIGINT or
     SIGTERM, and `RunFailed` when there is no winner. A trial that fails raises nothing: its record says why.
     """
-    root, engine = Path(out), engine or Local()
-    chosen = plan(benchmark, approach, words, options or SweepOptions(), recipe, data_dir)
+    chosen, engine = plan(benchmark, approach, words, options or SweepOptions(), recipe, data_dir), engine or Local()
+    root = chosen.default_directory if out is None else Path(out)
     _same_search(root, chosen)
     database = None if storage is None else open_storage(storage, root)
     engine.open(root)

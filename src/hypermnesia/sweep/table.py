@@ -1,9 +1,7 @@
 """A search while it runs: a live table in a terminal, a line per finished trial elsewhere."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -19,13 +17,12 @@ _BESIDE_ROWS = 6
 
 
 @contextmanager
-def shown(stream: TextIO | None = None) -> Iterator[Callable[[SweepResult], None]]:
-    """A listener for `sweep` that tells people on `stream` (standard error by default) what happens."""
-    console = Console(file=stream or sys.stderr, highlight=False)
+def shown(console: Console) -> Iterator[Callable[[SweepResult], None]]:
+    """A listener for `sweep` that tells people on `console` what happens."""
     if not console.is_terminal:
         yield _lines(console)
         return
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         last: list[object] = []
 
         def show(result: SweepResult) -> None:
