@@ -22,7 +22,8 @@ help:
 	@echo 'make faults     kill runs, damage checkpoints, fill disks: nothing may be lost'
 
 demo: $(VENV)/core.stamp
-	$(BIN)/python examples/demo.py
+	$(BIN)/hypermnesia compare split-digits finetune hnet phn hypermask hcr joint train.threads=1 --out runs/demo
+	$(BIN)/hypermnesia report runs/demo -o '$(CURDIR)/report.html'
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest

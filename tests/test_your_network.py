@@ -52,7 +52,9 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = None
         if stride > 1 or inputs != width:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         short = x if self.downsample is None else self.downsample(x)
@@ -70,7 +72,9 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         for i, stride in enumerate((1, 2, 1, 1)):
-            block = BasicBlock(width * (1 if i < 2 else 2) if i else width, width * (1 if i == 0 else 2), stride)
+            block = BasicBlock(
+                width * (1 if i < 2 else 2) if i else width, width * (1 if i == 0 else 2), stride
+            )
             self.add_module(f"layer{i + 1}", nn.Sequential(block))
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(2 * width, outputs)
@@ -103,7 +107,14 @@ def own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 def test_a_users_own_on_every_kind_of_weights(own_network: str, approach: str, words: list[str]):
-    words = [*words, own_network, "train.iterations=3", "train.threads=1", "evaluate.samples=20", "stream.tasks=2"]
+    words = [
+        *words,
+        own_network,
+        "train.iterations=3",
+        "train.threads=1",
+        "evaluate.samples=20",
+        "stream.tasks=2",
+    ]
     run = hm.build(hm.resolve("split-digits", approach, words), seed=0)
     for _ in run:
         pass

@@ -116,8 +116,8 @@ def _hint(where: Path) -> str:
     if not where.is_dir():
         return "; it must be a state_dict of the same network"
     return (
-        "; a run gives its network if that is one for all tasks (weights=plain) and of the same options. Of others take "
-        f"one task's: hypermnesia export {where} --task 0"
+        "; a run gives its network if that is one for all tasks (weights=plain) and of the same options. Of others "
+        f"take one task's: hypermnesia export {where} --task 1"
     )
 
 

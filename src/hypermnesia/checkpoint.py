@@ -51,7 +51,10 @@ def capture(run: Fit) -> tuple[Tensors, Any]:
     values = {
         "device": run.learner.device.type,
         "threads": torch.get_num_threads(),
-        "models": {name: model.stored() for name, model in run.learner.models.items()},
+        "models": {
+            name: {key: value.contiguous() for key, value in model.stored().items()}  # readable without the form
+            for name, model in run.learner.models.items()
+        },
         "tasks": {name: model.num_tasks for name, model in run.learner.models.items()},
         "optimizers": optimizers,
         "state": run.state,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hypermnesia import __version__, arguments
+from hypermnesia import __version__, arguments, sweep_command
 from hypermnesia.errors import HypermnesiaError
 
 # What is heavy is imported inside the commands: `hypermnesia --help` waits for none of it.
@@ -237,6 +237,9 @@ def reproduce(
         page.print(f"\nrecorded in {record}", soft_wrap=True)
     if not done.passed:
         raise typer.Exit(1)
+
+
+app.command()(sweep_command.sweep)
 
 
 # ------------------------------------------------------------------------------------------------------- looking

@@ -16,33 +16,27 @@ from hypermnesia.fit import Fit, Seeds, TrainOptions
 from hypermnesia.hyper import Model
 from hypermnesia.hyper.mask import MaskOptions
 from hypermnesia.infer import INFERENCES, nothing_to_infer
+from hypermnesia.layering import MEMORY, SELECTORS, layered, merge, selected
 from hypermnesia.method import Method, Penalty, combine
 from hypermnesia.methods.anchor import Anchor
 from hypermnesia.methods.drift import Drift
 from hypermnesia.nets import NETS, from_factory
 from hypermnesia.optim import OptimizerOptions
 from hypermnesia.streams import Stream, StreamOptions, find_benchmark, load
-from hypermnesia.weights import DEFAULT_GENERATOR, WeightsOptions, default_generator, model_for
+from hypermnesia.weights import (
+    DEFAULT_GENERATOR,
+    WeightsOptions,
+    default_generator,
+    head_kind,
+    model_for,
+    writes,
+)
 
-SELECTORS = {
-    "net": "net.name",
-    "generator": "generator.name",
-    "infer": "infer.name",
-    "weights": "weights.kind",
-}
-"""Words that choose which options a section has; `net=lenet` is short for `net.name=lenet`."""
-REPLACES = {
-    "net.name": ("net",),
-    "generator.name": ("generator",),
-    "infer.name": ("infer",),
-    "weights.kind": ("weights", "generator", "drift", "mask", "anchor"),
-}
-"""Sections that belong to what is chosen: with another choice, what was said about them before is dropped."""
-LENGTHS = {"train.iterations": "train.epochs", "train.epochs": "train.iterations"}
-"""A task's length is given in one of two ways; the later one counts."""
 DRIFTS = {"drift": "main", "drift_vae": generative.MODEL}
 """The drift penalties by their sections: the model whose written weights each holds."""
 PENALTIES = (*DRIFTS, "anchor")
+CHOICES = (*SELECTORS.values(), *PENALTIES)
+"""Keys that say which parts a run has."""
 UNHASHED = ("seeds.*", "stream.seed", "train.threads", "checkpoint.*", "weights.base", "benchmark_data")
 
 
@@ -124,11 +118,11 @@ def resolve(
     settings of parts that this run does not have are left out; in `extra` and in the words they are errors.
     """
     chosen = approach(approach_name)
-    file, said = _selected(extra or {}), _selected(config.parse_words(words))
-    memory = said.get("memory.size", file.get("memory.size"))
+    file, said = selected(extra or {}), selected(config.parse_words(words))
+    memory = next((layer[key] for layer in (said, file) for key in MEMORY if key in layer), None)
     found, note = (recipe, "") if recipe else _defaults(benchmark, chosen, memory)
     lower = _lower(benchmark, chosen, found)
-    lower, file, said = _layered([lower, file, said])
+    lower, file, said = layered([lower, file, said])
     names, sections = _sections(chosen, lower | file | said)
     _refuse_idle(file | said, sections, chosen)
     ours = _aliased(_without_names(lower), sections)
@@ -161,13 +155,14 @@ def takes(
     `only`: of these sections alone.
     """
     chosen = approach(approach_name)
-    said = _selected(config.parse_words(words))
-    lower = _lower(benchmark, chosen, _defaults(benchmark, chosen, said.get("memory.size"))[0])
+    said = selected(config.parse_words(words))
+    memory = next((said[key] for key in MEMORY if key in said), None)
+    lower = _lower(benchmark, chosen, _defaults(benchmark, chosen, memory)[0])
     without = {key: value for key, value in said.items() if key not in PENALTIES}
     _, sections = _sections(chosen, merge([lower, without]))
     taken = []
     for word in words:
-        meant = _meant(next(iter(_selected(config.parse_words([word])))), sections)
+        meant = _meant(next(iter(selected(config.parse_words([word])))), sections)
         if any(only is None or full.split(".")[0] in only for full in meant):
             taken.append(word)
     return taken
@@ -175,7 +170,7 @@ def takes(
 
 def _meant(key: str, sections: Mapping[str, Any]) -> list[str]:
     """The full keys that `key` may mean in these sections; none if they do not have it."""
-    if key in _SELECTED:
+    if key in CHOICES:
         return [key] if key.split(".")[0] in ("net", "weights", *sections) else []
     [key] = _aliased({key: None}, sections)
     return [full for full in config.keys(sections) if full == key or full.endswith(f".{key}")]
@@ -191,12 +186,12 @@ def _lower(benchmark: str, chosen: Approach, found: recipes.Recipe | None) -> di
     find_benchmark(benchmark)
     base = recipes.base_settings().get(benchmark, recipes.base_settings()["default"])
     layers = [base, chosen.settings, found.settings if found else {}]
-    return merge([_selected(layer) for layer in layers])
+    return merge([selected(layer) for layer in layers])
 
 
 def _refuse_idle(said: Mapping[str, Any], sections: Mapping[str, Any], chosen: Approach) -> None:
     """A choice of a part that the run does not have would change nothing, and nobody would notice."""
-    for key in _SELECTED:
+    for key in CHOICES:
         if said.get(key) is not None and not _meant(key, sections):
             if key == "infer.name":
                 raise nothing_to_infer(said[key])
@@ -208,38 +203,6 @@ def _refuse_idle(said: Mapping[str, Any], sections: Mapping[str, Any], chosen: A
 
 def _resolved(values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
     return config.resolve_keys(_aliased(_without_names(values), sections), sections)
-
-
-_SELECTED = (*SELECTORS.values(), *PENALTIES)
-
-
-def _selected(values: Mapping[str, Any]) -> dict[str, Any]:
-    full = {SELECTORS.get(key, key): value for key, value in values.items()}
-    for key in ("head", "kind", "tail"):  # `weights.*` decides which sections there are, so it is read first
-        if key in full:
-            full[f"weights.{key}"] = full.pop(key)
-    return full
-
-
-def _layered(layers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each layer without what a later one drops by choosing another part in place of the one it is about."""
-    kept: list[dict[str, Any]] = []
-    for layer in layers:
-        so_far = {key: value for earlier in kept for key, value in earlier.items()}
-        other = [key for key in REPLACES if key in layer and so_far.get(key, layer[key]) != layer[key]]
-        gone = {section for key in other for section in REPLACES[key]}
-        lengths = {LENGTHS[key] for key in LENGTHS if key in layer and LENGTHS[key] not in layer}
-        kept = [
-            {key: v for key, v in earlier.items() if key.split(".")[0] not in gone and key not in lengths}
-            for earlier in kept
-        ]
-        kept.append(dict(layer))
-    return kept
-
-
-def merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Later layers over what is left of earlier ones."""
-    return {key: value for layer in _layered(layers) for key, value in layer.items()}
 
 
 def _without_names(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,6 +221,8 @@ def _aliased(values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str
             key = f"method.{key}"
         elif section == "weights" and rest not in own and rest in written:
             key = f"generator.{rest}"
+        if key in renamed:
+            raise HypermnesiaError(f"{key} is given twice; give it once")
         renamed[key] = value
     return renamed
 
@@ -278,23 +243,28 @@ def _sections(chosen: Approach, values: Mapping[str, Any]) -> tuple[dict[str, st
     }
     if not str(names["net"]).startswith("python:"):
         sections["net"] = _choice("net", names["net"], NETS)
-    kind = values.get("weights.kind", "plain")
-    writes = kind in DEFAULT_GENERATOR and values.get("weights.tail", "generated") == "generated"
-    if writes:
-        names["generator"] = values.get("generator.name", DEFAULT_GENERATOR[kind])
-        sections["generator"] = default_generator(kind, names["generator"])
-    if kind == "mask":
+    weights = _weights(values)
+    if writes(weights):
+        names["generator"] = values.get("generator.name", DEFAULT_GENERATOR.get(weights.kind, "chunked"))
+        sections["generator"] = default_generator(weights.kind, names["generator"])
+    if weights.kind == "mask" or weights.masked:
         sections["mask"] = MaskOptions()
     sections["method"] = chosen.method_class()()
     sections |= {name: penalty for name, penalty in _penalties(sections).items() if _wants(name, values)}
     sections["optimizer"] = OptimizerOptions()
     sections["train"] = _train_options(values)
     sections["evaluate"], sections["checkpoint"] = EvaluateOptions(), CheckpointOptions()
-    own_heads = values.get("weights.head") in ("sliced", "per_task")
-    if kind != "plain" or own_heads or values.get("weights.per_task") or values.get("weights.body"):
+    if weights.kind != "plain" or head_kind(weights) != "shared" or writes(weights) or weights.per_task:
         names["infer"] = values.get("infer.name", "entropy")
         sections["infer"] = _choice("inference", names["infer"], INFERENCES)
     return names, sections
+
+
+def _weights(values: Mapping[str, Any]) -> WeightsOptions:
+    """What the values say of `weights.*`, as far as these are its own options and not the generator's."""
+    own = {f"weights.{f.name}" for f in fields(WeightsOptions)}
+    said = {key.removeprefix("weights."): value for key, value in values.items() if key in own}
+    return config.build(WeightsOptions, said, "weights")
 
 
 def _penalties(sections: Mapping[str, Any]) -> dict[str, Penalty]:
@@ -385,13 +355,6 @@ def without_base(cfg: Config) -> Config:
 def _seeds(options: SeedOptions, seed: int) -> dict[str, int]:
     own = {f.name: getattr(options, f.name) for f in fields(options)}
     return {name: seed if value is None else value for name, value in own.items()}
-
-
-def with_words(cfg: Config, words: Iterable[str]) -> Config:
-    """The same configuration with further words, keeping everything else as resolved."""
-    values = config.resolve_keys(_aliased(config.parse_words(words), cfg.sections), cfg.sections)
-    flat = merge([recipes.flatten(config.tree(cfg.sections)), values])
-    return replace(cfg, sections=config.fill(cfg.sections, flat))
 
 
 def from_toml(text: str) -> Config:

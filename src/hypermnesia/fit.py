@@ -1,13 +1,12 @@
 """The training loop: the only one. It knows the Method protocol and never a concrete method."""
 
-import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hypermnesia import optim, tensors, training
 from hypermnesia.errors import HypermnesiaError
@@ -21,6 +20,7 @@ from hypermnesia.optim import OptimizerOptions
 from hypermnesia.order import Order
 from hypermnesia.records import Records
 from hypermnesia.rng import derive, generator
+from hypermnesia.stepping import Stepper, Taken, Wanted, precision
 from hypermnesia.streams import Stream, Task
 from hypermnesia.tensors import Tensors
 from hypermnesia.training import Seeds, TrainOptions
@@ -114,7 +114,12 @@ class Fit:
                 training.set_noise(self.noise, device)
             self._running = True
             try:
-                yield from self._run()
+                stepper = Stepper(self.method, self.train, device)
+                for item in self.advance():
+                    if isinstance(item, Wanted):
+                        stepper.take(item)
+                    else:
+                        yield item
             finally:
                 self._running, self.noise = False, training.noise(device)
                 training.set_noise(outside, device)
@@ -123,7 +128,11 @@ class Fit:
         """Where torch's global generators stand for this run, also while it is being iterated over."""
         return training.noise(self.learner.device) if self._running else self.noise
 
-    def _run(self) -> Iterator[Event]:
+    def advance(self) -> Iterator[Event | Wanted]:
+        """The run's events, and each step that it is ready to take: whoever iterates has to take it.
+
+        For those who drive several runs at once, within `training.settings`; all others iterate over the run itself.
+        """
         tasks, position = self.stream.tasks, self.position
         if position.task == 0 and not position.started:
             yield from self._baseline()
@@ -159,7 +168,7 @@ class Fit:
         if self.train.channels_last:
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def _train(self, task: Task) -> Iterator[Event]:
+    def _train(self, task: Task) -> Iterator[Event | Wanted]:
         phases = list(self.method.phases(self.learner))
         while self.position.phase < len(phases):
             phase = phases[self.position.phase]
@@ -169,7 +178,7 @@ class Fit:
             self.position.step, self.position.phase_started = 0, False
             self.order = None
 
-    def _run_phase(self, task: Task, phase: Phase) -> Iterator[Event]:
+    def _run_phase(self, task: Task, phase: Phase) -> Iterator[Event | Wanted]:
         part = task.train if phase.data == "task" else self.method.memory_part(self.state, self.learner)
         if len(part) == 0:
             return
@@ -185,16 +194,32 @@ class Fit:
             started = time.perf_counter()
             self._set_progress(phase, optimizer, steps)
             batch = self._batch(part, order)
-            loss, terms = self._step(net, batch, optimizer)
+            draw = self.method.draw(self.state, self.learner, batch, self.rngs["method"])
+            if optimizer is None:
+                taken = Taken(torch.zeros(()), Aux(), Step({}, {}, {}), 0.0)
+            else:
+                when = partial(self._when, self.position.step + 1)
+                wanted = Wanted(net, self.state, batch, draw, optimizer, when)
+                self.records.seconds += time.perf_counter() - started
+                yield wanted
+                started = time.perf_counter()
+                assert wanted.taken is not None
+                taken = wanted.taken
+            with torch.no_grad():
+                self.state = self.method.after_step(
+                    self.state, self.learner, batch, draw, taken.aux, taken.step, self.rngs["method"]
+                )
             self.position.step += 1
             self.records.steps += 1
-            self.records.seconds += time.perf_counter() - started
-            self._check(loss, terms, last=self.position.step == steps)
+            self.records.seconds += taken.seconds + time.perf_counter() - started
+            self._check(taken, last=self.position.step == steps)
             every = self.evaluation.steps
             if every is not None and self.position.step % every == 0:
                 yield self._evaluate_on_the_way()
             # Checkpoints are taken at StepDone and TaskEnded: whatever belongs to them was recorded before.
-            yield StepDone(task.index, phase.name, self.position.step, steps, self.records.steps, loss, terms)
+            yield StepDone(
+                task.index, phase.name, self.position.step, steps, self.records.steps, taken.loss, taken.aux.terms
+            )
 
     def _start_phase(self, phase: Phase, model: Model, size: int) -> None:
         if phase.restart:
@@ -242,44 +267,10 @@ class Fit:
             x = x.contiguous(memory_format=torch.channels_last)
         return Batch(x, y, learner.targets(y, learner.task), learner.task, raw)
 
-    def _step(
-        self, net: Net, batch: Batch, optimizer: torch.optim.Optimizer | None
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        method, learner, rng = self.method, self.learner, self.rngs["method"]
-        draw = method.draw(self.state, learner, batch, rng)
-        if optimizer is None:
-            self.state = method.after_step(self.state, learner, batch, draw, Aux(), Step({}, {}, {}), rng)
-            return torch.zeros(()), {}
-        params = net.params
-        before = tensors.copy(params) if method.watches_parameters else {}
-
-        def move(gradients: Mapping[str, Tensor]) -> Tensors:
-            return optim.candidate(optimizer, gradients)
-
-        with self._autocast():
-            gradients, loss, aux = method.gradients(net, self.state, batch, draw, move)
-        if self.train.check == "all":
-            check_tensors("gradient", gradients, self._when(self.position.step + 1))
-        # Fused optimizers read a gradient as if it lay in memory like its parameter: a transposed one as garbage.
-        gradients = {name: optim.laid_out_as(params[name], g) for name, g in gradients.items()}
-        clipped = optim.clipped(gradients, self.train.clip)
-        for name, parameter in params.items():
-            parameter.grad = clipped.get(name)
-        optimizer.step()
-        step = Step(before, params, gradients)
-        with torch.no_grad():
-            self.state = method.after_step(self.state, learner, batch, draw, aux, step, rng)
-        return loss, aux.terms
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        if self.train.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.learner.device.type, dtype=torch.bfloat16)
-
-    def _check(self, loss: Tensor, terms: Mapping[str, Tensor], last: bool) -> None:
-        waits = loss.device.type != "cpu"  # there a look at the value makes the host wait
+    def _check(self, taken: Taken, last: bool) -> None:
+        waits = taken.loss.device.type != "cpu"  # there a look at the value makes the host wait
         if last or not waits or self.position.step % 50 == 0:
-            check_loss(loss, terms, self._when(self.position.step))
+            check_loss(taken.loss, taken.aux.terms, self._when(self.position.step))
 
     def refuse_broken(self) -> None:
         """Raise `RunFailed` if a model holds a number that is not finite: such a run is not worth keeping."""
@@ -330,7 +321,7 @@ class Fit:
         parts = None
         if validation:
             parts = [task.validation for task in self.tested_on.tasks if task.validation is not None]
-        with self._autocast():
+        with precision(self.train, self.learner.device):
             return evaluate(
                 self.learner,
                 self.method,

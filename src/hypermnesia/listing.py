@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from hypermnesia import config, experiment, recipes
@@ -17,7 +18,7 @@ from hypermnesia.report import units
 from hypermnesia.reproduce import BUDGETS, read_ledger
 from hypermnesia.streams import BENCHMARKS
 from hypermnesia.streams.sources import PREFIXES
-from hypermnesia.tables import plain_table
+from hypermnesia.tables import block, plain_table
 
 
 def _benchmarks() -> Table:
@@ -82,10 +83,10 @@ def _reproduced(budget: str, entry: Any) -> str:
         ) from error
 
 
-def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Table:
+def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Group:
     """Every key that the approach has on the benchmark, with its type, its value there, and what it means."""
     cfg = experiment.resolve(benchmark, approach, words)
-    table = plain_table("key", "value", "type", "what it does", left=4, title=f"{approach} on {benchmark}")
+    table = plain_table("key", "value", "type", "what it does", left=4)
     selectors = {full: short for short, full in experiment.SELECTORS.items()}
     for section, name in cfg.names.items():
         table.add_row(
@@ -94,7 +95,7 @@ def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Ta
     for key, info in config.keys(cfg.sections).items():
         shown = "must be given" if info.required else write_value(_plain(info.default))
         table.add_row(key, shown, info.type, info.doc)
-    return table
+    return block(table, f"{approach} on {benchmark}")
 
 
 def _plain(value: Any) -> Any:
@@ -112,7 +113,7 @@ LISTS: dict[str, Callable[[], Table]] = {
 """What `hypermnesia list` shows without further words."""
 
 
-def listed(kind: str, words: Sequence[str], ledger: Path) -> Table:
+def listed(kind: str, words: Sequence[str], ledger: Path) -> Table | Group:
     """The table of `kind`: one of `LISTS`, `recipes`, or `options` with an approach and perhaps a benchmark in
     `words`, and `key=value` words that change what there is."""
     if kind == "options":

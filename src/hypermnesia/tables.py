@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -51,14 +51,18 @@ SOURCES = {
 """Definition and source of every variant that `metrics.variants` gives."""
 
 
-def plain_table(*columns: str, title: str | None = None, caption: str | None = None, left: int = 1) -> Table:
-    """An empty table; columns after the first `left` ones are set right."""
-    table = Table(
-        title=title, caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False
-    )
+def plain_table(*columns: str, left: int = 1) -> Table:
+    """An empty table; columns after the first `left` ones are set right and never broken."""
+    table = Table(box=None, pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < left else "right", no_wrap=i >= left, overflow="fold")
     return table
+
+
+def block(table: Table, title: str = "", note: str = "") -> Group:
+    """A table with a title above and a note below it, each as wide as it needs."""
+    parts = [Text(title, style="bold") if title else None, table, Text(note, style="dim") if note else None]
+    return Group(*(part for part in parts if part is not None))
 
 
 def scenario_title(name: str) -> str:
@@ -66,25 +70,19 @@ def scenario_title(name: str) -> str:
     return SCENARIO_NAMES.get(name, name)
 
 
-def summary(found: Mapping[str, Any]) -> Table:
+def summary(found: Mapping[str, Any]) -> Group:
     """Metrics by scenario of what `runs.summarise` gives: percentages, mean ± half of the 95 % interval."""
-    names = list(found["scenarios"])
-    seeds = (
-        f"{len(found['seeds'])} seeds, ± is half of the 95 % interval" if len(found["seeds"]) > 1 else None
-    )
-    table = plain_table("in %", *(scenario_title(name) for name in names), caption=seeds)
+    names, seeds = list(found["scenarios"]), len(found["seeds"])
+    table = plain_table("in %", *(scenario_title(name) for name in names))
     for key, title in _METRICS.items():
         cells = [(found["scenarios"][name] or {}).get(key) or {} for name in names]
         if any(cell.get("n") for cell in cells):
-            signed = key in ("forgetting", "backward_transfer", "forward_transfer")
-            table.add_row(
-                title,
-                *(
-                    units.interval(c.get("mean"), c.get("ci95"), signed and key != "forgetting")
-                    for c in cells
-                ),
-            )
-    return table
+            signed = key in ("backward_transfer", "forward_transfer")
+            table.add_row(title, *(units.interval(c.get("mean"), c.get("ci95"), signed) for c in cells))
+    return block(table, note=f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "")
+
+
+_INTERVAL = "± is half of the 95 % interval"
 
 
 def costs(found: Mapping[str, Any]) -> Table:
@@ -97,12 +95,12 @@ def costs(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def matrix(rows: Sequence[Sequence[float | None]], title: str, width: int) -> Table:
+def matrix(rows: Sequence[Sequence[float | None]], title: str, width: int) -> Group:
     """An accuracy matrix in percent, a row for each task learned; the middle of a wide one is left out."""
     tests = max(map(len, rows), default=0)
-    columns = _fitting(tests, max(2, (width - 10) // 7))
+    columns = _fitting(tests, max(3, (width - 10) // (len(f"test {tests}") + 2)))
     heads = ["…" if i is None else f"test {i + 1}" for i in columns]
-    table = plain_table("after", *heads, title=title)
+    table = plain_table("after", *heads)
     for t in _fitting(len(rows), 24):
         if t is None:
             table.add_row("…")
@@ -114,7 +112,7 @@ def matrix(rows: Sequence[Sequence[float | None]], title: str, width: int) -> Ta
             f"task {t + 1}",
             *(Text(c, style="bold" if i == t else "") for c, i in zip(cells, columns, strict=True)),
         )
-    return table
+    return block(table, title)
 
 
 def _percent(value: float | None) -> str:
@@ -129,13 +127,13 @@ def _fitting(count: int, most: int) -> list[int | None]:
     return [*range(head), None, *range(count - (most - 1 - head), count)]
 
 
-def variants(found: Mapping[str, float | None], title: str) -> Table:
+def variants(found: Mapping[str, float | None], title: str) -> Group:
     """What `metrics.variants` gives, each with its definition and source."""
-    table = plain_table("variant", "in %", "definition and source", title=title)
-    table.columns[2].justify = "left"
+    table = plain_table("variant", "in %", "definition and source")
+    table.columns[2].justify, table.columns[2].no_wrap = "left", False
     for name, value in found.items():
         table.add_row(name, units.percent(value), SOURCES[name])
-    return table
+    return block(table, title)
 
 
 def mean_matrix(matrices: Sequence[Sequence[Sequence[float | None]]]) -> list[list[float | None]]:
@@ -179,24 +177,20 @@ def pasted(console: Console, rows: Sequence[Sequence[float | None]]) -> None:
     console.print(variants(metrics.variants(rows), "every definition"))
 
 
-def comparison(found: Comparison) -> Table:
+def comparison(found: Comparison) -> Group:
     """A row for each approach, the best first: metrics and costs with intervals, and the difference to the best."""
     summary, keys = found.summary, found.summary.main
     heads = [f"{_head(summary.column(key))}" for key in keys]
     seeds = max(row.statistics[f"{summary.primary}.average_accuracy"]["n"] for row in summary.rows)
-    about = (
-        f"{seeds} seeds, ± is half of the 95 % interval"
-        if seeds > 1
-        else "1 seed: no intervals, no differences"
-    )
-    table = plain_table("approach", *heads, "to the best", title=summary.benchmark.name, caption=about)
+    about = f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "1 seed: no intervals, no differences"
+    table = plain_table("approach", *heads, "to the best")
     for row in summary.rows:
         label = row.group.label + (f" ({row.bound})" if row.bound else "")
         cells = [
             Text(summary.written(row, key), style="bold" if summary.wins(row, key) else "") for key in keys
         ]
         table.add_row(Text(label, style="bold" if row.is_best else ""), *cells, _difference(row))
-    return table
+    return block(table, summary.benchmark.name, about)
 
 
 def _head(column: Column) -> str:
@@ -217,20 +211,12 @@ def _difference(row: Row) -> str:
     return shown if p is None else f"{shown}, p {'<' if p < 0.001 else ''}{max(p, 0.001):.3f}"
 
 
-def reproduction(done: Reproduction) -> Table:
+def reproduction(done: Reproduction) -> Group:
     """Published, measured, difference, within tolerance or not."""
     seeds = f"{len(done.seeds)} seed{'s' if len(done.seeds) > 1 else ''}"
     title = f"{done.recipe.name}, {done.budget} budget, {seeds}"
-    table = plain_table(
-        "figure",
-        "published %",
-        "measured %",
-        "difference",
-        "tolerance",
-        "",
-        title=title,
-        caption=done.recipe.source,
-    )
+    table = plain_table("figure", "published %", "measured %", "difference", "tolerance", "verdict")
+    table.columns[5].justify = "left"
     for figure in done.figures:
         verdict = {
             True: "within tolerance",
@@ -247,7 +233,7 @@ def reproduction(done: Reproduction) -> Table:
             units.percent(published.tolerance),
             verdict[figure.within],
         )
-    return table
+    return block(table, title, f"published: {done.recipe.source}; ± is one standard deviation")
 
 
 def predictions(found: Sequence[Prediction], task_names: Sequence[str]) -> Table:

@@ -1,4 +1,4 @@
-"""Whether a network can be called with other parameters than its own, tried on two samples before anything is trained."""
+"""Whether a network can be called with other parameters than its own, tried before anything is trained."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,8 +110,8 @@ def _check_uses(logits: Tensor, own: dict[str, nn.Parameter], stand_ins: Tensors
     kept = [key for key, gradient in zip(own, found[: len(own)], strict=True) if gradient is not None]
     if kept:
         raise HypermnesiaError(
-            f"{name} goes on using its own {', '.join(kept[:5])} when it is called with other values: some module keeps a "
-            "reference to them. Read parameters from their modules (self.layer.weight) at each call"
+            f"{name} goes on using its own {', '.join(kept[:5])} when it is called with other values: some module "
+            "keeps a reference to them. Read parameters from their modules (self.layer.weight) at each call"
         )
     if all(gradient is None for gradient in found):
         raise HypermnesiaError(f"{name}: its logits depend on none of its parameters")

@@ -40,7 +40,7 @@ LOW_RANK_START: dict[Kind, LowRankOptions] = {
 
 def default_generator(kind: Kind, name: str | None = None) -> Any:
     """The default options of the generator `name`, or of the one that weights of this kind have by default."""
-    name = name or DEFAULT_GENERATOR[kind]
+    name = name or DEFAULT_GENERATOR.get(kind, "chunked")
     if name not in GENERATORS:
         raise unknown("generator", str(name), GENERATORS)
     if name == "lowrank" and kind in LOW_RANK_START:
@@ -115,6 +115,12 @@ class WeightsOptions:
             )
 
 
+def writes(options: WeightsOptions) -> bool:
+    """Whether a generator writes any of the parameters."""
+    by_kind = options.tail == "generated" if options.kind == "partial" else options.kind in DEFAULT_GENERATOR
+    return by_kind or bool(options.generated or options.masked)
+
+
 def head_kind(options: WeightsOptions) -> HeadKind:
     """The head that the options ask for, `auto` resolved."""
     if options.head != "auto":
@@ -123,7 +129,7 @@ def head_kind(options: WeightsOptions) -> HeadKind:
 
 
 def roles(net: nn.Module, options: WeightsOptions, matrices_only: bool = False) -> dict[str, Role]:
-    """The role of every parameter. With `matrices_only` the generator writes no 1-D tensors: they are stored per task."""
+    """The role of every parameter. With `matrices_only` no 1-D tensor is written: each task stores its own."""
     names = [name for name, _ in net.named_parameters()]
     assigned: dict[str, Role] = dict.fromkeys(names, _default_role(options))
     if options.kind in ("hyper", "partial", "mask") and options.norms != "written":
@@ -305,6 +311,6 @@ def model_for(
             net = net(head.width)
     if not type(net).__module__.startswith("hypermnesia.nets."):  # ours are tested
         try_out(net, stream.shape, head.width)
-    if writer is None and options.kind in DEFAULT_GENERATOR and options.tail == "generated":
+    if writer is None and writes(options):
         writer = default_generator(options.kind)
     return build_model(net, head, options, writer, mask, generator(seed, "generator"))

@@ -8,9 +8,10 @@ import small
 import torch
 import torch.nn.functional as F
 from penalties import scene, slow_distances
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypermnesia.errors import HypermnesiaError
+from hypermnesia.events import StepDone
 from hypermnesia.fit import Fit
 from hypermnesia.hyper.model import evaluating
 from hypermnesia.method import combine
@@ -18,8 +19,10 @@ from hypermnesia.methods.drift import Drift, DriftState
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.optim import OptimizerOptions
 from hypermnesia.rng import generator
+from hypermnesia.streams import StreamOptions, load
 from hypermnesia.tensors import Tensors
-from hypermnesia.weights import WeightsOptions
+from hypermnesia.training import TrainOptions
+from hypermnesia.weights import WeightsOptions, model_for
 
 SLICED = WeightsOptions(kind="hyper", head="sliced")
 
@@ -284,3 +287,15 @@ def test_there_must_be_something_to_hold() -> None:
     text = "the drift penalty needs generated weights; leave it out with drift=none"
     with pytest.raises(HypermnesiaError, match=text):
         small.run(weights="plain", method=combine(Finetune(), Drift()))
+
+
+@pytest.mark.parametrize("form", ["gram", "direct"])
+def test_autocast_rounds_neither_the_generator_nor_the_penalty(form: str) -> None:
+    """Under bf16 the penalty at the snapshot is exactly 0, as in full precision."""
+    stream = load("split-digits", options=StreamOptions(samples_per_task=16))
+    model = model_for(stream, lambda outputs: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)), "hyper")
+    method = combine(Finetune(), Drift(beta=1.0, form=form))
+    run = Fit(model, stream, method, TrainOptions(iterations=1, precision="bf16"))
+    steps = [event for event in run if isinstance(event, StepDone)]
+    assert len(steps) == 5
+    assert [float(step.terms["drift"]) for step in steps[1:]] == [0.0] * 4

@@ -21,6 +21,7 @@ from methods.helpers import (
     slow_cross_entropy,
     slow_gradients,
 )
+from methods.regularisation_helpers import learner_on
 from torch import Tensor, nn
 
 from hypermnesia import checkpoint
@@ -82,8 +83,10 @@ def drawn(
 def slow_old(learner: Learner, state: HNETReplayState, x: Tensor, task: int) -> Tensor:
     """What the classifier of the task's start says of one sample: its values in a model of their own."""
     model = deepcopy(learner.model)
-    model.load_state_dict(state.old)
-    return model(x[None], task)[0].detach()
+    with torch.no_grad():
+        for name, value in model.stored().items():
+            value.copy_(state.old[name])
+        return model(x[None], task)[0]
 
 
 def slow_kept(method: HNETReplay, learner: Learner, old: Tensor, new: Tensor) -> Tensor:
@@ -109,7 +112,8 @@ def slow_replay(
             new, old = learner.model(x[None], answered.task)[0], slow_old(learner, state, x, answered.task)
             if head.kind == "shared":
                 new, old = new[:seen], old[:seen].clone()
-                old[earlier:] = 0 if method.reference_padding else -torch.inf
+                padded = method.new_classes == "logit" and not method.hard_targets
+                old[earlier:] = 0 if padded else -torch.inf
             each.append(slow_kept(method, learner, old, new))
     return torch.stack(each).mean()
 
@@ -128,7 +132,7 @@ def slow_loss(
 
 @pytest.mark.parametrize("task", [1, 2])
 @pytest.mark.parametrize(
-    "changed", [{}, {"hard_targets": True}, {"reference_padding": True}, {"temperature": 1.0}]
+    "changed", [{}, {"hard_targets": True}, {"new_classes": "probability"}, {"temperature": 1.0}]
 )
 @pytest.mark.parametrize("head", HEADS)
 def test_a_step_equals_the_written_out_loss(head: Any, changed: dict[str, Any], task: int) -> None:
@@ -173,15 +177,33 @@ def test_equal_shares_of_all_earlier_tasks_as_many_as_the_batch_has() -> None:
     assert [(a.task, len(a.x)) for a in draw] == [(0, 4), (1, 4)]
 
 
-def test_new_classes_have_no_probability_in_the_old_answer() -> None:
+def test_new_classes_have_the_logit_or_the_probability_0_in_the_old_answer() -> None:
     learner = learner_of(METHOD, task=1)
     state = state_of(METHOD, learner)
     assert state.seen.tolist() == [True] * 4 + [False] * 2
     assert state.earlier.tolist() == [True] * 2 + [False] * 4
-    [answered] = drawn(METHOD, state, learner)
-    assert not answered.teacher.softmax(1)[:, 2:].any()
-    [padded] = drawn(replace(METHOD, reference_padding=True), state, learner)
+    [absent] = drawn(replace(METHOD, new_classes="probability"), state, learner)
+    assert not absent.teacher.softmax(1)[:, 2:].any()
+    [padded] = drawn(METHOD, state, learner)
     assert not padded.teacher[:, 2:4].any() and not padded.teacher.softmax(1)[:, 4:].any()
+    assert torch.equal(absent.teacher[:, :2], padded.teacher[:, :2])
+    [label] = drawn(replace(METHOD, hard_targets=True), state, learner)
+    assert torch.equal(label.teacher, absent.teacher)
+
+
+def test_written_weights_are_replayed_task_by_task() -> None:
+    """Any weights will do, and those that differ by task may share a head."""
+    learner = learner_on("hyper", tasks=3, head="shared")
+    learner.models |= METHOD.extra_models(make_stream(), 0)
+    for task in range(3):
+        learner.models["vae"].begin_task(generator(0, "vae", task))
+    learner.phase = Phase("classifier")
+    state = state_of(METHOD, learner)
+    draw = drawn(METHOD, state, learner)
+    assert [(a.task, len(a.x)) for a in draw] == [(0, 3), (1, 3)]
+    assert all(not a.teacher[:, 4:].any() and a.teacher[:, :4].all() for a in draw)
+    found = loss_and_gradients(METHOD, learner, state, make_batch(learner), draw)
+    assert_same(found, slow_loss(METHOD, learner, state, draw), tol=1e-5)
 
 
 def test_the_teacher_is_the_classifier_before_the_task() -> None:
@@ -231,6 +253,10 @@ def test_stacks_and_compiles(head: Any) -> None:
 def test_bad_settings_say_what_is_allowed() -> None:
     with pytest.raises(HypermnesiaError, match=r"^hnet-replay\.temperature=0 must be above 0$"):
         HNETReplay(temperature=0)
+    with pytest.raises(
+        HypermnesiaError, match=r"^unknown hnet-replay\.new_classes 'logits'; did you mean 'logit'\?"
+    ):
+        HNETReplay(new_classes="logits")  # pyright: ignore[reportArgumentType]
 
 
 # --------------------------------------------------------------------------------------------------- whole runs

@@ -20,6 +20,7 @@ from hypermnesia.nets import (
     ResNet18Options,
     ResNetOptions,
     Shape,
+    TextTransformerOptions,
     ViTOptions,
     WideResNetOptions,
     ZenkeNetOptions,
@@ -29,6 +30,7 @@ from hypermnesia.nets import (
 )
 
 GRAY: Shape = (1, 16, 16)
+WORDS: Shape = (10,)
 
 SMALL: dict[str, NetOptions] = {
     "mlp": MLPOptions(hidden=(12, 8)),
@@ -40,16 +42,37 @@ SMALL: dict[str, NetOptions] = {
     "resnet-projection": ResNetOptions(depth=8, widths=(4, 4, 6, 8), shortcut="projection"),
     "wide-resnet": WideResNetOptions(depth=10, widening=1),
     "vit": ViTOptions(width=16, heads=2, depth=2),
+    "text-transformer": TextTransformerOptions(vocabulary=50, width=16, heads=2, depth=2),
 }
 """Small networks of every kind, without dropout: its noise would tell two ways to the same number apart."""
 
+IMAGES = {name: options for name, options in SMALL.items() if name != "text-transformer"}
+
 every_net = pytest.mark.parametrize("options", SMALL.values(), ids=SMALL.keys())
+every_net_of_images = pytest.mark.parametrize("options", IMAGES.values(), ids=IMAGES.keys())
 
 
-def built(options: NetOptions, seed: int = 0, shape: Shape = GRAY, outputs: int = 3) -> nn.Module:
+def built(options: NetOptions, seed: int = 0, shape: Shape | None = None, outputs: int = 3) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return options.build(shape, outputs)
+        return options.build(shape or shape_for(options), outputs)
+
+
+def shape_for(options: NetOptions) -> Shape:
+    return WORDS if isinstance(options, TextTransformerOptions) else GRAY
+
+
+def samples(options: NetOptions, count: int) -> Tensor:
+    """Images, or texts that end in padding and hold ids beyond the network's table."""
+    if not isinstance(options, TextTransformerOptions):
+        return images(count)
+    x = torch.randint(1, 80, (count, *WORDS), generator=torch.Generator().manual_seed(0))
+    x[:, -2:] = 0
+    return x
+
+
+def doubled(x: Tensor) -> Tensor:
+    return x.double() if x.is_floating_point() else x
 
 
 def images(count: int, shape: Shape = GRAY, seed: int = 0) -> Tensor:
@@ -63,7 +86,7 @@ def test_every_net_has_a_row():
 @every_net
 def test_forward_is_its_stages_in_turn_and_ends_in_the_head(options: NetOptions):
     net = built(options).eval()
-    x = images(2)
+    x = samples(options, 2)
     by_hand = x
     for stage in stages(net):
         by_hand = getattr(net, stage)(by_hand)
@@ -78,14 +101,14 @@ def test_forward_is_its_stages_in_turn_and_ends_in_the_head(options: NetOptions)
 def test_every_parameter_belongs_to_a_stage_and_is_used(options: NetOptions):
     net = built(options)
     assert {name.partition(".")[0] for name, _ in net.named_parameters()} <= set(stages(net))
-    net(images(4)).square().sum().backward()
+    net(samples(options, 4)).square().sum().backward()
     assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
 @every_net
 def test_evaluation_is_independent_of_the_batch(options: NetOptions):
     net = built(options).double()
-    x = images(6).double()
+    x = doubled(samples(options, 6))
     for _ in range(3):  # moves running statistics away from their start
         net(x * 2 + 1)
     net.eval()
@@ -98,7 +121,7 @@ def test_evaluation_is_independent_of_the_batch(options: NetOptions):
 def test_stacked_networks_equal_single_ones(options: NetOptions):
     """Training mode: logits, gradients, and the running statistics that the forward pass moves."""
     nets = [built(options, seed).double() for seed in (0, 1)]
-    x = images(8).double().reshape(2, 4, *GRAY)
+    x = doubled(samples(options, 8)).unflatten(0, (2, 4))
     skeleton = copy.deepcopy(nets[0]).to("meta")
 
     def loss(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor):
@@ -125,7 +148,7 @@ def test_gradients_of_gradients(options: NetOptions):
     net = built(options).double()
     params = {name: value.detach() for name, value in net.named_parameters()}
     buffers = {name: value.clone() for name, value in net.named_buffers()}
-    x = images(2).double()
+    x = doubled(samples(options, 2))
 
     def loss(params: dict[str, Tensor]) -> Tensor:
         fresh = {name: value.clone() for name, value in buffers.items()}
@@ -149,14 +172,14 @@ def test_gradients_of_gradients(options: NetOptions):
 @every_net
 def test_compiles_as_one_graph(options: NetOptions):
     net = built(options)
-    x = images(4)
+    x = samples(options, 4)
     plain = copy.deepcopy(net)(x)
     torch._dynamo.reset()
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), plain)
 
 
-@every_net
+@every_net_of_images
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 24, 32)], ids=str)
 def test_takes_any_reasonable_image(options: NetOptions, shape: Shape):
     net = built(options, shape=shape, outputs=7).eval()
@@ -164,7 +187,7 @@ def test_takes_any_reasonable_image(options: NetOptions, shape: Shape):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in SMALL if name not in ("lenet", "zenkenet", "zenkenet-tiny")]
+    "name", [name for name in IMAGES if name not in ("lenet", "zenkenet", "zenkenet-tiny")]
 )
 def test_takes_digits_of_8_pixels(name: str):
     shape = (1, 8, 8)
@@ -195,6 +218,17 @@ def test_every_option_is_documented_and_has_a_default(name: str):
 @pytest.mark.parametrize("name", NETS)
 def test_no_shape_and_no_outputs(name: str):
     with pytest.raises(HypermnesiaError, match=rf"outputs of {name}=0: expected a whole number, at least 1"):
-        NETS[name]().build((3, 32, 32), 0)
-    with pytest.raises(HypermnesiaError, match=r"expected a tuple of 3 whole numbers, at least 1 each"):
+        NETS[name]().build(WORDS if name == "text-transformer" else (3, 32, 32), 0)
+    expected = r"expected a tuple of 3 whole numbers, at least 1 each"
+    if name == "text-transformer":
+        expected = r"takes texts, and these samples are images of shape \(32, 32\): take net=vit"
+    with pytest.raises(HypermnesiaError, match=expected):
         NETS[name]().build((32, 32), 10)
+
+
+@pytest.mark.parametrize("name", sorted(set(NETS) - {"text-transformer"}))
+def test_texts_are_refused_by_networks_for_images(name: str):
+    with pytest.raises(
+        HypermnesiaError, match="takes images, and these samples are texts of 10 tokens: take net=text"
+    ):
+        NETS[name]().build(WORDS, 3)

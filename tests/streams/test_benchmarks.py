@@ -48,7 +48,8 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_benchmark_is_in_the_table():
-    assert set(TASKS) == set(BENCHMARKS)
+    texts = {"split-docstrings"}  # see test_text
+    assert set(TASKS) | texts == set(BENCHMARKS)
 
 
 @pytest.mark.parametrize("name", TASKS)

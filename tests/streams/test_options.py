@@ -14,6 +14,8 @@ from hypermnesia.streams import StreamOptions
         ("samples_per_task", 0, "a whole number of at least 1"),
         ("size", 0, "pixels, 1 to 4096"),
         ("size", 5000, "pixels, 1 to 4096"),
+        ("length", 0, "tokens, 1 to 65536"),
+        ("vocabulary", 1, "a number of ids, 2 to 2147483648"),
         ("validation", 1.0, "a fraction between 0 and 1"),
         ("blurry", 0.0, "a fraction between 0 and 1"),
         ("order", "sorted", "'label', 'seed' or a list of class ids"),

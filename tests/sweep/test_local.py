@@ -60,14 +60,12 @@ def test_a_crash_costs_one_job_and_a_stop_saves_the_run(tmp_path, monkeypatch):
     engine.open(tmp_path)
     try:
         bad = job(tmp_path, "bad", "net=python:mean:crash")
-        crashed, good = engine.submit([bad, job(tmp_path, "good")])
+        crashed, long = engine.submit([bad, job(tmp_path, "long", "train.iterations=100000")])
         with pytest.raises(
             WorkerLost, match="the worker process exited with code 5; its output is in .*worker-0"
         ):
             crashed.result(60)
-        assert Outcome.from_json(good.result(60)).state == "complete", "by a fresh process"
-        [long] = engine.submit([job(tmp_path, "long", "train.iterations=100000")])
-        wait_for((tmp_path / "long/seed-0/events.jsonl").exists)
+        wait_for((tmp_path / "long/seed-0/events.jsonl").exists)  # made by a fresh process
     finally:
         engine.close()
     stopped = Outcome.from_json(long.result(0))

@@ -33,7 +33,7 @@ def sequence(search: Search, trials: int, lag: int) -> list[dict]:
     for number in range(trials):
         if number >= lag:
             search.tell(number - lag, outcome(asked[number - lag]))
-        asked.append(search.ask()[1])
+        asked.append(search.ask().settings)
     return asked
 
 
@@ -68,7 +68,7 @@ def test_a_grid_comes_in_its_order_whatever_its_values():
 
 
 def sequence_of_grid(search: Search, points: int) -> list[dict]:
-    return [search.ask()[1] for _ in range(points)]
+    return [search.ask().settings for _ in range(points)]
 
 
 def test_another_process_goes_on_as_the_first_would_have():
@@ -76,12 +76,11 @@ def test_another_process_goes_on_as_the_first_would_have():
     storage = optuna.storages.InMemoryStorage()
     sequence(searching(storage), 13, 2)
     again = searching(storage)
-    assert again.unfinished() == [(11, whole[11]), (12, whole[12])]
+    assert [(t.number, t.settings) for t in again.unfinished()] == [(11, whole[11]), (12, whole[12])]
     rest = []
     for number in (11, 12, 13):
-        settings = dict(again.unfinished())[number]
-        again.tell(number, outcome(settings))
-        rest.append(again.ask()[1])
+        again.tell(number, outcome(again.unfinished()[0].settings))
+        rest.append(again.ask().settings)
     assert rest == whole[13:]
 
 
@@ -92,16 +91,17 @@ def test_a_trial_that_was_begun_and_got_no_settings_gets_its_own():
     study = optuna.load_study(study_name="s", storage=storage)
     study.ask()
     study.ask({"a": optuna.distributions.FloatDistribution(0, 1)})
-    assert [number for number, _ in search.unfinished()] == [0, 1]
-    assert search.unfinished()[0][1] == expected[0]
-    assert search.unfinished()[1][1]["b"] == expected[1]["b"]
+    first, second = search.unfinished()
+    assert (first.number, second.number, first.settings) == (0, 1, expected[0])
+    assert second.settings["b"] == expected[1]["b"]
 
 
 def test_trials_of_other_machines_are_left_alone():
     storage = optuna.storages.InMemoryStorage()
     here, there = searching(storage, owner="here"), searching(storage, owner="there")
-    here.ask(), there.ask()
-    assert [number for number, _ in here.unfinished()] == [0]
+    here.ask((None, 0.5))
+    there.ask()
+    assert [(trial.number, trial.bars) for trial in here.unfinished()] == [(0, (None, 0.5))]
     assert here.others_running() == there.others_running() == 1 and here.count() == 2
     there.tell(1, Outcome(state="failed", reason="no luck", seconds=2.0))
     assert here.others_running() == 0
@@ -119,23 +119,22 @@ def test_bars_are_medians_of_complete_trials():
         search.ask()
         search.tell(number, Outcome(state="complete", value=0.0, scores=row))
     for state in ("pruned", "failed"):
-        number, _ = search.ask()
-        search.tell(number, Outcome(state=state, scores=(0.0, 0.0, 0.0)))
+        search.tell(search.ask().number, Outcome(state=state, scores=(0.0, 0.0, 0.0)))
     assert search.bars(3) == (median(r[0] for r in rows), median(r[1] for r in rows), None)
 
 
 def test_records_tell_what_was_not_told_yet():
     search = searching(algorithm="random")
-    number, settings = search.ask()
+    trial = search.ask()
     [running] = search.records({})
     assert (running.state, running.value) == ("running", None)
-    [finished] = search.records({number: Outcome(state="complete", value=0.5, seconds=3.0)})
+    [finished] = search.records({trial.number: Outcome(state="complete", value=0.5, seconds=3.0)})
     assert (finished.settings, finished.value, finished.state, finished.seconds) == (
-        settings,
+        trial.settings,
         0.5,
         "complete",
         3.0,
     )
-    search.tell(number, Outcome(state="pruned", reason="behind", scores=(0.25,)))
+    search.tell(trial.number, Outcome(state="pruned", reason="behind", scores=(0.25,)))
     [told] = search.records({})
     assert (told.state, told.value, told.reason) == ("pruned", None, "behind"), "a pruned trial has no value"

@@ -195,7 +195,10 @@ def _beside(shared: Tensor, own: Tensor) -> Tensor:
 
 
 def _outer(now: OuterFactor, then: NamedTensors, masks: NamedTensors, weights: Tensor | None) -> Tensor:
-    """The weighted sum over tasks for an outer factor: ‖U ΔVᵀ + ΔU V*ᵀ‖² from rank × rank matrices. Masks drop rows of U and ΔU."""
+    """The weighted sum over tasks for an outer factor: ‖U ΔVᵀ + ΔU V*ᵀ‖² from rank × rank matrices.
+
+    Masks drop rows of U and ΔU.
+    """
     v, du, dv = then["v"], now.u - then["u"], now.v - then["v"]
     u, du_kept = now.u, du
     if any(name in masks for name in now.shapes):

@@ -15,6 +15,11 @@ from hypermnesia.tensors import Tensors
 __all__ = ["Factor", "Generator"]
 
 
+def full_precision(module: nn.Module) -> torch.autocast:
+    """A block without autocast on the module's device."""
+    return torch.autocast(next(module.parameters()).device.type, enabled=False)
+
+
 class Generator(nn.Module, ABC):
     """A hypernetwork h: task embeddings → the tensors of a target network (von Oswald et al. 2020, eq. 1).
 
@@ -61,14 +66,17 @@ class Generator(nn.Module, ABC):
     def forward(self, tasks: Sequence[int] | Tensor, factored: bool = False) -> Tensors | list[Factor]:
         """name → (T, *shape) for T tasks; with `factored`, the factors that `assemble` makes them of.
 
-        `tasks` are task numbers, or an index tensor (T,) for tasks that were drawn at random.
+        `tasks` are task numbers, or an index tensor (T,) for tasks that were drawn at random. Always in the
+        parameters' own precision, whatever autocast the target runs under: rounded weights would count as drift.
         """
-        factors = self.factors(tasks)
+        with full_precision(self):
+            factors = self.factors(tasks)
         return factors if factored else self.assemble(factors)
 
     def assemble(self, factors: Sequence[Factor]) -> Tensors:
         """name → (T, *shape), in the order of `shapes`."""
-        tensors = assemble(factors)
+        with full_precision(self):
+            tensors = assemble(factors)
         return {name: tensors[name] for name in self.shapes}
 
     def _task_rows(self) -> list[tuple[str, TaskRows]]:

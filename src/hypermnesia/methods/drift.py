@@ -1,7 +1,7 @@
 """The drift penalty: what a generator writes for earlier tasks stays where it was (von Oswald et al. 2019, eq. 2)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,8 @@ from torch.func import functional_call, grad, vmap
 from hypermnesia import tensors
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper import drift
-from hypermnesia.hyper.factor import split, take
+from hypermnesia.hyper.factor import Factor, split, take
+from hypermnesia.hyper.generator import Generator, full_precision
 from hypermnesia.hyper.model import Model, evaluating
 from hypermnesia.method import Batch, Learner, Net, Penalty, Reads
 from hypermnesia.nets.stages import classifier
@@ -118,8 +119,7 @@ class Drift(Penalty):
         model, dtype = learner.models[self.holds], torch.bfloat16 if self.precision == "bf16" else None
         generator = model.generator
         assert generator is not None
-        # Together with the current task, as in every step: passes over other lists of tasks round differently.
-        factors = split(generator([learner.task, *earlier], factored=True), [1, len(earlier)])[1]
+        factors, written = _with_current(generator, None, learner.task, earlier)
         masks = self._masks(model, len(earlier), learner.device)
         form = self._form(take(factors, slice(0, self.tasks_per_step)))
         held = DriftState(form, masks=masks, fisher=state.fisher)
@@ -127,8 +127,7 @@ class Drift(Penalty):
             held = replace(held, generator=tensors.copy(dict(generator.named_parameters())))
         if form == "gram":
             return replace(held, anchor=drift.snapshot(factors, masks, dtype, inputs=not self._recomputes))
-        stored = None if self._recomputes else tensors.copy(generator.assemble(factors))
-        return replace(held, anchor=stored)
+        return held if self._recomputes else replace(held, anchor=tensors.copy(written()))
 
     @property
     def _recomputes(self) -> bool:
@@ -152,11 +151,13 @@ class Drift(Penalty):
             factors = [self.scales[j] if j < len(self.scales) else 1.0 for j in draw]
             weights = torch.tensor(factors, device=next(iter(net.params.values())).device)
         chosen = None if len(draw) == earlier else torch.tensor(draw)
-        total = self._distance(net, state, draw, chosen, weights)
+        generator = net.model.generator
+        assert generator is not None
+        with full_precision(generator):  # the distances are small differences: autocast would drown them
+            total = self._distance(net, state, draw, chosen, weights)
         share = {"mean": 1.0, "sum": float(earlier), "reference": 1 / earlier}[self.over_tasks]
         if self.reduction == "mean":
-            assert net.model.generator is not None
-            share /= sum(shape.numel() for shape in net.model.generator.shapes.values())
+            share /= sum(shape.numel() for shape in generator.shapes.values())
         return total * (self.beta * share / len(draw))
 
     @staticmethod
@@ -184,11 +185,9 @@ class Drift(Penalty):
         if state.generator is None:
             return None
         assert model.generator is not None
-        together = [model.num_tasks - 1, *tasks]  # as in `begin_task`
         with torch.no_grad():
-            factors = functional_call(model.generator, state.generator, (together, True))
-            factors = split(factors, [1, len(tasks)])[1]
-            return factors if state.form == "gram" else model.generator.assemble(factors)
+            factors, written = _with_current(model.generator, state.generator, model.num_tasks - 1, tasks)
+            return factors if state.form == "gram" else written()
 
     def _form(self, factors: list) -> str:
         if self.fisher:
@@ -212,6 +211,22 @@ class Drift(Penalty):
         held = state.fisher or {name: value.new_zeros(0, *value.shape) for name, value in new.items()}
         grown = {name: torch.cat([held[name], value[None]]) for name, value in new.items()}
         return DriftState(state.form, state.anchor, state.generator, state.masks, grown)
+
+
+def _with_current(
+    generator: Generator, params: Tensors | None, current: int, tasks: Sequence[int]
+) -> tuple[list[Factor], Callable[[], Tensors]]:
+    """What is written for `tasks`, as factors and (by calling) as tensors, in one pass with the current task.
+
+    Every step makes that pass, and passes over other lists of tasks round differently. `params`: at these
+    parameters; None = the generator's own.
+    """
+    together = [current, *tasks]
+    factors = functional_call(generator, params or {}, (together, True))
+    return (
+        split(factors, [1, len(tasks)])[1],
+        lambda: {name: value[1:] for name, value in generator.assemble(factors).items()},
+    )
 
 
 def _fisher(learner: Learner, model: Model, task: Task, samples: int, rng: torch.Generator) -> Tensors:

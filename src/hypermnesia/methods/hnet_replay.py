@@ -3,14 +3,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia import generative, tensors
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.generative import Dreams, GenerativeOptions, VAEDraw
 from hypermnesia.hyper.model import Model, evaluating
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase
@@ -57,15 +57,18 @@ class HNETReplay(Method):
     """T > 0 of the distillation T² · KL(softmax(old / T) ‖ softmax(new / T)) (published 2)."""
     hard_targets: bool = False
     """Learn the old classifier's answer as a label, by cross-entropy, in place of the distillation."""
-    reference_padding: bool = False
-    """Give outputs of the task's new classes the logit 0 in the old classifier's answer, as the published code does.
-    Off: they have the probability 0 (van de Ven & Tolias 2019)."""
+    new_classes: Literal["logit", "probability"] = "logit"
+    """What the old classifier's answer says of the task's new classes, where all tasks share one softmax. logit: their
+    logit is 0 (published code). probability: that is 0 (van de Ven & Tolias 2019), from which the classifier learns
+    to tell real images from replayed ones, and takes real images of old classes for new ones."""
     replay: GenerativeOptions = GenerativeOptions()
     """The replayed samples and the autoencoder that they are drawn from."""
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise HypermnesiaError(f"hnet-replay.temperature={self.temperature} must be above 0")
+        if self.new_classes not in ("logit", "probability"):
+            raise unknown("hnet-replay.new_classes", self.new_classes, ("logit", "probability"))
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         return {generative.MODEL: self.replay.build(stream, seed)}
@@ -95,15 +98,20 @@ class HNETReplay(Method):
     def _answered(self, state: HNETReplayState, learner: Learner, dreams: Dreams) -> tuple[Answered, ...]:
         model = learner.model
         old = Net(model, state.old)
+        blocks = list(zip(dreams.tasks, dreams.x, strict=True))
+        if not model.depends_on_task:
+            blocks = [(learner.task, dreams.x.flatten(0, 1))]
         with evaluating(model):
-            if model.depends_on_task:
-                return tuple(Answered(t, x, old(x, t)) for t, x in zip(dreams.tasks, dreams.x, strict=True))
-            x = dreams.x.flatten(0, 1)
-            logits = old(x, learner.task)
-        teacher = torch.where(state.earlier, logits, ABSENT)
-        if self.reference_padding:
-            teacher = torch.where(state.seen & ~state.earlier, 0.0, teacher)
-        return (Answered(learner.task, x, teacher),)
+            return tuple(Answered(task, x, self._padded(old, state, old(x, task))) for task, x in blocks)
+
+    def _padded(self, net: Net, state: HNETReplayState, logits: Tensor) -> Tensor:
+        """The old classifier's logits, with what they say of classes that it had not met replaced."""
+        if not _is_shared(net):
+            return logits
+        known = torch.where(state.earlier, logits, ABSENT)
+        if self.new_classes == "probability" or self.hard_targets:  # no label may be that of a new class
+            return known
+        return torch.where(state.seen & ~state.earlier, 0.0, known)
 
     def loss(
         self, net: Net, state: HNETReplayState, batch: Batch, draw: tuple[Answered, ...] | VAEDraw
@@ -140,6 +148,10 @@ def _forward(net: Net, batch: Batch, draw: tuple[Answered, ...]) -> tuple[Tensor
 
 def _open(net: Net, state: HNETReplayState, logits: Tensor) -> Tensor:
     """Logits with the outputs of classes still to come shut, where all tasks share one head."""
+    return torch.where(state.seen, logits, ABSENT) if _is_shared(net) else logits
+
+
+def _is_shared(net: Net) -> bool:
     head = net.model.head
     assert head is not None
-    return torch.where(state.seen, logits, ABSENT) if head.kind == "shared" else logits
+    return head.kind == "shared"

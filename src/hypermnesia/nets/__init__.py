@@ -1,6 +1,6 @@
 """Target networks: plain modules that never heard of hypernetworks, and what cuts any module into stages.
 
-Every network maps images (B, C, H, W) to logits (B, outputs), declares its `stages` and ends in an
+Every network maps images (B, C, H, W), or texts (B, L), to logits (B, outputs), declares its `stages` and ends in an
 `nn.Linear` called `head`. Initial weights come from torch's global generator: seed it, inside
 `torch.random.fork_rng()`, before building.
 """
@@ -12,6 +12,7 @@ from hypermnesia.nets.options import NetOptions, Shape
 from hypermnesia.nets.resnet import ResNet, ResNetOptions
 from hypermnesia.nets.resnet18 import ResNet18, ResNet18Options
 from hypermnesia.nets.stages import classifier, run, section, stages
+from hypermnesia.nets.text import TextTransformer, TextTransformerOptions
 from hypermnesia.nets.vit import ViT, ViTOptions
 from hypermnesia.nets.wide_resnet import WideResNet, WideResNetOptions
 from hypermnesia.nets.zenkenet import ZenkeNet, ZenkeNetOptions
@@ -24,6 +25,7 @@ NETS: dict[str, type[NetOptions]] = {
     "resnet": ResNetOptions,
     "wide-resnet": WideResNetOptions,
     "vit": ViTOptions,
+    "text-transformer": TextTransformerOptions,
 }
 """The options of each network by its name on the command line."""
 
@@ -39,6 +41,8 @@ __all__ = [
     "ResNet18Options",
     "ResNetOptions",
     "Shape",
+    "TextTransformer",
+    "TextTransformerOptions",
     "ViT",
     "ViTOptions",
     "WideResNet",

@@ -120,13 +120,16 @@ class Block(nn.Module):
             OrderedDict(up=nn.Linear(width, hidden), gelu=nn.GELU(), down=nn.Linear(hidden, width))
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        x = x + self.attn(self.norm1(x), bias)
         return x + self.mlp(self.norm2(x))
 
 
 class Attention(nn.Module):
-    """Self-attention between the tokens (B, N, D) of each image, every token seeing every other."""
+    """Self-attention between the tokens (B, N, D) of each image, every token seeing every other.
+
+    `bias`, (B, 1, 1, N) or None, is added to the scores of each token that is looked at.
+    """
 
     def __init__(self, width: int, heads: int, attention: AttentionName) -> None:
         super().__init__()
@@ -137,9 +140,9 @@ class Attention(nn.Module):
         self.v = nn.Linear(width, width)
         self.o = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         q, k, v = (self._split(linear(x)) for linear in (self.q, self.k, self.v))
-        return self.o(self.mix(q, k, v).transpose(1, 2).flatten(2))
+        return self.o(self.mix(q, k, v, bias).transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, N, D) to (B, H, N, D / H)."""
@@ -153,6 +156,7 @@ class MeanOfTokens(nn.Module):
         return x.mean(dim=1)
 
 
-def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √d) v, for queries, keys and values (B, H, N, d)."""
-    return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1) @ v
+def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q kᵀ / √d + bias) v, for queries, keys and values (B, H, N, d) and a bias that broadcasts."""
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    return torch.softmax(scores if bias is None else scores + bias, dim=-1) @ v

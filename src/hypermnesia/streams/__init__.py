@@ -13,6 +13,7 @@ from hypermnesia.streams.source import Images, Source, from_tensors, joined
 from hypermnesia.streams.sources import open_source
 from hypermnesia.streams.split import split
 from hypermnesia.streams.stream import Stream, Task
+from hypermnesia.streams.text import TextForm
 
 __all__ = [
     "BENCHMARKS",
@@ -24,6 +25,7 @@ __all__ = [
     "Stream",
     "StreamOptions",
     "Task",
+    "TextForm",
     "blurry",
     "capped",
     "dual",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypermnesia.errors import unknown
+from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.streams import look
 from hypermnesia.streams.augment import Preprocess
 from hypermnesia.streams.build import beginning, blurry, capped, with_validation
@@ -18,6 +18,7 @@ from hypermnesia.streams.source import Source, joined
 from hypermnesia.streams.sources import PREFIXES, open_source, user_source
 from hypermnesia.streams.split import split
 from hypermnesia.streams.stream import Stream
+from hypermnesia.streams.text import TextForm
 
 COMMON = ("size", "validation", "samples_per_task", "first_tasks", "normalize", "seed")
 """Options that every benchmark takes."""
@@ -117,7 +118,10 @@ def _mnist360(source: Source, o: StreamOptions, seed: int, preprocess: Preproces
 
 
 _CLASSES = ("tasks", "classes_per_task", "order", "augment", "blurry")
+_TEXTS = ("length", "vocabulary")
+_IMAGES = ("size", "normalize", "augment")
 SPLIT = Scenario("split", _CLASSES, ("task", "class"), _split)
+ANY_SPLIT = Scenario("split", (*_CLASSES, *_TEXTS), ("task", "class"), _split)
 FIXED_SPLIT = Scenario("split", ("tasks", "augment", "blurry"), ("task", "class"), _split)
 NOISY = Scenario("noise", _CLASSES, ("task", "class"), _noisy)
 _GUISES = ("task", "class", "domain")
@@ -151,6 +155,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         PERMUTED,
         look.DIGITS,
         StreamOptions(tasks=10),
+    ),
+    "split-docstrings": Benchmark(
+        "docstrings of Python's standard library, by module: 5 tasks of 2 modules",
+        ("docstrings",),
+        ANY_SPLIT,
+        Look(),
+        _tasks(5, 2),
     ),
     "split-mnist": Benchmark("MNIST: 5 tasks of 2 digits", ("mnist",), SPLIT, look.MNIST, _tasks(5, 2)),
     "permuted-mnist": Benchmark(
@@ -253,7 +264,7 @@ def find_benchmark(name: str) -> Benchmark:
         return BENCHMARKS[name]
     if user_source(name) is None:
         raise unknown("benchmark", name, [*BENCHMARKS, *PREFIXES.values()])
-    return Benchmark("your own images", (name,), SPLIT, Look(flip=None))
+    return Benchmark("your own images or texts", (name,), ANY_SPLIT, Look(flip=None))
 
 
 def load(
@@ -275,9 +286,12 @@ def load(
     refuse_others(benchmark, given, (*COMMON, *entry.scenario.options))
     chosen = given.over(entry.defaults)
     seed = seed if chosen.seed is None else chosen.seed
-    sources = [open_source(name, data_dir=data_dir, size=chosen.size) for name in entry.sources]
+    form = TextForm(chosen.length or TextForm.length, chosen.vocabulary or TextForm.vocabulary)
+    sources = [open_source(name, data_dir=data_dir, size=chosen.size, text=form) for name in entry.sources]
     source = sources[0] if len(sources) == 1 else joined(sources)
-    preprocess = entry.look.preprocess(source, chosen.normalize, chosen.augment)
+    texts = len(source.shape) == 1
+    _refuse_for(source, given, _IMAGES if texts else _TEXTS)
+    preprocess = Preprocess() if texts else entry.look.preprocess(source, chosen.normalize, chosen.augment)
     stream = entry.scenario.build(source, chosen, seed, preprocess, benchmark)
     if chosen.samples_per_task is not None:
         stream = capped(stream, chosen.samples_per_task, seed)
@@ -288,3 +302,11 @@ def load(
     if chosen.validation is not None:
         stream = with_validation(stream, chosen.validation, seed)
     return stream
+
+
+def _refuse_for(source: Source, given: StreamOptions, options: tuple[str, ...]) -> None:
+    """Raise for options that mean nothing for samples of this kind."""
+    kind, other = ("texts", "images") if options == _IMAGES else ("images", "texts")
+    for name in options:
+        if name in given.given():
+            raise HypermnesiaError(f"stream.{name} is for {other}; the samples of {source.name} are {kind}")

@@ -1,5 +1,7 @@
-"""Sources in folders of images, one sub-folder for each class."""
+"""Sources in folders of images or texts, one sub-folder for each class."""
 
+from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +10,19 @@ from hypermnesia.errors import HypermnesiaError
 from hypermnesia.streams.cache import cached, fingerprint
 from hypermnesia.streams.records import Records, build_source
 from hypermnesia.streams.source import Source
+from hypermnesia.streams.text import TextForm
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff")
+TEXT_SUFFIXES = (".txt", ".md", ".rst")
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
-def read_folder(name: str, path: Path, size: int | None) -> Source:
+def read_folder(name: str, path: Path, size: int | None, text: TextForm) -> Source:
     """The source in folder `path`: PATH/CLASS/..., or PATH/train/CLASS/... with PATH/test/CLASS/...
 
-    Classes are numbered in the order of their folders' names. Files without an image's suffix and hidden ones
-    do not count; deeper folders do. Without test/ (or val/) the test part is cut as `build_source` says.
+    Classes are numbered in the order of their folders' names. A folder that holds no image at all is one of
+    texts. Files without a known suffix and hidden ones do not count; deeper folders do. Without test/ (or val/)
+    the test part is cut as `build_source` says.
     Raises `HypermnesiaError` for a folder that does not exist or has fewer than two classes.
     """
     if not path.is_dir():
@@ -32,25 +37,32 @@ def read_folder(name: str, path: Path, size: int | None) -> Source:
         raise HypermnesiaError(
             f"folder {str(train)!r} has {found}; expected at least two, one for each class"
         )
-    files = {part: _files(part, names) for part in (train, test) if part is not None}
+    texts = not any(_with_suffix(path, SUFFIXES)) and any(_with_suffix(path, TEXT_SUFFIXES))
+    files = {part: _files(part, names, texts) for part in (train, test) if part is not None}
 
     def records(part: Path) -> Records:
         labels = [names.index(file.relative_to(part).parts[0]) for file in files[part]]
-        return Records(files[part], np.array(labels, dtype=np.int64))
+        return Records(files[part], np.array(labels, dtype=np.int64), texts=texts)
 
     def build() -> Source:
-        return build_source(name, records(train), None if test is None else records(test), names, size)
+        return build_source(name, records(train), None if test is None else records(test), names, size, text)
 
     key = {str(part.relative_to(path)): fingerprint(found, path) for part, found in files.items()}
-    return cached(name, {"folder": key, "size": size}, build)
+    return cached(name, {"folder": key, "size": size, "text": astuple(text)}, build)
 
 
 def _subfolders(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _files(part: Path, names: list[str]) -> list[Path]:
-    """The images of all classes, ordered by class and path."""
+def _with_suffix(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """The files below `path` with one of these suffixes, hidden ones left out."""
+    files = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+    return (file for file in files if not file.name.startswith(".") and file.is_file())
+
+
+def _files(part: Path, names: list[str], texts: bool) -> list[Path]:
+    """The images or texts of all classes, ordered by class and path."""
     foreign = [name for name in _subfolders(part) if name not in names]
     if foreign:
         raise HypermnesiaError(
@@ -58,11 +70,12 @@ def _files(part: Path, names: list[str]) -> list[Path]:
         )
     found = []
     for name in names:
-        files = (file for file in (part / name).rglob("*") if file.suffix.lower() in SUFFIXES)
-        images = sorted(file for file in files if file.is_file() and not file.name.startswith("."))
-        if not images:
+        suffixes = TEXT_SUFFIXES if texts else SUFFIXES
+        files = sorted(_with_suffix(part / name, suffixes))
+        if not files:
             raise HypermnesiaError(
-                f"folder {str(part / name)!r} has no image; expected files ending in {', '.join(SUFFIXES)}"
+                f"folder {str(part / name)!r} has no {'text' if texts else 'image'}; expected files ending in "
+                + ", ".join(suffixes)
             )
-        found.extend(images)
+        found.extend(files)
     return found

@@ -1,5 +1,6 @@
 """Sources on the Hugging Face hub, through the optional package `datasets`."""
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ from hypermnesia.streams.cache import cached, fingerprint
 from hypermnesia.streams.records import build_source
 from hypermnesia.streams.source import Source
 from hypermnesia.streams.table import find_columns, to_records
+from hypermnesia.streams.text import TextForm
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
 
 
-def read_hub(name: str, repository: str, size: int | None, looked_for: str = "") -> Source:
+def read_hub(name: str, repository: str, size: int | None, text: TextForm, looked_for: str = "") -> Source:
     """The data set `repository` ("owner/name") of the hub: its splits train and test (or else validation).
 
     Downloads on first use into the package's own cache. `looked_for` says, for the error, where the data were
@@ -44,10 +46,10 @@ def read_hub(name: str, repository: str, size: int | None, looked_for: str = "")
         columns = find_columns(tables[0][0].schema, repository)
         records, class_names = to_records(tables, columns)
         class_names = getattr(splits["train"].features[columns.label], "names", None) or class_names
-        return build_source(name, records[0], records[1] if len(records) > 1 else None, class_names, size)
+        return build_source(name, records[0], records[1] if len(records) > 1 else None, class_names, size, text)
 
     files = {split: [Path(file["filename"]) for file in splits[split].cache_files] for split in chosen}
     if not all(files.values()):  # held in memory: nothing tells one version from another
         return build()
     key = {split: fingerprint(found, None) for split, found in files.items()}
-    return cached(name, {"hub": key, "size": size}, build)
+    return cached(name, {"hub": key, "size": size, "text": astuple(text)}, build)

@@ -30,6 +30,10 @@ class StreamOptions:
     normalize: Normalize | None = None
     """Pixels as fractions 0..1 ("unit"), or less mean over standard deviation: the data set's published ones,
     else those of the training images ("standard"), or ImageNet's ("imagenet")."""
+    length: int | None = None
+    """Brings texts to so many tokens, 1..65536 (64 if nothing is said): longer ones are cut, shorter ones padded."""
+    vocabulary: int | None = None
+    """Token ids that the words of texts are hashed to, 2..2³¹ (16384 if nothing is said)."""
     augment: bool | None = None
     """Random crops, and flips where a mirrored image means the same, of training images."""
     first_permuted: bool | None = None
@@ -44,6 +48,11 @@ class StreamOptions:
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "a whole number of at least 1")
         _require(self.size is None or 1 <= self.size <= 4096, "size", self.size, "pixels, 1 to 4096")
+        _require(self.length is None or 1 <= self.length <= 2**16, "length", self.length, "tokens, 1 to 65536")
+        vocabulary = self.vocabulary
+        _require(
+            vocabulary is None or 2 <= vocabulary <= 2**31, "vocabulary", vocabulary, "a number of ids, 2 to 2147483648"
+        )
         for name in ("validation", "blurry"):
             value = getattr(self, name)
             _require(value is None or 0 < value < 1, name, value, "a fraction between 0 and 1")

@@ -1,6 +1,7 @@
 """Sources in parquet files."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,9 +13,10 @@ from hypermnesia.streams.decode import MAX_BYTES
 from hypermnesia.streams.records import build_source
 from hypermnesia.streams.source import Source
 from hypermnesia.streams.table import find_columns, to_records
+from hypermnesia.streams.text import TextForm
 
 
-def read_parquet(name: str, path: Path, size: int | None) -> Source:
+def read_parquet(name: str, path: Path, size: int | None, text: TextForm) -> Source:
     """The source in a parquet file, or in the folder `path` of such files.
 
     In a folder, files whose names begin with "train" are the training part and those with "test" (or else
@@ -27,11 +29,15 @@ def read_parquet(name: str, path: Path, size: int | None) -> Source:
         tables = [_read(files) for files in (train, test) if files]
         columns = find_columns(tables[0][0].schema, str(train[0]))
         if test:
-            find_columns(tables[1][0].schema, str(test[0]))
+            other = find_columns(tables[1][0].schema, str(test[0]))
+            if other.sample != columns.sample:
+                raise HypermnesiaError(
+                    f"{test[0]}: its samples are in column {other.sample!r}, those of {train[0]} in {columns.sample!r}"
+                )
         records, class_names = to_records(tables, columns)
-        return build_source(name, records[0], records[1] if test else None, class_names, size)
+        return build_source(name, records[0], records[1] if test else None, class_names, size, text)
 
-    key = {"train": fingerprint(train, path), "test": fingerprint(test, path), "size": size}
+    key = {"train": fingerprint(train, path), "test": fingerprint(test, path), "size": size, "text": astuple(text)}
     return cached(name, key, build)
 
 
@@ -77,7 +83,7 @@ def _read_file(path: Path) -> pa.Table:
                     f"{path}: claims {claimed / 2**30:.1f} GiB of data, more than the "
                     f"{MAX_BYTES / 2**30:.0f} GiB allowed"
                 )
-            table = file.read(columns=[columns.image, columns.label])
+            table = file.read(columns=[columns.sample, columns.label])
             table.validate(full=True)  # of damaged text among others, which reading does not look at
             return table
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8

@@ -1,4 +1,4 @@
-"""Encoded images with labels, as readers of files find them, and how they become a source."""
+"""Encoded images or texts with labels, as readers of files find them, and how they become a source."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from hypermnesia.rng import generator
 from hypermnesia.streams.choose import hold_out
 from hypermnesia.streams.decode import decode
 from hypermnesia.streams.source import Images, Source
+from hypermnesia.streams.text import TextForm, tokenise
 
 TEST_SHARE = 0.2
 """Of each class's samples, when a source has no test part of its own."""
@@ -19,15 +20,17 @@ TEST_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Records:
-    """Images as they lie in files, not yet decoded.
+    """Images as they lie in files, not yet decoded; or texts.
 
-    `images`: encoded bytes, or paths of files. `labels`: int64 (N,), not negative. `files`: name and number
-    of rows of each file that `images` were read from, in order; not used for paths.
+    `images`: encoded bytes (of texts, UTF-8), or paths of files. `labels`: int64 (N,), not negative. `files`:
+    name and number of rows of each file that `images` were read from, in order; not used for paths.
     """
 
     images: Sequence[bytes | Path]
     labels: np.ndarray
     files: tuple[tuple[str, int], ...] = ()
+    texts: bool = False
+    """Whether these are texts."""
 
     def place(self, i: int) -> str:
         """Where image i came from, for messages."""
@@ -45,23 +48,29 @@ def place(files: Sequence[tuple[str, int]], i: int) -> str:
 
 
 def build_source(
-    name: str, train: Records, test: Records | None, class_names: Sequence[str] | None, size: int | None
+    name: str,
+    train: Records,
+    test: Records | None,
+    class_names: Sequence[str] | None,
+    size: int | None,
+    text: TextForm,
 ) -> Source:
-    """Decodes everything and numbers the classes 0..C−1.
+    """Decodes everything (images to `size`, texts to `text`) and numbers the classes 0..C−1.
 
     `class_names[label]` names the labels (default: their numbers). Labels that no training sample has are
     left out and the others move up, so gaps are harmless. Without `test`, a fifth of each class's samples is
     cut from train by a fixed seed, the same for all runs. `size`: see `decode`.
     """
     if not len(train.labels):
-        raise HypermnesiaError(f"{name}: there are no training images")
+        raise HypermnesiaError(f"{name}: there are no training {'texts' if train.texts else 'images'}")
     labels, names = _contiguous(name, train, test, class_names)
     images = [*train.images, *(test.images if test else ())]
 
     def origin(i: int) -> str:
         return train.place(i) if i < len(train.images) or test is None else test.place(i - len(train.images))
 
-    x, y = decode(images, origin, size), torch.from_numpy(labels)
+    x = tokenise(images, origin, text) if train.texts else decode(images, origin, size)
+    y = torch.from_numpy(labels)
     if test is not None:
         cut = len(train.images)
         return Source(name, Images(x[:cut], y[:cut]), Images(x[cut:], y[cut:]), names)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 from hypermnesia.errors import unknown
 from hypermnesia.streams.digits import read_digits
+from hypermnesia.streams.docstrings import read_docstrings
 from hypermnesia.streams.folder import read_folder
 from hypermnesia.streams.hub import read_hub
 from hypermnesia.streams.parquet import read_parquet
 from hypermnesia.streams.source import Source
+from hypermnesia.streams.text import TextForm
 
 HUB = {
     "mnist": "ylecun/mnist",
@@ -35,25 +37,30 @@ def user_source(name: str) -> UserSource | None:
     return UserSource(kind, where) if colon and where and kind in PREFIXES else None
 
 
-def open_source(name: str, *, data_dir: Path | None = None, size: int | None = None) -> Source:
-    """The source called `name`: "digits", a key of `HUB`, or one of `PREFIXES`.
+def open_source(
+    name: str, *, data_dir: Path | None = None, size: int | None = None, text: TextForm | None = None
+) -> Source:
+    """The source called `name`: "digits", "docstrings", a key of `HUB`, or one of `PREFIXES`.
 
     A known data set is read from `data_dir/NAME/*.parquet` if such files are there, else from the hub. `size`
-    brings images to size × size pixels. Raises `HypermnesiaError` for what is missing, damaged or too large.
+    brings images to size × size pixels; texts are brought to `text`. Raises `HypermnesiaError` for what is
+    missing, damaged or too large.
     """
-    user = user_source(name)
+    user, text = user_source(name), text or TextForm()
     if user is not None:
         if user.kind == "hub":
-            return read_hub(name, user.where, size)
+            return read_hub(name, user.where, size, text)
         reader = read_folder if user.kind == "folder" else read_parquet
-        return reader(name, Path(user.where).expanduser(), size)
+        return reader(name, Path(user.where).expanduser(), size, text)
     if name == "digits":
         return read_digits(size)
+    if name == "docstrings":
+        return read_docstrings(text)
     if name not in HUB:
-        raise unknown("source", name, ["digits", *HUB, *PREFIXES.values()])
+        raise unknown("source", name, ["digits", "docstrings", *HUB, *PREFIXES.values()])
     if data_dir is None:
-        return read_hub(name, HUB[name], size, "no data directory was given (--data-dir), and ")
+        return read_hub(name, HUB[name], size, text, "no data directory was given (--data-dir), and ")
     path = data_dir / name
     if path.is_dir() and any(path.glob("*.parquet")):
-        return read_parquet(name, path, size)
-    return read_hub(name, HUB[name], size, f"there is no {path}/*.parquet, and ")
+        return read_parquet(name, path, size, text)
+    return read_hub(name, HUB[name], size, text, f"there is no {path}/*.parquet, and ")

@@ -1,4 +1,4 @@
-"""Labelled images in an Arrow table, in the layout that the Hugging Face hub uses."""
+"""Labelled images or texts in an Arrow table, in the layout that the Hugging Face hub uses."""
 
 import json
 from collections.abc import Sequence
@@ -11,34 +11,44 @@ from hypermnesia.errors import HypermnesiaError
 from hypermnesia.streams.records import Records, place
 
 IMAGE_COLUMNS = ("image", "img", "picture")
+TEXT_COLUMNS = ("text", "sentence", "content", "document", "review", "question")
 LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "target")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold the images and the labels."""
+    """Which columns hold the samples and the labels."""
 
-    image: str
+    sample: str
     label: str
+    texts: bool = False
+    """Whether the samples are texts."""
 
 
 def find_columns(schema: pa.Schema, where: str) -> Columns:
-    """The first known name of each kind; raises `HypermnesiaError`, which lists the columns there are."""
+    """The first known name of each kind, images before texts; raises `HypermnesiaError`, which lists the columns."""
     listed = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
-    found = {}
-    for kind, known in (("image", IMAGE_COLUMNS), ("label", LABEL_COLUMNS)):
+
+    def first(kind: str, known: Sequence[str]) -> str:
         names = [name for name in known if name in schema.names]
         if not names:
             raise HypermnesiaError(
                 f"{where}: no {kind} column; expected one named {' or '.join(known)}, found {listed}"
             )
-        found[kind] = names[0]
-    columns = Columns(found["image"], found["label"])
-    image, label = schema.field(columns.image).type, schema.field(columns.label).type
-    nested = pa.types.is_struct(image) and image.get_field_index("bytes") >= 0
-    if not _is_binary(image.field("bytes").type if nested else image):
+        return names[0]
+
+    texts = not set(IMAGE_COLUMNS) & set(schema.names) and bool(set(TEXT_COLUMNS) & set(schema.names))
+    if texts:
+        columns = Columns(first("text", TEXT_COLUMNS), first("label", LABEL_COLUMNS), texts=True)
+    else:
+        columns = Columns(first("image", IMAGE_COLUMNS), first("label", LABEL_COLUMNS))
+    sample, label = schema.field(columns.sample).type, schema.field(columns.label).type
+    nested = pa.types.is_struct(sample) and sample.get_field_index("bytes") >= 0
+    if texts and not _is_text(sample):
+        raise HypermnesiaError(f"{where}: column {columns.sample!r} is {sample}; expected strings")
+    if not texts and not _is_binary(sample.field("bytes").type if nested else sample):
         raise HypermnesiaError(
-            f"{where}: column {columns.image!r} is {image}; expected encoded images, binary or struct<bytes: "
+            f"{where}: column {columns.sample!r} is {sample}; expected encoded images, binary or struct<bytes: "
             "binary, path: string>"
         )
     if not (pa.types.is_integer(label) or _is_text(label)):
@@ -69,6 +79,14 @@ def read_images(column: pa.ChunkedArray, files: Sequence[tuple[str, int]]) -> li
             "table, not beside it"
         )
     return images
+
+
+def read_texts(column: pa.ChunkedArray, files: Sequence[tuple[str, int]]) -> list[bytes]:
+    """The texts of a column in UTF-8; `files` as in `Records`."""
+    if column.null_count:
+        row = column.is_null().index(True).as_py()
+        raise HypermnesiaError(f"{place(files, row)}: the text is missing")
+    return column.cast(pa.large_binary()).to_pylist()
 
 
 def read_labels(
@@ -108,9 +126,10 @@ def to_records(
     names = text or named_classes(tables[0][0].schema, columns.label)
     records = [
         Records(
-            read_images(table[columns.image], files),
+            (read_texts if columns.texts else read_images)(table[columns.sample], files),
             read_labels(table[columns.label], files, text),
             tuple(files),
+            columns.texts,
         )
         for table, files in tables
     ]

@@ -10,18 +10,20 @@ have been told, and tells no more before: results that come early wait their tur
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypermnesia.sweep.inflight import InFlight
 from hypermnesia.sweep.jobs import TRIAL_FILE, Job, Outcome
 from hypermnesia.sweep.plan import Plan
-from hypermnesia.sweep.search import Search
-from hypermnesia.sweep.space import Settings
+
+if TYPE_CHECKING:
+    from hypermnesia.sweep.search import Bars, Begun, Search
 
 
 class Driver:
     """Runs the trials of a plan in `root`/trials/NNNN."""
 
-    def __init__(self, plan: Plan, search: Search, jobs: InFlight, root: Path) -> None:
+    def __init__(self, plan: Plan, search: "Search", jobs: InFlight, root: Path) -> None:
         self._plan, self._search, self._jobs, self._root = plan, search, jobs, root
         self._untold: list[int] = []
         """Trials that were begun and not told, in their order."""
@@ -47,12 +49,12 @@ class Driver:
 
     def _take_up(self) -> None:
         """Go on with what an earlier process left unfinished."""
-        begun = dict(self._search.unfinished())
-        self._untold = list(begun)
-        for number in begun:
-            if (outcome := _recalled(self._root / _directory(number))) is not None:
-                self.outcomes[number] = outcome
-        self._jobs.start({n: self._job(n, begun[n]) for n in begun if n not in self.outcomes})
+        begun = self._search.unfinished()
+        self._untold = [trial.number for trial in begun]
+        for trial in begun:
+            if (outcome := _recalled(self._root / _directory(trial.number))) is not None:
+                self.outcomes[trial.number] = outcome
+        self._jobs.start({t.number: self._job(t) for t in begun if t.number not in self.outcomes})
 
     def _begin(self) -> None:
         """Begin as many trials as there is room for and are still to be made."""
@@ -60,12 +62,14 @@ class Driver:
         while len(fresh) < self._jobs.room and self._search.count() < self._plan.trials:
             if self._plan.adaptive and not self._ready():
                 break
-            number, settings = self._search.ask()
-            if number >= self._plan.trials:  # another machine asked in the same moment
-                self._search.tell(number, Outcome(state="failed", reason="one more than were asked for"))
+            trial = self._search.ask(self._bars())
+            if trial.number >= self._plan.trials:  # another machine asked in the same moment
+                self._search.tell(
+                    trial.number, Outcome(state="failed", reason="one more than were asked for")
+                )
                 break
-            self._untold.append(number)
-            fresh[number] = self._job(number, settings)
+            self._untold.append(trial.number)
+            fresh[trial.number] = self._job(trial)
         self._jobs.start(fresh)
 
     def _ready(self) -> bool:
@@ -80,16 +84,24 @@ class Driver:
         self._search.tell(number, self.outcomes.pop(number))
         self._untold.remove(number)
 
-    def _job(self, number: int, settings: Settings) -> Job:
-        plan, options = self._plan, self._plan.problem.options
-        judged = plan.judged()
-        bars = self._search.bars(len(judged)) if plan.prunes else ()
+    def _bars(self) -> "Bars":
+        """What the next trial is held against."""
+        if not self._plan.prunes:
+            return ()
+        judged = self._plan.judged()
+        medians = self._search.bars(len(judged))
+        return tuple(bar if may else None for bar, may in zip(medians, judged, strict=True))
+
+    def _job(self, trial: "Begun") -> Job:
+        plan = self._plan
         return replace(
-            self._jobs.job(_directory(number), plan.problem.trial(settings), options.seeds),
+            self._jobs.job(
+                _directory(trial.number), plan.problem.trial(trial.settings), plan.problem.options.seeds
+            ),
             objective=plan.objective.path,
             scenario=plan.objective.scenario,
             tasks=plan.tasks,
-            bars=tuple(bar if may else None for bar, may in zip(bars, judged, strict=False)),
+            bars=trial.bars,
         )
 
 

@@ -58,16 +58,19 @@ def sweep(
     """Search for the best settings of `approach` on `benchmark`, then run them on test with fresh seeds.
 
     `words`: what varies (`hypermnesia.sweep.space`) and what is fixed. `out`: the sweep's directory, below runs/ by
-    default; the same search that is there already goes on. `engine`: `Local` by default. `recipe`: published settings, and the
-    published grid, to start from. `storage`: a database that several machines share, each with an `out` of its own.
-    `listener` hears the sweep as it stands, several times a second.
+    default; the same search that is there already goes on. `engine`: `Local` by default. `recipe`: published
+    settings, and the published grid, to start from. `storage`: a database that several machines share, each with an
+    `out` of its own. `listener` hears the sweep as it stands, several times a second.
 
     The result's `final` is None if `options.final_seeds` is 0, or if other machines still have trials in hand.
 
     Raises `HypermnesiaError` for bad input and unreachable services before anything starts, `Stopped` after SIGINT or
     SIGTERM, and `RunFailed` when there is no winner. A trial that fails raises nothing: its record says why.
     """
-    chosen, engine = plan(benchmark, approach, words, options or SweepOptions(), recipe, data_dir), engine or Local()
+    chosen, engine = (
+        plan(benchmark, approach, words, options or SweepOptions(), recipe, data_dir),
+        engine or Local(),
+    )
     root = chosen.default_directory if out is None else Path(out)
     _same_search(root, chosen)
     database = None if storage is None else open_storage(storage, root)

@@ -5,6 +5,7 @@ timing: every trial draws from generators of its own, and the driver tells resul
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -24,7 +25,18 @@ FEWEST_FINISHED = 5
 """Complete trials without which none is given up."""
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 _OUTCOMES = {name: state for state, name in _STATES.items()}
-_OWNER = "owner"
+_OWNER, _BARS = "owner", "bars"
+Bars = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial to run."""
+
+    number: int
+    settings: Settings
+    bars: Bars
+    """What it is held against; it stays the same when the trial has to start again."""
 
 
 class Numbered(BaseSampler):
@@ -69,18 +81,20 @@ class Search:
         self._space, self._owner = space, owner
         self._distributions = {key: _distribution(dimension) for key, dimension in space.items()}
 
-    def ask(self) -> tuple[int, Settings]:
-        """Begin a trial: (its number, its settings)."""
+    def ask(self, bars: Bars = ()) -> Begun:
+        """Begin a trial, which is to be held against `bars`."""
         trial = self._study.ask()
         trial.set_user_attr(_OWNER, self._owner)
-        return trial.number, self._suggested(trial)
+        trial.set_user_attr(_BARS, bars)
+        return Begun(trial.number, self._suggested(trial), bars)
 
-    def unfinished(self) -> list[tuple[int, Settings]]:
+    def unfinished(self) -> list[Begun]:
         """The trials that an earlier process of this owner began and did not finish, by number."""
         found = []
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._owner is None or trial.user_attrs.get(_OWNER) == self._owner:
-                found.append((trial.number, self._suggested(self._live(trial))))
+                bars = tuple(trial.user_attrs.get(_BARS, ()))
+                found.append(Begun(trial.number, self._suggested(self._live(trial)), bars))
         return found
 
     def tell(self, number: int, outcome: Outcome) -> None:
@@ -95,7 +109,7 @@ class Search:
         value = outcome.value if outcome.state == "complete" else None
         self._study.tell(number, value, _OUTCOMES[outcome.state])
 
-    def bars(self, steps: int) -> tuple[float | None, ...]:
+    def bars(self, steps: int) -> Bars:
         """Median accuracy of the complete trials after each step; None where too few tell."""
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         bars: list[float | None] = []

@@ -42,8 +42,9 @@ def table(result: SweepResult, rows: int) -> Table:
         trials = [best, *trials[1:]]
     finished = sum(trial.state != "running" for trial in result.trials)
     made = Table(title=f"{result.approach} on {result.benchmark}", caption=_caption(result, finished))
-    for name, justify in (("trial", "right"), *((key, "left") for key in result.space)):
-        made.add_column(name, justify=justify)
+    made.add_column("trial", justify="right")
+    for key in result.space:
+        made.add_column(key)
     made.add_column(result.objective.rpartition(".")[2].replace("_", " "), justify="right")
     made.add_column("state")
     made.add_column("seconds", justify="right")
@@ -84,7 +85,9 @@ def _lines(console: Console) -> Callable[[SweepResult], None]:
         if result.final is not None and not over:
             over.append(True)
             seeds = _listed(result.final["seeds"])
-            console.print(Text(f"trial {result.final['trial']} won; run on test with seeds {seeds}"), soft_wrap=True)
+            console.print(
+                Text(f"trial {result.final['trial']} won; run on test with seeds {seeds}"), soft_wrap=True
+            )
 
     return show
 

@@ -74,7 +74,10 @@ def _done(job: Job, directory: Path) -> Outcome:
     outcome = replace(outcome, seconds=earlier + time.monotonic() - started)
     if job.objective is not None:
         replace_file(record, outcome.to_json().encode())
-        if outcome.state in ("complete", "pruned"):  # nothing goes on from them; a failed run's may be looked into
+        if outcome.state in (
+            "complete",
+            "pruned",
+        ):  # nothing goes on from them; a failed run's may be looked into
             for checkpoints in directory.glob("seed-*/checkpoint"):
                 shutil.rmtree(checkpoints)
     return outcome

@@ -1,0 +1,206 @@
+"""What every approach owes: the rows are in contract.py."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+import torch
+from contract import BY_NAME, GENERATORS, ROWS, Row, Same, words_of
+from exact import Make, assert_equal_runs, finished, resumed
+from methods.helpers import leaves, rebuilt
+from torch import Tensor
+from torch.func import grad, vmap
+
+from hypermnesia.approaches import APPROACHES
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.events import StepDone, TaskEnded
+from hypermnesia.experiment import from_toml, resolve
+from hypermnesia.experiment import build as build_run
+from hypermnesia.fit import Fit
+from hypermnesia.method import Batch, Net
+from hypermnesia.tensors import Tensors
+
+torch.set_num_threads(1)
+each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.approach)
+
+
+def make(row: Row, *more: str, seed: int = 0) -> Fit:
+    return build_run(resolve("split-digits", row.approach, words_of(row, *more)), seed)
+
+
+def maker(row: Row, *more: str) -> Make:
+    return lambda: make(row, *more)
+
+
+def test_every_approach_has_a_row() -> None:
+    assert {row.approach for row in ROWS} == set(APPROACHES)
+    assert len(ROWS) == len(APPROACHES)
+
+
+@each_row
+def test_its_configuration_is_written_and_read(row: Row) -> None:
+    cfg = resolve("split-digits", row.approach, words_of(row))
+    assert from_toml(cfg.to_toml()) == cfg
+
+
+@each_row
+def test_same_seed_same_numbers(row: Row) -> None:
+    first, again = make(row), make(row)
+    small.all_of([first, again])
+    assert_equal_runs(first, again)
+    assert first.records.steps == row.steps
+    other = make(row, seed=1)
+    small.all_of([other])
+    ours, theirs = first.learner.model.stored(), other.learner.model.stored()
+    assert any(not torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@each_row
+def test_it_resumes_exactly(row: Row, tmp_path: Path) -> None:
+    """Dropped at its first step, at a task's end, at its last moment and at random ones; equal to the last bit."""
+    expected, places = finished(maker(row))
+    chosen = random.Random(row.approach).sample(range(1, places - 1), min(2, places - 2))
+    ends = [place for place, event in enumerate(kinds(make(row))) if event is TaskEnded]
+    stops = sorted({0, random.Random(row.approach).choice(ends), places - 1, *chosen})
+    assert_equal_runs(resumed(maker(row), stops, tmp_path), expected)
+
+
+def kinds(run: Fit) -> list[type]:
+    """The kinds of those events at which it can be saved."""
+    return [type(event) for event in run if isinstance(event, StepDone | TaskEnded)]
+
+
+@pytest.mark.parametrize(
+    ("row", "weights"),
+    [(row, weights) for row in ROWS for weights in row.weights],
+    ids=lambda value: value.approach if isinstance(value, Row) else value,
+)
+def test_it_runs_on_any_weights(row: Row, weights: str) -> None:
+    own = row.weights == (weights,)
+    more = () if own else (f"weights={weights}", *GENERATORS[weights])
+    if row.approach == "latent-replay" and weights != "plain":
+        more = (*more, "weights.cut=auto")
+    run = make(row, *more)
+    before = {name: value.clone() for name, value in run.learner.model.stored().items()}
+    small.all_of([run])
+    assert any(not torch.equal(value, run.learner.model.stored()[name]) for name, value in before.items())
+    rows = run.records.rows["task"]
+    assert all(0 <= value <= 1 for value in rows[-1] if value is not None)
+
+
+@pytest.mark.parametrize(
+    ("row", "same"),
+    [(row, same) for row in ROWS for same in row.same],
+    ids=lambda value: value.approach if isinstance(value, Row) else " ".join(value.words) or "as it is",
+)
+def test_what_it_says_it_equals(row: Row, same: Same) -> None:
+    ours, theirs = make(row, *same.words), make(Row(same.approach), *same.others)
+    small.all_of([ours, theirs])
+    weights = {
+        name: value
+        for name, value in theirs.learner.model.stored().items()
+        if not name.startswith("generator.")
+    }
+    found = ours.learner.model.stored()
+    tolerance = 0.0 if same.exact else 1e-4
+    for task in range(theirs.learner.model.num_tasks):
+        weights |= {f"{task}.{n}": v for n, v in theirs.learner.model.task_state(task).items()}
+        found |= {f"{task}.{n}": v for n, v in ours.learner.model.task_state(task).items()}
+    for name, value in weights.items():
+        torch.testing.assert_close(
+            found[name], value, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    if same.exact:
+        assert ours.records.rows == theirs.records.rows
+
+
+# --------------------------------------------------------------------------------------- every loss stacks and compiles
+
+
+class Midway:
+    """A run in the middle of its second task or later, about to take a step."""
+
+    def __init__(self, row: Row, seed: int) -> None:
+        run = make(row, seed=seed)
+        events = iter(run)
+        for event in events:
+            if isinstance(event, StepDone) and event.terms and event.task == self._task(run, row):
+                break
+        events.close()  # pyright: ignore[reportAttributeAccessIssue]
+        learner, task = run.learner, run.stream.tasks[run.learner.task]
+        part = task.train if learner.phase.data == "task" else run.method.memory_part(run.state, learner)
+        raw, y = part.batch(torch.arange(6))
+        x = learner.preprocess(raw, None)
+        self.batch = Batch(x, y, learner.targets(y, task.index), task.index, raw)
+        self.run, self.state, self.model = run, run.state, learner.models[learner.phase.model]
+        self.draw = run.method.draw(run.state, learner, self.batch, run.rngs["method"])
+
+    @staticmethod
+    def _task(run: Fit, row: Row) -> int:
+        if row.approach == "gdumb":
+            return len(run.stream.tasks) - 1  # it trains at the end only
+        return min(1, len(run.stream.tasks) - 1)
+
+    def loss(
+        self, params: Tensors, state: Any, batch: Batch, draw: Any, buffers: Tensors | None = None
+    ) -> Tensor:
+        return self.run.method.loss(Net(self.model, params, buffers), state, batch, draw)[0]
+
+    def gradients(self) -> tuple[Tensor, Tensors]:
+        net = Net(self.model)
+        value, _ = self.run.method.loss(net, self.state, self.batch, self.draw)
+        return value.detach(), net.gradients(value)
+
+
+@each_row
+def test_two_seeds_are_one_stacked_program(row: Row) -> None:
+    """`vmap` over parameters, buffers, state, batch and draw gives each seed's own gradients."""
+    pair = [Midway(row, seed) for seed in (0, 1)]
+    first = pair[0]
+    params = stacked(pair, lambda one: dict(one.model.named_parameters()))
+    buffers = stacked(pair, lambda one: dict(one.model.named_buffers()))
+    inputs = [leaves((one.state, one.batch, one.draw)) for one in pair]
+    tensors = [torch.stack(both) for both in zip(*inputs, strict=True)]
+
+    def loss(params: Tensors, buffers: Tensors, tensors: list[Tensor]) -> Tensor:
+        state, batch, draw = rebuilt((first.state, first.batch, first.draw), iter(tensors))
+        return first.loss(params, state, batch, draw, buffers)
+
+    together = vmap(grad(loss))(params, buffers, tensors)
+    for i, one in enumerate(pair):
+        for name, gradient in one.gradients()[1].items():
+            torch.testing.assert_close(together[name][i], gradient, rtol=1e-3, atol=1e-5)
+
+
+def stacked(pair: list[Midway], of: Callable[[Midway], dict[str, Tensor]]) -> Tensors:
+    sides = [of(one) for one in pair]
+    return {n: torch.stack([s[n].detach() for s in sides]) for n, v in sides[0].items() if not v.is_meta}
+
+
+@each_row
+def test_its_loss_is_one_graph(row: Row) -> None:
+    torch._dynamo.reset()
+    one = Midway(row, 0)
+    params = Net(one.model).params
+    compiled = torch.compile(one.loss, backend="aot_eager", fullgraph=True)
+    value = compiled(params, one.state, one.batch, one.draw)
+    expected, gradients = one.gradients()
+    torch.testing.assert_close(value.detach(), expected, rtol=1e-5, atol=1e-6)
+    found = torch.autograd.grad(value, list(params.values()), allow_unused=True)
+    for name, g in zip(params, found, strict=True):
+        if name in gradients:
+            torch.testing.assert_close(g, gradients[name], rtol=1e-4, atol=1e-6)
+        else:
+            assert g is None or not bool(g.any())
+
+
+def test_rows_name_their_words_once() -> None:
+    row = BY_NAME["hnet"]
+    words = words_of(row, "generator.chunk=7")
+    assert words.count("generator.chunk=7") == 1
+    assert len({word.partition("=")[0] for word in words}) == len(words)
+    with pytest.raises(HypermnesiaError, match="unknown key 'nonsense'"):
+        make(row, "nonsense=1")

@@ -1,0 +1,63 @@
+"""The README and the pages of docs/ as a reader would use them: their Python runs, and their links lead somewhere.
+
+The blocks of a page are one script. A block whose first line is `# NAME.py` is that file instead.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "docs/api.md", "docs/new-method.md"]
+ALL_PAGES = sorted(
+    str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+)
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\w+\.py)\n")
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def blocks(page: str) -> list[str]:
+    return BLOCK.findall((ROOT / page).read_text("utf-8"))
+
+
+def shortened(code: str) -> str:
+    """The same code with two steps per task."""
+    return re.sub(r"iterations=\d+", "iterations=2", code)
+
+
+def test_blocks_are_found_and_shortened():
+    assert all(blocks(page) for page in PAGES)
+    assert "iterations=2)" in shortened("TrainOptions(iterations=300)")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs(page: str, tmp_path: Path):
+    script = []
+    for block in map(shortened, blocks(page)):
+        if named := FILE.match(block):
+            (tmp_path / named[1]).write_text(block, encoding="utf-8")
+        else:
+            script.append(block)
+    (tmp_path / "page.py").write_text("\n".join(script), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "page.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_links_within_the_repository_lead_to_files(page: str):
+    source = ROOT / page
+    targets = [link for link in LINK.findall(source.read_text("utf-8")) if ":" not in link]
+    assert [link for link in targets if not (source.parent / link).exists()] == []
