@@ -105,8 +105,8 @@ ROWS = (
         ),
         weights=("mask",),
     ),
-    Row("hnet-replay", _VAE, steps=24, weights=("plain",)),
-    Row("hnet-tir", (*_VAE, "inference.hidden=[8]", *_HYPER), steps=36, weights=("hyper",)),
+    Row("hnet-replay", _VAE, steps=20, weights=("plain",)),
+    Row("hnet-tir", (*_VAE, "inference.hidden=[8]", *_HYPER), steps=28, weights=("hyper",)),
     Row("er", _MEMORY),
     Row("der", _MEMORY, same=(Same(("method.alpha=0",), "finetune", exact=False),)),
     Row("derpp", _MEMORY, same=(Same(("method.alpha=0", "method.beta=0"), "finetune", exact=False),)),
@@ -114,14 +114,7 @@ ROWS = (
     Row(
         "hcr",
         _MEMORY,
-        same=(
-            Same(("method.alpha=0", "method.beta=0", "method.gamma=0", "method.rank=0"), "finetune"),
-            Same(
-                ("method.alpha=0", "method.gamma=0", "method.rank=0", "method.beta=0.5"),
-                "derpp",
-                ("method.alpha=0", "method.beta=0.5", *_MEMORY),
-            ),
-        ),
+        same=(Same(("method.alpha=0", "method.beta=0", "method.gamma=0", "method.rank=0"), "finetune"),),
     ),
     Row("agem", _MEMORY),
     Row("gdumb", (*_MEMORY[:1], "method.epochs=2", "method.batch_size=6"), steps=16),
@@ -133,6 +126,7 @@ ROWS = (
         "latent-replay",
         _MEMORY,
         same=(Same(("method.coefficient=0",), "finetune", ("weights.cut=auto",)),),
+        weights=("plain", "hyper", "partial", "mask"),
     ),
 )
 BY_NAME = {row.approach: row for row in ROWS}

@@ -16,9 +16,9 @@ from torch.func import grad, vmap
 
 from hypermnesia.approaches import APPROACHES
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.events import StepDone, TaskEnded
-from hypermnesia.experiment import from_toml, resolve
+from hypermnesia.events import StepDone, TaskEnded, TaskStarted
 from hypermnesia.experiment import build as build_run
+from hypermnesia.experiment import from_toml, resolve
 from hypermnesia.fit import Fit
 from hypermnesia.method import Batch, Net
 from hypermnesia.tensors import Tensors
@@ -84,8 +84,11 @@ def test_it_runs_on_any_weights(row: Row, weights: str) -> None:
     if row.approach == "latent-replay" and weights != "plain":
         more = (*more, "weights.cut=auto")
     run = make(row, *more)
+    events = iter(run)
+    assert any(isinstance(event, TaskStarted) for event in events)  # up to the first one
     before = {name: value.clone() for name, value in run.learner.model.stored().items()}
-    small.all_of([run])
+    for _ in events:
+        pass
     assert any(not torch.equal(value, run.learner.model.stored()[name]) for name, value in before.items())
     rows = run.records.rows["task"]
     assert all(0 <= value <= 1 for value in rows[-1] if value is not None)

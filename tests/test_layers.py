@@ -28,8 +28,8 @@ LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below h
     ),
     "R": ("report",),
     "L6": (
-        *("track", "sweep", "sweep_command", "compare", "reproduce", "export", "predict"),
-        *("pasted", "tables", "listing", "display", "arguments", "cli", "__main__"),
+        *("track", "sweep", "compare", "reproduce", "export", "predict"),
+        *("pasted", "tables", "listing", "display", "arguments", "sweep_command", "cli", "__main__"),
     ),
 }
 PLACES = {unit: place for place, unit in enumerate(chain.from_iterable(LAYERS.values()))}

@@ -78,6 +78,18 @@ def test_another_configuration_is_refused(finished):
         execute(config("hnet", "drift.beta=0.5"), 3, Place(finished / "seed-3"))
 
 
+def test_seeds_of_another_configuration_are_not_mixed_in(finished):
+    with pytest.raises(Unusable, match="seed-3 holds a run with another configuration"):
+        execute_seeds(config("hnet", "drift.beta=0.5"), [4], finished)
+    assert not (finished / "seed-4").exists()
+
+
+def test_a_device_that_is_gone_is_told(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(HypermnesiaError, match="seed-3 was begun on cuda, which torch does not see here"):
+        resume(finished / "seed-3", device="cuda")
+
+
 def test_another_seed_is_refused(finished):
     with pytest.raises(Unusable, match="holds a run with seed 3, not 4; give another --out"):
         execute(config(), 4, Place(finished / "seed-3"))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hypermnesia import checkpoint
 from hypermnesia.environment import environment
 from hypermnesia.errors import HypermnesiaError, RunFailed
@@ -22,6 +24,7 @@ from hypermnesia.experiment import Config, assemble, build, from_toml, without_b
 from hypermnesia.fit import Fit
 from hypermnesia.recipes import flatten
 from hypermnesia.results import FORMAT, result_of, start_peak, summary_of
+from hypermnesia.stopping import asked_to_stop
 from hypermnesia.streams import Stream
 from hypermnesia.streams.outline import from_outline, outline
 
@@ -80,7 +83,16 @@ def execute_seeds(
     device: str = "cpu",
     listen: Listen = silent,
 ) -> dict[str, Any]:
-    """Run `cfg` with every seed in `directory`/seed-K and return the summary over all finished seeds there."""
+    """Run `cfg` with every seed in `directory`/seed-K and return the summary over all finished seeds there.
+
+    Raises `Unusable` before anything is run when `directory` holds seeds of another configuration.
+    """
+    for other in directory.glob("seed-*/config.toml"):
+        try:
+            there = saved_config(other.parent)
+        except Unusable:
+            continue  # told when it is its turn
+        _check_same(there, cfg, other.parent)
     for seed in seeds:
         place = Place(directory / f"seed-{seed}", data_dir, device)
         with listen(cfg, seed, place.directory) as listener:
@@ -133,7 +145,10 @@ def resume(
     cfg, saved = saved_config(directory), environment_of(directory)
     if data_dir is None and saved.get("data_dir"):
         data_dir = Path(saved["data_dir"])
-    place = Place(directory, data_dir, device or str(saved.get("device", "cpu")), saved.get("sealed") is True)
+    device = device or str(saved.get("device", "cpu"))
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise HypermnesiaError(f"{directory} was begun on {device}, which torch does not see here")
+    place = Place(directory, data_dir, device, saved.get("sealed") is True)
     with listen(cfg, saved["seed"], directory) as listener:
         return execute(cfg, saved["seed"], place, listener)
 
@@ -241,19 +256,26 @@ def _exists(path: Path) -> bool:
 
 def _check_config(cfg: Config, seed: int, directory: Path) -> None:
     """Raise unless `directory` holds the run of `cfg` with `seed`."""
-    other = "give another --out, or remove it"
     there = saved_config(directory)
-    if there.sha256 != cfg.sha256:
-        raise Unusable(
-            f"{directory} holds a run with another configuration ({there.sha256[:8]}, not {cfg.sha256[:8]}); {other}"
-        )
+    _check_same(there, cfg, directory)
     saved = environment_of(directory)["seed"]
     if saved != seed:
-        raise Unusable(f"{directory} holds a run with seed {saved}, not {seed}; {other}")
+        raise Unusable(f"{directory} holds a run with seed {saved}, not {seed}; {_OTHER}")
     ours, theirs = _seeds(cfg), _seeds(there)
     for key, value in ours.items():
         if theirs.get(key) != value:
-            raise Unusable(f"{directory} holds a run with {key}={theirs.get(key)}, not {value}; {other}")
+            raise Unusable(f"{directory} holds a run with {key}={theirs.get(key)}, not {value}; {_OTHER}")
+
+
+def _check_same(there: Config, cfg: Config, directory: Path) -> None:
+    if there.sha256 != cfg.sha256:
+        raise Unusable(
+            f"{directory} holds a run with another configuration ({there.sha256[:8]}, not {cfg.sha256[:8]}); "
+            f"{_OTHER}"
+        )
+
+
+_OTHER = "give another --out, or remove it"
 
 
 def _seeds(cfg: Config) -> dict[str, Any]:
@@ -272,6 +294,7 @@ def _create(cfg: Config, seed: int, place: Place, run: Fit) -> None:
     about = environment(place.device) | {
         "seed": seed,
         "sealed": place.sealed,
+        "threads": cfg.sections["train"].threads or torch.get_num_threads(),
         "data_dir": str(place.data_dir.resolve()) if place.data_dir else None,
     }
     try:
@@ -330,7 +353,7 @@ def _train(run: Fit, cfg: Config, seed: int, directory: Path, listener: Listener
     try:
         extra = checkpoint.load(run, saves, _reporter(directory))
         log = EventLog(directory / "events.jsonl", extra["events"] if extra else 0)
-        with _signals() as asked, contextlib.closing(log):
+        with asked_to_stop() as asked, contextlib.closing(log):
             last = time.monotonic()
             for event in run:
                 log.write(event)
@@ -364,26 +387,3 @@ def _reporter(directory: Path) -> Callable[[str], None]:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     checkpoint.replace_file(path, json.dumps(value, indent=1, allow_nan=False).encode())
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one kills as usual."""
-    asked: list[int] = []
-    old: dict[int, Any] = {}
-
-    def note(number: int, frame: Any) -> None:
-        asked.append(number)
-        signal.signal(number, old[number])
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            old[number] = signal.getsignal(number)
-            signal.signal(number, note)
-    except ValueError:  # not the main thread: signals go to the program that runs us
-        old = {}
-    try:
-        yield asked
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

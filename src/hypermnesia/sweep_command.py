@@ -113,16 +113,9 @@ def sweep(  # as long as its options
     found = None if recipe is None else recipes.recipe(recipe)
     names, space = arguments.sorted_words(words)
     benchmark, approach = _names(names, found)
-    chosen = _engine(
-        engine,
-        workers=workers,
-        threads=threads,
-        cpus=cpus,
-        gpus=gpus,
-        address=address,
-        retries=retries,
-        slurm=slurm,
-    )
+    given = {"workers": workers, "threads": threads, "cpus": cpus, "gpus": gpus, "address": address}
+    given |= {"retries": retries, "slurm": slurm}
+    chosen, where = _engine(engine, device, {key: value for key, value in given.items() if value is not None})
     options = SweepOptions(
         trials=trials,
         objective=objective,
@@ -147,7 +140,7 @@ def sweep(  # as long as its options
             recipe=found,
             storage=storage,
             data_dir=arguments.data_dir(data_dir),
-            device=arguments.device(device),
+            device=where,
             listener=listener,
         )
     _say(page, result, final_seeds)
@@ -166,32 +159,44 @@ def _names(names: list[str], recipe: Any) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _engine(name: str, **given: Any) -> "Engine":
-    """The engine of that name, made of the options that were said."""
+def _engine(name: str, device: str, said: dict[str, Any]) -> "tuple[Engine, str]":
+    """The engine of that name, made of the options that were `said`, and the device of its trials."""
     from hypermnesia import sweep as engines
+    from hypermnesia.config import parse_words
 
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)
-    said = {key: value for key, value in given.items() if value is not None}
     for key in said:
         if key not in ENGINES[name]:
             takers = " and ".join(other for other, options in ENGINES.items() if key in options)
-            raise HypermnesiaError(f"--{key} is an option of {takers}, not of --engine {name}")
+            raise HypermnesiaError(f"--{key} is an option of --engine {takers}, not of {name}")
     if name != "ray" and "gpus" in said:
         if said["gpus"] != int(said["gpus"]):
             raise HypermnesiaError(f"--gpus {said['gpus']:g}: --engine {name} deals out whole GPUs only")
         said["gpus"] = int(said["gpus"])
+    where = _device(name, device, said)
     if name == "ray":
-        return engines.Ray(**said)
+        return engines.Ray(**said), where
     if name == "slurm":
-        return engines.Slurm(parameters=_parameters(said.pop("slurm", [])), **said)
-    return engines.Local(**said)
+        return engines.Slurm(parameters=parse_words(said.pop("slurm", [])), **said), where
+    return engines.Local(**said), where
 
 
-def _parameters(words: list[str]) -> dict[str, Any]:
-    from hypermnesia.config import parse_words
+def _device(engine: str, device: str, said: dict[str, Any]) -> str:
+    """The device of the trials; with the GPUs that it takes put into `said` if they were not."""
+    if engine != "local":  # the GPUs are on other machines, and this one need not have any
+        if device not in ("auto", "cpu", "cuda"):
+            raise unknown("device", device, ("auto", "cpu", "cuda"))
+        where = device if device != "auto" else "cuda" if said.get("gpus") else "cpu"
+        if where == "cuda":
+            said.setdefault("gpus", 1)
+        return where
+    where = arguments.device(device)
+    if where == "cuda" and "gpus" not in said:
+        import torch
 
-    return parse_words(words)
+        said["gpus"] = torch.cuda.device_count()
+    return where
 
 
 def _say(page: "Console", result: "SweepResult", final_seeds: int) -> None:

@@ -11,7 +11,7 @@ from hypermnesia.errors import HypermnesiaError
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "linear"]
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu_,  # what it is given here is always fresh
+    "relu": F.relu,
     "elu": F.elu,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
