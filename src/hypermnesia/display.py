@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from hypermnesia.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.experiment import Config
@@ -71,7 +72,8 @@ class Story:
     """How far a run is: what its events have told so far."""
 
     def __init__(self, cfg: Config, seed: int, directory: Path) -> None:
-        self.title = f"{cfg.benchmark} · {cfg.approach.name} · seed {seed}"
+        self.short_title = f"{cfg.approach.name} · seed {seed}"
+        self.title = f"{cfg.benchmark} · {self.short_title}"
         self.began = False
         self.task, self.tasks = 0, 1
         self.accuracy = ""
@@ -99,7 +101,7 @@ class Story:
             f"validation {name}": row for name, row in (event.validation or {}).items()
         }
         found = {name: accuracy_so_far(row, event.task, self.tasks) for name, row in rows.items()}
-        return " · ".join(f"{name} {100 * value:.1f} %" for name, value in found.items() if value is not None)
+        return " ".join(f"{name} {100 * value:.1f}%" for name, value in found.items() if value is not None)
 
 
 @contextlib.contextmanager
@@ -118,16 +120,19 @@ def _lines(console: Console, story: Story) -> Iterator[Listener]:
 def _bar(console: Console, story: Story) -> Iterator[Listener]:
     """A live line: task, step, loss, accuracy so far, time left."""
     progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[state]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=12),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn(
+            "{task.fields[state]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=console,
         auto_refresh=False,
         expand=True,
     )
-    row = progress.add_task(story.title, total=1.0, state="")
+    row = progress.add_task(story.short_title, total=1.0, state="")
     shown = 0.0
 
     def show(event: Event) -> None:

@@ -1,5 +1,6 @@
 """Small searches, and engines that need no processes."""
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -14,6 +15,24 @@ TINY = ["train.iterations=5", "stream.samples_per_task=40", "stream.validation=0
 """Words that make a run on digits last a fraction of a second."""
 
 
+def job(root: Path, name: str, *words: str) -> str:
+    """A trial of finetune on digits in `root`/`name`, with TINY and further words, which win."""
+    (root / "search.json").write_text(json.dumps({"id": "x"}))
+    said = {word.partition("=")[0] for word in words}
+    tiny = [word for word in TINY if word.partition("=")[0] not in said and word.split(".")[0] not in said]
+    cfg = experiment.resolve("split-digits", "finetune", [*tiny, *words])
+    return Job(
+        root=str(root),
+        sweep_id="x",
+        directory=name,
+        config=cfg.to_toml(),
+        seeds=(0,),
+        objective="validation.scenarios.class.average_accuracy",
+        tasks=5,
+        threads=1,
+    ).to_json()
+
+
 class Inline:
     """An engine in this very process: jobs run when they are given."""
 
@@ -26,6 +45,9 @@ class Inline:
         self.batches: list[int] = []
         self.opened: list[Path] = []
         self.closed = 0
+
+    def check(self) -> None:
+        return
 
     def open(self, directory: Path) -> None:
         self.opened.append(directory)

@@ -1,6 +1,5 @@
 """Worker processes: they answer, they crash alone, they leave with their driver."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,30 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep.sweep_helpers import TINY
+from sweep.sweep_helpers import job
 
-from hypermnesia import experiment
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.sweep.engine import WorkerLost
-from hypermnesia.sweep.jobs import Job, Outcome
+from hypermnesia.sweep.jobs import Outcome
 from hypermnesia.sweep.local import Local
-
-
-def job(root: Path, name: str, *words: str) -> str:
-    (root / "search.json").write_text(json.dumps({"id": "x"}))
-    said = {word.partition("=")[0] for word in words}
-    tiny = [word for word in TINY if word.partition("=")[0] not in said and word.split(".")[0] not in said]
-    cfg = experiment.resolve("split-digits", "finetune", [*tiny, *words])
-    return Job(
-        root=str(root),
-        sweep_id="x",
-        directory=name,
-        config=cfg.to_toml(),
-        seeds=(0,),
-        objective="validation.scenarios.class.average_accuracy",
-        tasks=5,
-        threads=1,
-    ).to_json()
 
 
 def wait_for(condition, seconds: float = 60.0) -> None:

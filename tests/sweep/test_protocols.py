@@ -71,7 +71,7 @@ def test_bad_settings_are_found_before_anything_starts(words, said):
 def test_settings_that_exclude_each_other_are_told_with_the_trial():
     with pytest.raises(HypermnesiaError) as error:
         checked("net=mlp,lenet", "net.hidden=[10],[20]")
-    assert "in the trial net=lenet net.hidden=[10]; part the search" in str(error.value)
+    assert "in the trial net=lenet net.hidden=[10]; search apart what does not go" in str(error.value)
 
 
 def planned(*words: str, benchmark: str = "split-digits", recipe: Recipe | None = None, **options):

@@ -4,38 +4,30 @@ import os
 import sys
 
 import pytest
-from sweep.sweep_helpers import TINY, Inline, values
+from sweep.sweep_helpers import job
 
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.sweep import Slurm, SweepOptions, slurm, sweep
-
-WORDS = [*TINY, "optimizer.lr=0.001,0.1"]
-
-
-@pytest.fixture
-def path(monkeypatch):
-    """The jobs find what the tests find."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+from hypermnesia.sweep import Slurm, WorkerLost, slurm
+from hypermnesia.sweep.jobs import Outcome
+from hypermnesia.sweep.work import work
 
 
-def test_arrays_find_what_this_process_finds(tmp_path, path):
-    options = SweepOptions(final_seeds=0)
+def test_an_array_does_its_jobs_and_loses_the_bad_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))  # jobs find what the tests find
     engine = Slurm(workers=2, cluster="local", parameters={"timeout_min": 5})
-    found = sweep("split-digits", "finetune", WORDS, tmp_path / "a", engine=engine, options=options)
-    here = sweep("split-digits", "finetune", WORDS, tmp_path / "b", engine=Inline(), options=options)
-    assert values(found) == values(here) and {t.state for t in found.trials} == {"complete"}
-    assert list((tmp_path / "a/logs").rglob("*_log.out"))
-
-
-def test_a_job_that_ends_without_an_answer_is_lost(tmp_path, path):
-    engine = Slurm(workers=1, cluster="local")
-    engine.open(tmp_path / "out")
+    engine.check()
+    engine.open(tmp_path)
     try:
-        [future] = engine.submit(['{"root": 1}'])
-        with pytest.raises(slurm.WorkerLost, match="slurm job [0-9]+: "):
-            future.result(120)
+        good, bad = engine.submit([job(tmp_path, "good"), '{"this": "is no job"}'])
+        with pytest.raises(WorkerLost, match="slurm job [0-9]+: "):
+            bad.result(120)
+        outcome = Outcome.from_json(good.result(120))
     finally:
         engine.close()
+    assert (
+        outcome.state == "complete" and outcome.value == Outcome.from_json(work(job(tmp_path, "here"))).value
+    )
+    assert list((tmp_path / "logs").rglob("*_log.out"))
 
 
 def test_where_there_is_no_slurm_it_is_told(tmp_path, monkeypatch):
@@ -43,7 +35,7 @@ def test_where_there_is_no_slurm_it_is_told(tmp_path, monkeypatch):
     with pytest.raises(
         HypermnesiaError, match=r"--engine slurm: there is no SLURM here \(no sbatch on the PATH\)"
     ):
-        Slurm().open(tmp_path)
+        Slurm().check()
 
 
 def test_bad_numbers_are_told():

@@ -36,6 +36,33 @@ def test_a_closed_port_is_told_at_once(closed):
         reach("127.0.0.1", closed, "the thing")
 
 
+def test_a_service_that_says_nothing_or_something_else_is_told(silent, monkeypatch):
+    monkeypatch.setattr(connect, "CONNECT", 0.1)
+    with pytest.raises(
+        Unreachable, match=rf"the thing at 127.0.0.1:{silent} does not answer within 0.1 seconds"
+    ):
+        reach("127.0.0.1", silent, "the thing", grpc=True)
+    reach("127.0.0.1", silent, "the thing")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for greeting, fine in ((b"SSH-2.0-server\r\n", False), (b"\0\0\0\4\0\0\0\0\0", True), (b"", False)):
+            answering = threading.Thread(target=_greet, args=(server, greeting))
+            answering.start()
+            port = server.getsockname()[1]
+            if fine:
+                reach("127.0.0.1", port, "the thing", grpc=True)
+            else:
+                with pytest.raises(Unreachable, match="something else listens there"):
+                    reach("127.0.0.1", port, "the thing", grpc=True)
+            answering.join()
+
+
+def _greet(server: socket.socket, greeting: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1024)
+        connection.sendall(greeting)
+
+
 def test_an_unknown_host_is_told(monkeypatch):
     def unknown(*args, **kwargs):
         raise socket.gaierror(-2, "Name or service not known")
@@ -59,10 +86,10 @@ def test_what_hangs_is_left_behind():
         within(lambda: 1 // 0, "the thing")
 
 
-def test_an_unreachable_database_is_told_without_its_password(closed, tmp_path):
+def test_an_unreachable_database_is_told_without_its_password(closed):
     url = f"postgresql://me:secret@127.0.0.1:{closed}/trials"
     with pytest.raises(Unreachable) as error:
-        storage.open_storage(url, tmp_path)
+        storage.check_storage(url)
     shown = f"postgresql://me:***@127.0.0.1:{closed}/trials"
     assert f"the database {shown} at 127.0.0.1:{closed} cannot be reached" in str(error.value)
     assert "secret" not in str(error.value)
@@ -93,7 +120,7 @@ def test_a_missing_driver_is_named(silent, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["", "trials.db", "postgresql"])
-def test_what_is_no_address_is_told(url, tmp_path):
+def test_what_is_no_address_is_told(url):
     with pytest.raises(
         HypermnesiaError, match="--storage: no database URL; expected such as postgresql://USER"
     ):

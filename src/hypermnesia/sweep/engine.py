@@ -27,9 +27,12 @@ class Engine(Protocol):
     queues: bool
     """Whether it takes all jobs at once and queues them itself (a scheduler); else at most `workers` are given."""
 
+    def check(self) -> None:
+        """Raise `HypermnesiaError`, within 10 seconds, when what it needs is missing or cannot be reached."""
+        ...
+
     def open(self, directory: Path) -> None:
-        """Get ready; `directory` (the sweep's) takes what the engine writes, such as logs. Raises `HypermnesiaError`
-        when what it needs is missing or cannot be reached, within 10 seconds."""
+        """Get ready; `directory` (the sweep's) takes what the engine writes, such as logs."""
         ...
 
     def submit(self, jobs: Sequence[str]) -> list[Future[str]]:

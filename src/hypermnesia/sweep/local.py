@@ -42,6 +42,9 @@ class Local:
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
 
+    def check(self) -> None:
+        return  # the processes are this machine's own
+
     def open(self, directory: Path) -> None:
         logs = directory / "logs"
         logs.mkdir(parents=True, exist_ok=True)

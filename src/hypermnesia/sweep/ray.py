@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.sweep.connect import reach, within
+from hypermnesia.sweep.connect import reach
 from hypermnesia.sweep.engine import WorkerLost
 from hypermnesia.sweep.work import work
 
@@ -49,10 +49,16 @@ class Ray:
         self._tasks: dict[Future[str], Any] = {}
         self._remote: Any = None
 
+    def check(self) -> None:
+        if _ray().is_initialized():
+            raise HypermnesiaError("this process is already connected to Ray; call ray.shutdown() first")
+        if self.address is not None and self.address != "auto":
+            host, port = _host_and_port(self.address)
+            # Ray itself would go on asking for minutes.
+            reach(host, port, "the Ray cluster", grpc=os.environ.get("RAY_USE_TLS", "0") == "0")
+
     def open(self, directory: Path) -> None:
         ray = _ray()
-        if ray.is_initialized():
-            raise HypermnesiaError("this process is already connected to Ray; call ray.shutdown() first")
         self._connect(ray)
         room = _room(ray.cluster_resources(), self.cpus, self.gpus)
         if room == 0:
@@ -92,12 +98,9 @@ class Ray:
                 num_cpus=self._asked and round(self._asked * self.cpus), include_dashboard=False, **quiet
             )
             return
-        if self.address != "auto":
-            host, port = _host_and_port(self.address)
-            reach(host, port, "the Ray cluster")
         try:
-            within(lambda: ray.init(address=self.address, **quiet), f"the Ray cluster at {self.address}")
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            ray.init(address=self.address, **quiet)
+        except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
             raise HypermnesiaError(f"ray: cannot connect to {self.address}: {error}") from error
 
     def _answer(self, done: "Future[str]", future: "Future[str]") -> None:

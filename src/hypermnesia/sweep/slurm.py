@@ -49,11 +49,13 @@ class Slurm:
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._poller: threading.Thread | None = None
 
-    def open(self, directory: Path) -> None:
-        submitit = _submitit()
+    def check(self) -> None:
+        _submitit()
         if self._cluster == "slurm" and shutil.which("sbatch") is None:
             raise HypermnesiaError("--engine slurm: there is no SLURM here (no sbatch on the PATH)")
-        self._executor = submitit.AutoExecutor(folder=directory / "logs" / "%j", cluster=self._cluster)
+
+    def open(self, directory: Path) -> None:
+        self._executor = _submitit().AutoExecutor(folder=directory / "logs" / "%j", cluster=self._cluster)
         self._executor.update_parameters(
             name="hypermnesia",
             cpus_per_task=self.threads,

@@ -24,10 +24,19 @@ def import_optuna() -> ModuleType:
     return optuna
 
 
+def check_storage(url: str) -> None:
+    """Raise `HypermnesiaError`, within 10 seconds, for what is no address of a database and for one that does not
+    answer."""
+    parsed = _parsed(url)
+    port = _PORTS.get(_kind(parsed))
+    if port is not None:
+        reach(parsed.host or "localhost", parsed.port or port, f"the database {_shown(parsed)}")
+
+
 def open_storage(url: str | None, directory: Path) -> Any:
     """The storage at `url` (postgresql://, mysql:// or sqlite:///), else the journal in `directory`.
 
-    Raises `HypermnesiaError` for what is no such address, has no driver installed, or does not answer in 10 seconds.
+    Raises `HypermnesiaError` for a database that has no driver installed, or cannot be opened.
     """
     optuna = import_optuna()
     if url is not None:
@@ -49,29 +58,42 @@ def _mend(journal: Path) -> None:
 
 
 def _database(optuna: ModuleType, url: str) -> Any:
+    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+    parsed = _parsed(url)
+    timeout = {"connect_args": {"connect_timeout": int(ANSWER)}} if _kind(parsed) in _PORTS else {}
+    try:
+        return within(
+            lambda: optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **timeout}),
+            f"the database {_shown(parsed)}",
+        )
+    except (ImportError, NoSuchModuleError) as error:
+        raise HypermnesiaError(
+            f"--storage {_shown(parsed)}: its driver is missing ({error}); "
+            "install psycopg2-binary for PostgreSQL, pymysql (mysql+pymysql://) for MySQL"
+        ) from error
+    except SQLAlchemyError as error:
+        raise Unreachable(
+            f"--storage {_shown(parsed)}: {str(error.__cause__ or error).splitlines()[0]}"
+        ) from error
+
+
+def _parsed(url: str) -> Any:
+    import_optuna()  # which brings SQLAlchemy along
     from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.exc import ArgumentError
 
     try:
-        parsed = make_url(url)
+        return make_url(url)
     except ArgumentError as error:
         raise HypermnesiaError(
             "--storage: no database URL; expected such as postgresql://USER:PASSWORD@HOST/DATABASE"
         ) from error
-    shown = parsed.render_as_string(hide_password=True)
-    kind = parsed.drivername.partition("+")[0]
-    if kind in _PORTS:
-        reach(parsed.host or "localhost", parsed.port or _PORTS[kind], f"the database {shown}")
-    timeout = {} if kind not in _PORTS else {"connect_args": {"connect_timeout": int(ANSWER)}}
-    try:
-        return within(
-            lambda: optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **timeout}),
-            f"the database {shown}",
-        )
-    except (ImportError, NoSuchModuleError) as error:
-        raise HypermnesiaError(
-            f"--storage {shown}: its driver is missing ({error}); "
-            "install psycopg2-binary for PostgreSQL, pymysql (mysql+pymysql://) for MySQL"
-        ) from error
-    except SQLAlchemyError as error:
-        raise Unreachable(f"--storage {shown}: {str(error.__cause__ or error).splitlines()[0]}") from error
+
+
+def _kind(parsed: Any) -> str:
+    return parsed.drivername.partition("+")[0]
+
+
+def _shown(parsed: Any) -> str:
+    return parsed.render_as_string(hide_password=True)

@@ -1,0 +1,95 @@
+"""Slow twins: the same step as the published code arranges it, written from the papers and without its mistakes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from hypermnesia.hyper.generator import Generator
+from hypermnesia.hyper.model import Model
+from hypermnesia.tensors import Tensors, copy
+
+
+def written(generator: Generator, params: Tensors, tasks: Sequence[int]) -> Tensors:
+    """What the generator writes for `tasks` at other parameters."""
+    return functional_call(generator, params, (tasks,))
+
+
+def distance_by_loop(generator: Generator, params: Tensors, targets: Sequence[Tensors]) -> Tensor:
+    """Mean over tasks of ‖h(e_j) − target_j‖²: one forward pass after another, as hypnettorch has it."""
+    total = torch.zeros(())
+    for task, target in enumerate(targets):
+        now = written(generator, params, [task])
+        total = total + torch.stack([(now[name] - target[name]).square().sum() for name in now]).sum()
+    return total / len(targets)
+
+
+def hypernetwork_step(
+    model: Model, task: int, x: Tensor, y: Tensor, beta: float, optimizer: torch.optim.Optimizer
+) -> Callable[[], None]:
+    """A step of a full or masking hypernetwork: one pass for the current task, then one for each earlier task."""
+    generator = model.generator
+    assert generator is not None
+    with torch.no_grad():
+        targets = [copy(generator([j])) for j in range(task)]
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x, task), y)
+        if targets:
+            loss = loss + beta * distance_by_loop(generator, dict(generator.named_parameters()), targets)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def partial_step(
+    model: Model, task: int, x: Tensor, y: Tensor, strength: float, ahead: float, optimizer: torch.optim.Optimizer
+) -> Callable[[], None]:
+    """A step of a partial hypernetwork: weights generated for every sample, and the penalty at θ − ahead · ∇ task by
+    task, for the old generator and the new one, with a graph for both."""
+    generator = model.generator
+    assert generator is not None
+    old = {name: value.detach().clone().requires_grad_() for name, value in generator.named_parameters()}
+    own: dict[str, Any] = {n: v for n, v in model.overlay(task).items() if n not in generator.shapes}
+
+    def of_one(weights: Tensors, sample: Tensor) -> Tensor:
+        return functional_call(model.target, own | weights, (sample[None],), tie_weights=False)[0]
+
+    def step() -> None:
+        params = dict(generator.named_parameters())
+        optimizer.zero_grad()
+        loss = F.cross_entropy(vmap(of_one)(generator([task] * len(x)), x), y)
+        loss.backward(retain_graph=False)
+        shifted = {n: p if p.grad is None else p - ahead * p.grad.detach() for n, p in params.items()}
+        total = torch.zeros(())
+        for j in range(task):
+            now, then = written(generator, shifted, [j]), written(generator, old, [j])
+            total = total + torch.stack([(now[n] - then[n].detach()).square().sum() for n in now]).sum()
+        (strength / task * total).backward()
+        optimizer.step()
+
+    return step
+
+
+def accuracy_by_loop(model: Model, x: Tensor, tasks: int, batch_size: int) -> Callable[[], Tensor]:
+    """Entropy inference that builds every task's weights anew for every batch, and looks at one task at a time."""
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        model.eval()
+        guesses = []
+        for batch in x.split(batch_size):
+            uncertain = []
+            for task in range(tasks):
+                log = F.log_softmax(model(batch, task), 1)
+                uncertain.append(-(log.exp() * log).sum(1))
+            guesses.append(torch.stack(uncertain).argmin(0))
+        model.train()
+        return torch.cat(guesses)
+
+    return run
