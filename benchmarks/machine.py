@@ -36,7 +36,11 @@ def commit() -> str:
     """The commit that was measured, marked when files differ from it."""
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
         )
         return found.stdout.strip()
     except (OSError, subprocess.CalledProcessError):

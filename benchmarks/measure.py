@@ -45,7 +45,10 @@ def clock() -> float:
 
 
 def in_turn(
-    sides: Mapping[str, Step], budget: Budget, now: Callable[[], float] = clock, times: Mapping[str, int] | None = None
+    sides: Mapping[str, Step],
+    budget: Budget,
+    now: Callable[[], float] = clock,
+    times: Mapping[str, int] | None = None,
 ) -> dict[str, Timing]:
     """The sides' timings, taken round after round so that whatever disturbs one disturbs all.
 

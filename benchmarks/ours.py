@@ -30,7 +30,9 @@ def settle() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def images(count: int, classes: int, shape: tuple[int, ...] = (1, 28, 28)) -> tuple[torch.Tensor, torch.Tensor]:
+def images(
+    count: int, classes: int, shape: tuple[int, ...] = (1, 28, 28)
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Random images (uint8) and labels, every class as often as the others."""
     x = torch.randint(256, (count, *shape), generator=generator(0, "images"), dtype=torch.uint8)
     return x, torch.arange(count) % classes

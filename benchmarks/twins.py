@@ -48,7 +48,13 @@ def hypernetwork_step(
 
 
 def partial_step(
-    model: Model, task: int, x: Tensor, y: Tensor, strength: float, ahead: float, optimizer: torch.optim.Optimizer
+    model: Model,
+    task: int,
+    x: Tensor,
+    y: Tensor,
+    strength: float,
+    ahead: float,
+    optimizer: torch.optim.Optimizer,
 ) -> Callable[[], None]:
     """A step of a partial hypernetwork: weights generated for every sample, and the penalty at θ − ahead · ∇ task by
     task, for the old generator and the new one, with a graph for both."""

@@ -24,7 +24,11 @@ LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below h
         "environment",
         "eventlog",
         "results",
+        "stopping",
+        "rundir",
+        "continued",
         "runs",
+        "learn",
     ),
     "R": ("report",),
     "L6": (

@@ -42,7 +42,9 @@ def test_the_candidate_is_the_optimizers_own_step(case: dict) -> None:
             parameter.grad = gradients[name]
         optimizer.step()
         for name, parameter in own.items():
-            torch.testing.assert_close(parameter.detach() - before[name], expected[name], atol=1e-6, rtol=1e-4)
+            torch.testing.assert_close(
+                parameter.detach() - before[name], expected[name], atol=1e-6, rtol=1e-4
+            )
 
 
 def test_parameters_without_gradient_do_not_move() -> None:

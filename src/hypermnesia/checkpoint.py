@@ -52,7 +52,9 @@ def capture(run: Fit) -> tuple[Tensors, Any]:
         "device": run.learner.device.type,
         "threads": torch.get_num_threads(),
         "models": {
-            name: {key: value.contiguous() for key, value in model.stored().items()}  # readable without the form
+            name: {
+                key: value.contiguous() for key, value in model.stored().items()
+            }  # readable without the form
             for name, model in run.learner.models.items()
         },
         "tasks": {name: model.num_tasks for name, model in run.learner.models.items()},

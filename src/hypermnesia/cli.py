@@ -242,6 +242,62 @@ def reproduce(
 app.command()(sweep_command.sweep)
 
 
+@app.command()
+def learn(
+    directory: Directory,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="NEW_DATA", help="A folder with a sub-folder for each class, or parquet files."
+        ),
+    ],
+    words: Words = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the new run goes.", metavar="DIR", show_default="DIR+NEW_DATA")
+    ] = None,
+    apart: Annotated[
+        bool,
+        typer.Option(
+            "--apart", help="Its classes are new ones, also where the run has some of the same name."
+        ),
+    ] = False,
+    retest: Annotated[
+        bool, typer.Option("--retest", help="Test the earlier tasks too, on the benchmark's own data.")
+    ] = False,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    track: Track = None,
+) -> None:
+    """Let a finished run learn further classes, without the data of the earlier ones: learn DIR NEW_DATA [key=value ...]
+
+    DIR stays as it is; the new run can be resumed, predicted with, exported and learned from in its turn.
+    """
+    from hypermnesia import tables
+    from hypermnesia.display import console
+    from hypermnesia.learn import learn as learned
+
+    found = learned(
+        directory,
+        data,
+        words or [],
+        out=out,
+        apart=apart,
+        retest=retest,
+        data_dir=arguments.data_dir(data_dir),
+        device=arguments.device(device),
+        listen=arguments.listening(track),
+    )
+    page = console()
+    page.print()
+    page.print(tables.summary(found.summary))
+    for kind, names in (("new", found.classes), ("known before", found.known)):
+        if names:
+            page.print(f"{kind}: {', '.join(names)}", soft_wrap=True)
+    page.print(
+        f"files: {found.directory}   more: hypermnesia predict {found.directory} IMAGE...", soft_wrap=True
+    )
+
+
 # ------------------------------------------------------------------------------------------------------- looking
 
 
@@ -343,7 +399,7 @@ def predict(
     from hypermnesia import tables
     from hypermnesia.display import console
     from hypermnesia.predict import predict as predicting
-    from hypermnesia.runs import task_names
+    from hypermnesia.rundir import task_names
 
     if task != "auto" and not (task.isascii() and task.isdecimal() and len(task) < 10):
         raise HypermnesiaError(f"--task {task}: expected auto or a task's number from 1")

@@ -13,7 +13,8 @@ from rich.table import Column
 from hypermnesia.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.experiment import Config
 from hypermnesia.report.units import duration
-from hypermnesia.runs import Listen, Listener, task_names
+from hypermnesia.rundir import task_names
+from hypermnesia.runs import Listen, Listener
 from hypermnesia.track.protocol import accuracy_so_far
 
 REFRESH = 0.25

@@ -357,6 +357,13 @@ def _seeds(options: SeedOptions, seed: int) -> dict[str, int]:
     return {name: seed if value is None else value for name, value in own.items()}
 
 
+def with_words(cfg: Config, words: Iterable[str]) -> Config:
+    """The same configuration with further words; everything else stays as resolved."""
+    said = _resolved(selected(config.parse_words(words)), cfg.sections)
+    values = merge([recipes.flatten(config.tree(cfg.sections)), said])
+    return replace(cfg, sections=config.fill({**cfg.sections, "train": _train_options(values)}, values))
+
+
 def from_toml(text: str) -> Config:
     """The configuration that `Config.to_toml` wrote."""
     flat = recipes.flatten(config.from_toml(text, "config.toml"))

@@ -218,7 +218,13 @@ class Fit:
                 yield self._evaluate_on_the_way()
             # Checkpoints are taken at StepDone and TaskEnded: whatever belongs to them was recorded before.
             yield StepDone(
-                task.index, phase.name, self.position.step, steps, self.records.steps, taken.loss, taken.aux.terms
+                task.index,
+                phase.name,
+                self.position.step,
+                steps,
+                self.records.steps,
+                taken.loss,
+                taken.aux.terms,
             )
 
     def _start_phase(self, phase: Phase, model: Model, size: int) -> None:

@@ -121,7 +121,9 @@ class Net:
 
     def gradients(self, loss: Tensor, create_graph: bool = False) -> Tensors:
         """∂loss/∂params by name; parameters that the loss does not reach are absent."""
-        found = torch.autograd.grad(loss, list(self.params.values()), create_graph=create_graph, allow_unused=True)
+        found = torch.autograd.grad(
+            loss, list(self.params.values()), create_graph=create_graph, allow_unused=True
+        )
         return {name: g for name, g in zip(self.params, found, strict=True) if g is not None}
 
 
@@ -250,13 +252,25 @@ class Method:
         return net.gradients(value), value.detach(), aux
 
     def after_step(
-        self, state: Any, learner: Learner, batch: Batch, draw: Any, aux: Aux, step: "Step", rng: torch.Generator
+        self,
+        state: Any,
+        learner: Learner,
+        batch: Batch,
+        draw: Any,
+        aux: Aux,
+        step: "Step",
+        rng: torch.Generator,
     ) -> Any:
         """State after an optimizer step (a memory may write into its own storage). Default: unchanged."""
         return state
 
     def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
         """State after a task's last step; `task.train` may be read once more. Default: unchanged."""
+        return state
+
+    def widen(self, state: Any, learner: Learner) -> Any:
+        """State when classes have come that the stream did not have before: `learner` counts them already, and a shared
+        head has outputs for them. Default: unchanged."""
         return state
 
     def scores(self, state: Any, learner: Learner, x: Tensor, task: int) -> Tensor | None:
@@ -302,6 +316,10 @@ class Penalty:
 
     def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
         """State after a task's last step. Default: unchanged."""
+        return state
+
+    def widen(self, state: Any, learner: Learner) -> Any:
+        """State when further classes have come, as `Method.widen`. Default: unchanged."""
         return state
 
     def ahead(self) -> Literal["optimizer"] | float | None:
@@ -403,7 +421,9 @@ class Combined(Method):
         task_gradient, terms = grads, dict(aux.terms)
         for i, drawn in draw[1].items():
             penalty = self.penalties[i]
-            value = penalty.value(self._shifted(net, penalty, task_gradient, candidate), state.penalties[i], drawn)
+            value = penalty.value(
+                self._shifted(net, penalty, task_gradient, candidate), state.penalties[i], drawn
+            )
             if value is not None:
                 grads = add(grads, net.gradients(value))
                 total, terms[penalty.name] = total + value.detach(), value.detach()
@@ -419,14 +439,29 @@ class Combined(Method):
         return net.at({name: net.params[name] + value for name, value in change.items()})
 
     def after_step(
-        self, state: CombinedState, learner: Learner, batch: Batch, draw: Any, aux: Aux, step: Step, rng: torch.Generator
+        self,
+        state: CombinedState,
+        learner: Learner,
+        batch: Batch,
+        draw: Any,
+        aux: Aux,
+        step: Step,
+        rng: torch.Generator,
     ) -> CombinedState:
         own = self.method.after_step(state.method, learner, batch, draw[0], aux, step, rng)
         return CombinedState(own, state.penalties)
 
-    def end_task(self, state: CombinedState, learner: Learner, task: Task, rng: torch.Generator) -> CombinedState:
+    def end_task(
+        self, state: CombinedState, learner: Learner, task: Task, rng: torch.Generator
+    ) -> CombinedState:
         own = self.method.end_task(state.method, learner, task, rng)
-        return CombinedState(own, tuple(p.end_task(s, learner, task, rng) for p, s in self._with_states(state)))
+        return CombinedState(
+            own, tuple(p.end_task(s, learner, task, rng) for p, s in self._with_states(state))
+        )
+
+    def widen(self, state: CombinedState, learner: Learner) -> CombinedState:
+        own = self.method.widen(state.method, learner)
+        return CombinedState(own, tuple(p.widen(s, learner) for p, s in self._with_states(state)))
 
     def scores(self, state: CombinedState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         return self.method.scores(state.method, learner, x, task)

@@ -12,7 +12,7 @@ from hypermnesia.export import check_task
 from hypermnesia.fit import Fit
 from hypermnesia.hyper.model import evaluating
 from hypermnesia.runs import restored
-from hypermnesia.streams.decode import decode
+from hypermnesia.streams.decode import decode, with_channels
 from hypermnesia.tensors import Tensors
 
 _BATCH = 256
@@ -72,17 +72,7 @@ def read_images(images: Sequence[Path], shape: Sequence[int]) -> Tensor:
     if tuple(x.shape[2:]) != (height, width):
         had = f"{x.shape[3]}×{x.shape[2]}"
         raise HypermnesiaError(f"the images have {had} pixels; this run was trained on {width}×{height}")
-    if channels == 3:
-        return x.expand(-1, 3, -1, -1)
-    return x if x.shape[1] == 1 else _grey(x)
-
-
-def _grey(x: Tensor) -> Tensor:
-    """ITU-R 601 luma of uint8 (N, 3, H, W) → (N, 1, H, W), rounded."""
-    weights = torch.tensor([19595, 38470, 7471]).view(1, 3, 1, 1)  # in 1/65536
-    return (
-        ((x.int() * weights).sum(1, keepdim=True) + 32768).div(65536, rounding_mode="floor").to(torch.uint8)
-    )
+    return with_channels(x, channels)
 
 
 _Ranked = tuple[int | None, tuple[tuple[str, float], ...]]

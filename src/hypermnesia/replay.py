@@ -1,7 +1,7 @@
 """Rehearsal: memory and drawing as replay methods use them, on weights that may differ from task to task."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +89,25 @@ def empty_memory(learner: Learner, options: MemoryOptions, logits: bool = False)
     check(options.size, learner.num_classes)
     outputs = max(len(model.head.outputs(t)) for t in range(len(learner.classes))) if logits else None
     dtype = torch.uint8 if len(learner.shape) == 3 else torch.int64  # images, or the tokens of texts
-    return empty(options.size, learner.shape, outputs=outputs, policy=options.policy, dtype=dtype, device=learner.device)
+    return empty(
+        options.size,
+        learner.shape,
+        outputs=outputs,
+        policy=options.policy,
+        dtype=dtype,
+        device=learner.device,
+    )
+
+
+def with_more_outputs(memory: Memory, learner: Learner) -> Memory:
+    """The memory as wide as the learner's outputs are by now. What it remembers of the new ones is what an untrained output
+    says: 0."""
+    head = learner.model.head
+    assert head is not None
+    if memory.logits is None or head.kind != "shared":
+        return memory
+    missing = head.num_classes - memory.logits.shape[1]
+    return replace(memory, logits=F.pad(memory.logits, (0, missing)))
 
 
 def remember(memory: Memory, batch: Batch, rng: torch.Generator, logits: Tensor | None = None) -> Memory:

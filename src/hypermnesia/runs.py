@@ -15,26 +15,32 @@ from typing import Any
 
 import torch
 
-from hypermnesia import checkpoint
+from hypermnesia import checkpoint, continued
+from hypermnesia.continued import Continuation
 from hypermnesia.environment import environment
 from hypermnesia.errors import HypermnesiaError, RunFailed
 from hypermnesia.eventlog import EventLog
 from hypermnesia.events import Event, StepDone, TaskEnded
-from hypermnesia.experiment import Config, assemble, build, from_toml, without_base
+from hypermnesia.experiment import Config, assemble, build, without_base
 from hypermnesia.fit import Fit
 from hypermnesia.recipes import flatten
-from hypermnesia.results import FORMAT, result_of, start_peak, summary_of
+from hypermnesia.results import result_of, start_peak, summary_of
+from hypermnesia.rundir import (
+    Unusable,
+    environment_of,
+    exists,
+    read_result,
+    saved_config,
+    saved_stream,
+    seed_directories,
+    stream_sha256,
+)
 from hypermnesia.stopping import asked_to_stop
-from hypermnesia.streams import Stream
-from hypermnesia.streams.outline import from_outline, outline
+from hypermnesia.streams.outline import outline
 
 Listener = Callable[[Event], None]
 Listen = Callable[[Config, int, Path], contextlib.AbstractContextManager[Listener]]
 """(configuration, seed, DIR/seed-K) → what hears the events of that run, within a `with` block around it."""
-
-
-class Unusable(HypermnesiaError):
-    """A run directory that is damaged, holds another run, or is in use."""
 
 
 class Interrupted(HypermnesiaError):
@@ -109,14 +115,24 @@ def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = No
     finished = finished_result(cfg, seed, place.directory)
     if finished is not None:
         return finished
-    run = build(cfg, seed, place.data_dir, place.device, place.sealed)
-    if _exists(place.directory):
+    run = _built(cfg, seed, place)
+    if exists(place.directory):
         _check_stream(run, place.directory)
     else:
-        _create(cfg, seed, place, run)
+        create(cfg, seed, place, run)
     with locked(place.directory):
         finished = finished_result(cfg, seed, place.directory)  # by another process, since we looked
         return finished if finished is not None else _train(run, cfg, seed, place.directory, listener)
+
+
+def _built(cfg: Config, seed: int, place: Place) -> Fit:
+    """The run at its beginning; where the directory is of one that goes on with further data, over these too."""
+    if exists(place.directory):
+        about = environment_of(place.directory).get("continues")
+        if about is not None:
+            goes_on, saved = Continuation.from_json(about), saved_stream(place.directory)
+            return continued.build(cfg, seed, saved, goes_on, place.data_dir, place.device)
+    return build(cfg, seed, place.data_dir, place.device, place.sealed)
 
 
 def finished_result(cfg: Config, seed: int, directory: Path) -> dict[str, Any] | None:
@@ -124,7 +140,7 @@ def finished_result(cfg: Config, seed: int, directory: Path) -> dict[str, Any] |
 
     Raises `Unusable` when the directory holds anything else.
     """
-    if not _exists(directory):
+    if not exists(directory):
         return None
     _check_config(cfg, seed, directory)
     result = read_result(directory)
@@ -159,72 +175,10 @@ def restored(directory: Path, device: str = "cpu") -> Fit:
     Raises `Unusable` when there is no sound checkpoint.
     """
     cfg, seed = saved_config(directory), environment_of(directory)["seed"]
-    run = assemble(without_base(cfg), _saved_stream(directory), seed, device)
+    run = assemble(without_base(cfg), saved_stream(directory), seed, device)
     if checkpoint.load(run, directory / "checkpoint", _reporter(directory)) is None:
         raise Unusable(f"{directory} has no checkpoint yet; start or resume the run first")
     return run
-
-
-# -------------------------------------------------------------------------------------------------- reading back
-
-
-def saved_config(directory: Path) -> Config:
-    """The configuration that a seed directory was started with; raises `Unusable` if it cannot be told."""
-    try:
-        return from_toml((directory / "config.toml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unusable(f"{directory} is no run directory: config.toml cannot be read ({error})") from error
-    except HypermnesiaError as error:
-        raise Unusable(f"{directory} is damaged or of another version: config.toml: {error}") from error
-
-
-def environment_of(directory: Path) -> dict[str, Any]:
-    """What environment.json says: seed, device, versions; raises `Unusable` if that cannot be told."""
-    try:
-        saved = json.loads((directory / "environment.json").read_bytes())
-        if type(saved["seed"]) is not int:
-            raise ValueError(f"seed is {saved['seed']!r}")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Unusable(f"{directory} is damaged: environment.json cannot be used ({error})") from error
-    return saved
-
-
-def _saved_stream(directory: Path) -> Stream:
-    try:
-        return from_outline(json.loads((directory / "stream.json").read_bytes()))
-    except (OSError, ValueError, RecursionError, HypermnesiaError) as error:
-        raise Unusable(f"{directory} is damaged: stream.json cannot be used ({error})") from error
-
-
-def task_names(directory: Path) -> list[str]:
-    """The names of the tasks in the stream of a seed directory's run."""
-    return [task.name for task in _saved_stream(directory).tasks]
-
-
-def read_result(directory: Path) -> dict[str, Any] | None:
-    """The result of a finished seed directory, None if it has none; raises `Unusable` for a damaged one."""
-    path = directory / "result.json"
-    if not _exists(path):
-        return None
-    try:
-        result = json.loads(path.read_bytes())
-        if not isinstance(result, dict) or not isinstance(result.get("config_sha256"), str):
-            raise ValueError("it is no result of a run")
-        if result.get("format") != FORMAT:
-            raise ValueError(f"it has format {result.get('format')!r}, this version reads {FORMAT}")
-    except (OSError, ValueError, RecursionError) as error:
-        raise Unusable(f"{path} cannot be used ({error}); remove it to run again") from error
-    return result
-
-
-def seed_directories(directory: Path) -> list[Path]:
-    """DIR/seed-K in the order of K; the directory itself if it is one."""
-    if (directory / "config.toml").is_file():
-        return [directory]
-    found = [d for d in directory.glob("seed-*") if (d / "config.toml").is_file() and d.name[5:].isdecimal()]
-    if not found:
-        raise Unusable(f"{directory} holds no run: expected seed-K/config.toml in it")
-    return sorted(found, key=lambda d: int(d.name[5:]))
 
 
 def summarise(directory: Path) -> dict[str, Any]:
@@ -245,13 +199,6 @@ def summarise(directory: Path) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------- the directory
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError as error:
-        raise HypermnesiaError(f"{path} cannot be looked at: {error.strerror or error}") from error
 
 
 def _check_config(cfg: Config, seed: int, directory: Path) -> None:
@@ -287,23 +234,40 @@ def _seeds(cfg: Config) -> dict[str, Any]:
     }
 
 
-def _create(cfg: Config, seed: int, place: Place, run: Fit) -> None:
-    """Make the directory appear by one rename, with its configuration inside."""
+def create(
+    cfg: Config,
+    seed: int,
+    place: Place,
+    run: Fit,
+    more: Mapping[str, Any] | None = None,
+    prepare: Callable[[Path], None] | None = None,
+) -> None:
+    """Make the directory appear by one rename, with its configuration inside.
+
+    `more`: for environment.json. `prepare` may put further files into the directory before it appears.
+    """
     directory = place.directory
     fresh = directory.with_name(f".{directory.name}.{os.getpid()}.part")
-    about = environment(place.device) | {
-        "seed": seed,
-        "sealed": place.sealed,
-        "threads": cfg.sections["train"].threads or torch.get_num_threads(),
-        "data_dir": str(place.data_dir.resolve()) if place.data_dir else None,
-    }
+    about = (
+        environment(place.device)
+        | {
+            "seed": seed,
+            "sealed": place.sealed,
+            "threads": cfg.sections["train"].threads or torch.get_num_threads(),
+            "data_dir": str(place.data_dir.resolve()) if place.data_dir else None,
+        }
+        | dict(more or {})
+    )
     try:
-        shutil.rmtree(fresh, ignore_errors=True)  # of a process with the same number that was killed here
+        _clear_abandoned(directory)
+        shutil.rmtree(fresh, ignore_errors=True)  # of a process with the same number
         fresh.mkdir(parents=True)
         (fresh / "config.toml").write_text(cfg.to_toml(), encoding="utf-8")
         (fresh / "environment.json").write_text(json.dumps(about, indent=1))
         stream = {"sha256": run.tested_on.sha256} | outline(run.tested_on)
         (fresh / "stream.json").write_text(json.dumps(stream))
+        if prepare is not None:
+            prepare(fresh)
         os.replace(fresh, directory)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -312,15 +276,23 @@ def _create(cfg: Config, seed: int, place: Place, run: Fit) -> None:
         ) from error
 
 
+def _clear_abandoned(directory: Path) -> None:
+    """Remove what processes that were killed while they created `directory` have left beside it."""
+    for part in directory.parent.glob(f".{directory.name}.[0-9]*.part"):
+        try:
+            os.kill(int(part.name.split(".")[-2]), 0)
+        except (ProcessLookupError, OverflowError):
+            shutil.rmtree(part, ignore_errors=True)
+        except (PermissionError, ValueError):
+            continue  # a process of another user, or no name of ours
+
+
 def _check_stream(run: Fit, directory: Path) -> None:
     """Raise unless the run was begun on the same data."""
-    try:
-        sha256 = json.loads((directory / "stream.json").read_bytes())["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Unusable(f"{directory} is damaged: stream.json cannot be used ({error})") from error
+    sha256 = stream_sha256(directory)
     if sha256 != run.tested_on.sha256:
         raise Unusable(
-            f"{directory} was begun on other data (stream {str(sha256)[:8]}, now {run.tested_on.sha256[:8]}); "
+            f"{directory} was begun on other data (stream {sha256[:8]}, now {run.tested_on.sha256[:8]}); "
             "bring them back, or give another --out"
         )
 
@@ -352,6 +324,10 @@ def _train(run: Fit, cfg: Config, seed: int, directory: Path, listener: Listener
     start_peak(run.learner.device)
     try:
         extra = checkpoint.load(run, saves, _reporter(directory))
+        if extra is None and not len(run.stream.tasks[0].train):
+            raise Unusable(
+                f"{directory} has no sound checkpoint, and the data of its first tasks are not at hand"
+            )
         log = EventLog(directory / "events.jsonl", extra["events"] if extra else 0)
         with asked_to_stop() as asked, contextlib.closing(log):
             last = time.monotonic()

@@ -85,7 +85,9 @@ def move(
     for name, parameter in params.items():
         parameter.grad = clipped.get(name)
     optimizer.step()
-    for parameter in params.values():  # so that the next step's gradients find this memory free, and still cached
+    for (
+        parameter
+    ) in params.values():  # so that the next step's gradients find this memory free, and still cached
         parameter.grad = None
     return gradients
 
@@ -107,15 +109,20 @@ def compiled(compute: Callable[..., Any], method: Method) -> Callable[..., Any]:
         raise HypermnesiaError(
             f"train.compile=true needs a newer torch, which differentiates inside a graph; this is {torch.__version__}"
         )
+    from torch._dynamo.exc import TorchDynamoException  # the compiler is imported by those who compile
+    from torch._inductor.exc import InductorError
+
     graph = torch.compile(compute, fullgraph=True, dynamic=False)
 
     def run(*arguments: Any) -> Any:
         try:
             with options.patch(trace_autograd_ops=True):
                 return graph(*arguments)
-        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+        except (TorchDynamoException, InductorError) as error:
             name = type(getattr(method, "method", method)).__name__.lower()
             reason = str(error).strip().partition("\n")[0]
-            raise HypermnesiaError(f"train.compile=true: {name} cannot be compiled here ({reason})") from error
+            raise HypermnesiaError(
+                f"train.compile=true: {name} cannot be compiled here ({reason})"
+            ) from error
 
     return run

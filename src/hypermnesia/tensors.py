@@ -45,6 +45,15 @@ def copy(a: NamedTensors) -> Tensors:
     return {name: value.detach().clone() for name, value in a.items()}
 
 
+def padded(a: NamedTensors, like: NamedTensors) -> Tensors:
+    """The values with rows of zeros added where those of `like`, under the same names, have more rows."""
+    found = {}
+    for name, value in a.items():
+        missing = len(like[name]) - len(value) if value.ndim and name in like else 0
+        found[name] = torch.cat([value, value.new_zeros(missing, *value.shape[1:])]) if missing > 0 else value
+    return found
+
+
 def dot(a: NamedTensors, b: NamedTensors) -> Tensor:
     """⟨a, b⟩ over all names: a scalar, 0 when there are none."""
     products = [(value * b[name]).sum() for name, value in a.items()]

@@ -78,7 +78,7 @@ def settings(threads: int | None, device: torch.device) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     _fill(
         False
-    )  # filling fresh memory costs time and guards against reading it unset, which no operation here does
+    )  # filling fresh memory costs time; it guards against reading it unset, which nothing here does
     if threads is not None:
         torch.set_num_threads(threads)
     try:

@@ -55,7 +55,9 @@ def _parameters(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
                 f"{name}: {key} has no shape yet (a lazy layer): call the network once on a batch, then pass it"
             )
         if value.is_meta:
-            raise HypermnesiaError(f"{name}: {key} has no values (it lies on the meta device): load them first")
+            raise HypermnesiaError(
+                f"{name}: {key} has no values (it lies on the meta device): load them first"
+            )
     if not own:
         raise HypermnesiaError(f"{name} has no floating-point parameters: there is nothing to learn in it")
     return own
@@ -90,7 +92,9 @@ def _checked(output: Any, name: str, outputs: int) -> Tensor:
     try:
         logits = logits_of(output)
     except TypeError as error:
-        raise HypermnesiaError(f"{name} returned {error}; wrap it in a module whose forward returns them") from error
+        raise HypermnesiaError(
+            f"{name} returned {error}; wrap it in a module whose forward returns them"
+        ) from error
     if tuple(logits.shape) != (_SAMPLES, outputs):
         raise HypermnesiaError(
             f"{name} returned shape {tuple(logits.shape)} for a batch of {_SAMPLES}, expected logits of shape "

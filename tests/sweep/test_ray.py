@@ -13,6 +13,7 @@ from hypermnesia.sweep import Ray, SweepOptions, sweep
 WORDS = [*TINY, "optimizer.lr=0.001,0.1"]
 # Ray's own threads and sockets end when they end.
 pytestmark = [
+    pytest.mark.slow,  # starting Ray takes its time, and a connection to nothing has been seen to hang
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -124,7 +124,7 @@ def test_what_is_no_address_is_told(url):
     with pytest.raises(
         HypermnesiaError, match="--storage: no database URL; expected such as postgresql://USER"
     ):
-        storage.open_storage(url, tmp_path)
+        storage.check_storage(url)
 
 
 def test_a_database_that_cannot_be_opened_is_told(tmp_path):

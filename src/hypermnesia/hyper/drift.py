@@ -114,8 +114,11 @@ def gram(
         elif tasks is not None:
             past |= {key: past[key][tasks] for key in ("z", "u", "v") if key in past}
         _check_tasks(factor, past)
-        measure = _linear if isinstance(factor, LinearFactor) else _outer
-        distances.append(measure(factor, past, masks, weights))
+        distances.append(
+            _linear(factor, past, masks, weights)
+            if isinstance(factor, LinearFactor)
+            else _outer(factor, past, masks, weights)
+        )
     return torch.stack(distances).sum()
 
 

@@ -45,7 +45,9 @@ def distance(now: Linear, then: Snapshot, tiling: Tiling, weights: Tensor | None
 
     `weights` (T,) are constants; None = 1 for every task.
     """
-    if torch.compiler.is_compiling():  # it cannot trace `_Distance` under vmap, and fuses what autograd leaves
+    if (
+        torch.compiler.is_compiling()
+    ):  # it cannot trace `_Distance` under vmap, and fuses what autograd leaves
         return _measure(now, then, tiling, weights)[0]
     return _Distance.apply(*now, *then.linear, then.partner, then.products, weights, tiling)[0]
 
@@ -143,9 +145,7 @@ class _Side(NamedTuple):
     dy: Tensor
 
 
-def _sides(
-    now: Linear, then: Snapshot, moved: Tensor, part: _Part, weights: Tensor | None
-) -> list[_Side]:
+def _sides(now: Linear, then: Snapshot, moved: Tensor, part: _Part, weights: Tensor | None) -> list[_Side]:
     """The kinds of inputs in the order of their columns, in the precision of the products."""
     own = now.own.to(then.partner)
     if now.shared is None or then.linear.shared is None:

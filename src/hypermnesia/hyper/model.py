@@ -232,12 +232,12 @@ class Model(nn.Module):
 
         `values`: what the generator writes for it, name → (1, *shape), if that is at hand already.
         """
-        values = {name: value.squeeze(0) for name, value in self.written([task], values).items()}
+        own = {name: value.squeeze(0) for name, value in self.written([task], values).items()}
         if self._stored:
-            values |= self.rows[task].tensors()  # pyright: ignore[reportCallIssue]
+            own |= self.rows[task].tensors()  # pyright: ignore[reportCallIssue]
         if self._own_statistics:
-            values |= self.statistics[task].tensors()  # pyright: ignore[reportCallIssue]
-        return self._under_all_names(values)
+            own |= self.statistics[task].tensors()  # pyright: ignore[reportCallIssue]
+        return self._under_all_names(own)
 
     def _under_all_names(self, values: Tensors) -> Tensors:
         return values | {alias: values[name] for alias, name in self._aliases.items() if name in values}

@@ -17,6 +17,7 @@ from hypermnesia.replay import (
     rehearse,
     remember,
     squared_error,
+    with_more_outputs,
 )
 
 
@@ -46,6 +47,9 @@ class DER(Method):
 
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))
+
+    def widen(self, state: ReplayState, learner: Learner) -> ReplayState:
+        return ReplayState(with_more_outputs(state.memory, learner))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
         return rehearse(state.memory, learner, self.memory, rng)

@@ -17,6 +17,7 @@ from hypermnesia.replay import (
     rehearse,
     remember,
     squared_error,
+    with_more_outputs,
 )
 
 Draws = tuple[Replay, Replay]
@@ -51,6 +52,9 @@ class DERPP(Method):
 
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))
+
+    def widen(self, state: ReplayState, learner: Learner) -> ReplayState:
+        return ReplayState(with_more_outputs(state.memory, learner))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws | None:
         by_logits = rehearse(state.memory, learner, self.memory, rng)

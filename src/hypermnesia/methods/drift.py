@@ -133,7 +133,9 @@ class Drift(Penalty):
     def _recomputes(self) -> bool:
         return self.targets == "recomputed" or (self.targets == "auto" and self.tasks_per_step is not None)
 
-    def draw(self, state: DriftState, learner: Learner, batch: Batch, rng: torch.Generator) -> tuple[int, ...]:
+    def draw(
+        self, state: DriftState, learner: Learner, batch: Batch, rng: torch.Generator
+    ) -> tuple[int, ...]:
         """The earlier tasks that this step compares."""
         if self.tasks_per_step is None or self.tasks_per_step >= learner.task:
             return tuple(range(learner.task))
@@ -174,10 +176,14 @@ class Drift(Penalty):
             assert state.anchor is not None
             return drift.gram(now, state.anchor, chosen, weights, then)
         masks, fisher, stored = (
-            None if held is None else {n: v[: len(tasks)] if chosen is None else v[chosen] for n, v in held.items()}
+            None
+            if held is None
+            else {n: v[: len(tasks)] if chosen is None else v[chosen] for n, v in held.items()}
             for held in (state.masks, state.fisher, state.anchor)
         )
-        distances = drift.direct(now, then or stored, masks, fisher)
+        targets = then or stored
+        assert targets is not None
+        distances = drift.direct(now, targets, masks, fisher)
         return distances.sum() if weights is None else (weights * distances).sum()
 
     def _written_again(self, model: Model, state: DriftState, tasks: Sequence[int]) -> Any:
@@ -196,7 +202,12 @@ class Drift(Penalty):
 
     def _masks(self, model: Model, tasks: int, device: torch.device) -> Tensors | None:
         """Which output units each earlier task uses, where one wide layer serves all."""
-        if not self.mask_heads or model.head is None or model.head.kind != "sliced" or model.generator is None:
+        if (
+            not self.mask_heads
+            or model.head is None
+            or model.head.kind != "sliced"
+            or model.generator is None
+        ):
             return None
         layer, shapes = classifier(model.target), model.generator.shapes
         names = [name for name in (f"{layer}.weight", f"{layer}.bias") if name in shapes]

@@ -58,6 +58,9 @@ class ERACE(Method):
         seen = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
         return ERACEState(empty_memory(learner, self.memory), seen)
 
+    def widen(self, state: ERACEState, learner: Learner) -> ERACEState:
+        return ERACEState(state.memory, F.pad(state.seen, (0, learner.num_classes - len(state.seen))))
+
     def draw(
         self, state: ERACEState, learner: Learner, batch: Batch, rng: torch.Generator
     ) -> ERACEDraw | None:

@@ -1,7 +1,7 @@
 """EWC, elastic weight consolidation: Kirkpatrick et al. 2017 (arXiv:1612.00796); online: Schwarz et al. 2018
 (arXiv:1805.06370)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -77,6 +77,12 @@ class EWC(Method):
 
     def init(self, learner: Learner) -> EWCState:
         return EWCState({}, {}, torch.zeros((), device=learner.device))
+
+    def widen(self, state: EWCState, learner: Learner) -> EWCState:
+        """New outputs are free: of no importance to the finished tasks."""
+        now = learner.model.stored()
+        importance, anchor = (tensors.padded(part, now) for part in (state.importance, state.anchor))
+        return replace(state, importance=importance, anchor=anchor)
 
     def loss(self, net: Net, state: EWCState, batch: Batch, draw: None) -> tuple[Tensor, Aux]:
         logits = net(batch.x, batch.task)

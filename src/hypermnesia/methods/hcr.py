@@ -9,7 +9,16 @@ from torch import Tensor
 
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.replay import MemoryOptions, Replay, ReplayState, empty_memory, forward, rehearse, remember
+from hypermnesia.replay import (
+    MemoryOptions,
+    Replay,
+    ReplayState,
+    empty_memory,
+    forward,
+    rehearse,
+    remember,
+    with_more_outputs,
+)
 
 MARGIN = 0.2
 """Semi-hard triplets: the negative lies farther from the anchor than the positive does, by at most this much."""
@@ -72,6 +81,9 @@ class HCR(Method):
 
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))
+
+    def widen(self, state: ReplayState, learner: Learner) -> ReplayState:
+        return ReplayState(with_more_outputs(state.memory, learner))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws:
         def drawn(weight: float) -> Replay | None:

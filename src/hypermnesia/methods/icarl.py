@@ -92,6 +92,12 @@ class ICaRL(Method):
         none = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
         return ICaRLState(rehearsal.empty_memory(learner, self.memory), none, none)
 
+    def widen(self, state: ICaRLState, learner: Learner) -> ICaRLState:
+        missing = learner.num_classes - len(state.seen)
+        seen, learning = (F.pad(classes, (0, missing)) for classes in (state.seen, state.learning))
+        old = tensors.padded(state.old, learner.model.stored())  # nothing of it that is new is distilled
+        return replace(state, seen=seen, learning=learning, old=old)
+
     def begin_task(self, state: ICaRLState, learner: Learner) -> ICaRLState:
         learning = torch.zeros_like(state.seen)
         learning[list(learner.classes[learner.task])] = True

@@ -49,6 +49,10 @@ class SI(Method):
     def init(self, learner: Learner) -> SIState:
         return SIState({}, {}, {})
 
+    def widen(self, state: SIState, learner: Learner) -> SIState:
+        """New outputs are free; `start` and `path` are made anew when the task begins."""
+        return SIState({}, {}, tensors.padded(state.importance, learner.model.stored()))
+
     def begin_task(self, state: SIState, learner: Learner) -> SIState:
         start = tensors.copy(learner.model.trainable())
         return replace(state, start=start, path=tensors.zeros_like(start))

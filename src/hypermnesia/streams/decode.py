@@ -116,6 +116,21 @@ def _opened(image: bytes | Path, i: int, place: Callable[[int], str]) -> Iterato
         ) from error
 
 
+def with_channels(x: Tensor, channels: int) -> Tensor:
+    """uint8 images (N, 1 or 3, H, W) in so many channels, 1 or 3: grey is ITU-R 601 luma, rounded."""
+    if x.shape[1] == channels:
+        return x
+    if channels == 3 and x.shape[1] == 1:
+        return x.expand(-1, 3, -1, -1).contiguous()
+    if channels != 1 or x.shape[1] != 3:
+        raise HypermnesiaError(
+            f"images of {x.shape[1]} channels cannot be brought to {channels}: expected 1 and 3"
+        )
+    weights = torch.tensor([19595, 38470, 7471]).view(1, 3, 1, 1)  # in 1/65536
+    luma = (x.int() * weights).sum(1, keepdim=True) + 32768
+    return luma.div(65536, rounding_mode="floor").to(torch.uint8)
+
+
 def _too_large(place: str, size: str) -> str:
     return f"{place}: the image is too large ({size}); at most {MAX_PIXELS} pixels are decoded"
 

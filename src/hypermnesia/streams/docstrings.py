@@ -47,7 +47,9 @@ def read_docstrings(form: TextForm) -> Source:
 
     def build() -> Source:
         library = Path(sysconfig.get_paths()["stdlib"])
-        found = [(text, label) for label, where in enumerate(MODULES.values()) for text in _docs(library / where)]
+        found = [
+            (text, label) for label, where in enumerate(MODULES.values()) for text in _docs(library / where)
+        ]
         times = Counter(text for text, _ in found)
         once = [(text, label) for text, label in found if times[text] == 1]
         y = torch.tensor([label for _, label in once], dtype=torch.int64)
@@ -61,7 +63,9 @@ def read_docstrings(form: TextForm) -> Source:
         kept, held = hold_out(y, TEST_SHARE, generator(0, "docstrings"))
         return Source("docstrings", Images(x[kept], y[kept]), Images(x[held], y[held]), tuple(MODULES))
 
-    return cached("docstrings", {"python": sys.version, "length": form.length, "vocabulary": form.vocabulary}, build)
+    return cached(
+        "docstrings", {"python": sys.version, "length": form.length, "vocabulary": form.vocabulary}, build
+    )
 
 
 def _docs(path: Path) -> Iterator[str]:

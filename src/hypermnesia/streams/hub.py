@@ -46,7 +46,9 @@ def read_hub(name: str, repository: str, size: int | None, text: TextForm, looke
         columns = find_columns(tables[0][0].schema, repository)
         records, class_names = to_records(tables, columns)
         class_names = getattr(splits["train"].features[columns.label], "names", None) or class_names
-        return build_source(name, records[0], records[1] if len(records) > 1 else None, class_names, size, text)
+        return build_source(
+            name, records[0], records[1] if len(records) > 1 else None, class_names, size, text
+        )
 
     files = {split: [Path(file["filename"]) for file in splits[split].cache_files] for split in chosen}
     if not all(files.values()):  # held in memory: nothing tells one version from another

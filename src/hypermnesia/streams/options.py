@@ -48,10 +48,15 @@ class StreamOptions:
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "a whole number of at least 1")
         _require(self.size is None or 1 <= self.size <= 4096, "size", self.size, "pixels, 1 to 4096")
-        _require(self.length is None or 1 <= self.length <= 2**16, "length", self.length, "tokens, 1 to 65536")
+        _require(
+            self.length is None or 1 <= self.length <= 2**16, "length", self.length, "tokens, 1 to 65536"
+        )
         vocabulary = self.vocabulary
         _require(
-            vocabulary is None or 2 <= vocabulary <= 2**31, "vocabulary", vocabulary, "a number of ids, 2 to 2147483648"
+            vocabulary is None or 2 <= vocabulary <= 2**31,
+            "vocabulary",
+            vocabulary,
+            "a number of ids, 2 to 2147483648",
         )
         for name in ("validation", "blurry"):
             value = getattr(self, name)

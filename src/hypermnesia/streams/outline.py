@@ -1,6 +1,6 @@
 """What a learner has to know of its stream once the data are gone: tasks, classes, shape, preprocessing."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -77,6 +77,14 @@ def _read(value: Any) -> Stream:
         boundaries=bool(value["boundaries"]),
         shared_labels=bool(value["shared_labels"]),
         ordered=bool(value["ordered"]),
+    )
+
+
+def beginning(stream: Stream, tasks: int, classes: int) -> Stream:
+    """The first tasks of an outline, of a stream that had so many classes by then."""
+    kept = stream.tasks[:tasks]
+    return replace(
+        stream, tasks=kept, class_names=stream.class_names[:classes], tests=tuple(t.test for t in kept)
     )
 
 

@@ -37,7 +37,12 @@ def read_parquet(name: str, path: Path, size: int | None, text: TextForm) -> Sou
         records, class_names = to_records(tables, columns)
         return build_source(name, records[0], records[1] if test else None, class_names, size, text)
 
-    key = {"train": fingerprint(train, path), "test": fingerprint(test, path), "size": size, "text": astuple(text)}
+    key = {
+        "train": fingerprint(train, path),
+        "test": fingerprint(test, path),
+        "size": size,
+        "text": astuple(text),
+    }
     return cached(name, key, build)
 
 

@@ -74,4 +74,6 @@ def _read(text: bytes | Path, where: str) -> str:
     except UnicodeDecodeError as error:
         if len(text) == MOST_BYTES and error.start >= MOST_BYTES - 3:
             return text[: error.start].decode()
-        raise HypermnesiaError(f"{where}: the text is no UTF-8 ({error.reason} at byte {error.start})") from error
+        raise HypermnesiaError(
+            f"{where}: the text is no UTF-8 ({error.reason} at byte {error.start})"
+        ) from error

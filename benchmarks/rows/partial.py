@@ -1,0 +1,76 @@
+"""Partial hypernetworks: the step beside a twin that generates weights per sample and loops over tasks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from benchmarks.measure import Step
+from benchmarks.ours import Placed, split_stream
+from benchmarks.row import Row, Side, contest
+from benchmarks.twins import partial_step
+from hypermnesia.hyper import HeadsOptions
+from hypermnesia.method import combine
+from hypermnesia.methods.drift import Drift
+from hypermnesia.methods.finetune import Finetune
+from hypermnesia.nets import ResNet18Options
+from hypermnesia.optim import OptimizerOptions
+from hypermnesia.streams import Stream
+from hypermnesia.weights import WeightsOptions
+
+EARLIER = 10
+BATCH = 32
+CUTS = {"hnf": None, "hn2": "layer2", "hn4": "layer4"}
+"""The last shared stage."""
+
+
+def step(cut: str | None, twin: bool = False) -> Step:
+    """A step at 10 earlier tasks: slim ResNet-18, 5 classes, batch 32, first-order look-ahead."""
+    method = combine(Finetune(), Drift(beta=0.5, look_ahead="sgd"))
+    options = WeightsOptions(kind="partial", cut=cut, embedding_init="previous", plastic_embeddings=True)
+
+    def net(stream: Stream) -> Callable[[int], nn.Module]:
+        return lambda outputs: ResNet18Options(width=20).build(stream.shape, outputs)
+
+    stream = split_stream(EARLIER + 1, 5, each=16, shape=(3, 32, 32))
+    placed = Placed(
+        stream, net, method, options, HeadsOptions(), None, EARLIER, BATCH, OptimizerOptions(lr=1e-3)
+    )
+    if not twin:
+        return placed
+    run, model = placed.run, placed.run.learner.model
+    raw, y = stream.tasks[EARLIER].train.batch(torch.arange(BATCH))
+    optimizer = torch.optim.Adam(model.trainable().values(), lr=1e-3)
+    target = run.learner.targets(y, EARLIER)
+    return partial_step(model, EARLIER, stream.preprocess(raw), target, 0.5, 1e-3, optimizer)
+
+
+def beside_twin(name: str, wanted: float) -> Row:
+    return contest(
+        f"phn-{name}",
+        f"a step of phn at 10 earlier tasks, {name.upper().replace('HN', 'HN-')}",
+        Side("ours", lambda: step(CUTS[name])),
+        Side("slow twin", lambda: step(CUTS[name], twin=True)),
+        wanted,
+    )
+
+
+ROWS = (
+    beside_twin("hnf", 5),
+    beside_twin("hn2", 5),
+    beside_twin("hn4", 3),
+    contest(
+        "phn-partial",
+        "what generating only a part saves",
+        Side("HN-2", lambda: step(CUTS["hn2"])),
+        Side("HN-F", lambda: step(CUTS["hnf"])),
+        1,
+    ),
+    contest(
+        "phn-partial-most",
+        "what generating only the classifier saves",
+        Side("HN-4", lambda: step(CUTS["hn4"])),
+        Side("HN-F", lambda: step(CUTS["hnf"])),
+        1,
+    ),
+)
