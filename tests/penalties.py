@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from hypermnesia import optim
+from hypermnesia.combined import Combined, combine
 from hypermnesia.hyper import DenseOptions
-from hypermnesia.method import Batch, Combined, Learner, Net, Penalty, combine
+from hypermnesia.method import Batch, Learner, Net, Penalty
 from hypermnesia.methods.drift import Drift
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.optim import OptimizerOptions

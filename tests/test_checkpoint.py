@@ -20,10 +20,10 @@ from torch import nn
 
 from hypermnesia import checkpoint
 from hypermnesia.checkpoint import CheckpointError, Damaged, load, read, save, write
+from hypermnesia.combined import combine
 from hypermnesia.errors import HypermnesiaError, RunFailed
 from hypermnesia.events import StepDone, TaskEnded
 from hypermnesia.fit import Fit
-from hypermnesia.method import combine
 from hypermnesia.methods.drift import Drift
 from hypermnesia.methods.er import ER
 from hypermnesia.methods.finetune import Finetune

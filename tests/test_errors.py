@@ -23,6 +23,15 @@ def test_the_suggestion_ignores_case_and_keeps_the_known_spelling():
     assert "did you mean 'HN-F'?" in str(unknown("cut", "hn-f", ["HN-F", "layer4"]))
 
 
+def test_of_very_many_names_only_those_like_it_are_listed():
+    names = [f"split-mnist-{a}-{b}" for a in ("er", "der", "hnet") for b in range(40)]
+    text = str(unknown("recipe", "split-mnist-er", names))
+    assert (
+        text.startswith("unknown recipe 'split-mnist-er'; did you mean 'split-mnist-er-") and len(text) < 300
+    )
+    assert text.endswith(" and 112 more") and text.count("split-mnist-") == 10
+
+
 @pytest.mark.parametrize(("kind", "code"), [(HypermnesiaError, 2), (RunFailed, 3)])
 def test_exit_codes(kind: type[HypermnesiaError], code: int):
     assert kind("text").exit_code == code

@@ -10,9 +10,9 @@ import torch
 
 from hypermnesia import recipes
 from hypermnesia.approaches import APPROACHES
+from hypermnesia.combined import Combined
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.experiment import assemble, build, build_method, from_toml, resolve, takes
-from hypermnesia.method import Combined
 from hypermnesia.recipes import Recipe
 from hypermnesia.weights import DEFAULT_GENERATOR
 

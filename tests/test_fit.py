@@ -10,12 +10,13 @@ import small
 import torch
 from torch import Tensor, nn
 
+from hypermnesia.combined import combine
 from hypermnesia.errors import HypermnesiaError, RunFailed
 from hypermnesia.evaluate import EvaluateOptions
 from hypermnesia.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.fit import Fit, fit
 from hypermnesia.hyper import Model
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase, Step, combine
+from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase, Step
 from hypermnesia.methods.drift import Drift
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.optim import OptimizerOptions

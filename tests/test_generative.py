@@ -15,7 +15,7 @@ from hypermnesia.errors import HypermnesiaError
 from hypermnesia.generative import GenerativeOptions, VAEDraw
 from hypermnesia.hyper.chunked import ChunkedOptions
 from hypermnesia.hyper.model import Model
-from hypermnesia.method import Aux, Batch, Learner, Method, Net
+from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase
 from hypermnesia.nets.vae import VAE, VAEOptions
 from hypermnesia.rng import generator
 from hypermnesia.streams import Preprocess, Stream, from_tensors, split
@@ -158,11 +158,9 @@ def test_dreams_are_augmented_as_real_images_are() -> None:
     assert any(mirrored) and any(same) and all(m or s for m, s in zip(mirrored, same, strict=True))
 
 
-def test_the_last_task_trains_no_autoencoder() -> None:
-    phases = [[p.name for p in OPTIONS.phases(dreamer(task))] for task in range(3)]
-    assert phases == [["vae"], ["vae"], []]
-    [phase] = replace(OPTIONS, iterations=7).phases(dreamer(0))
-    assert (phase.model, phase.iterations, phase.data) == ("vae", 7, "task")
+def test_the_autoencoder_trains_on_the_task_for_as_long_as_the_others_or_as_told() -> None:
+    assert OPTIONS.phase() == Phase("vae", model="vae", data="task", iterations=None)
+    assert replace(OPTIONS, iterations=7).phase().iterations == 7
 
 
 def test_stacks_and_compiles() -> None:

@@ -11,7 +11,7 @@ NAME = "hypermnesia"
 LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below hypermnesia
     "L0": ("errors", "tensors", "rng", "config"),
     "L1": ("streams", "nets", "hyper", "memory", "metrics"),
-    "L2": ("events", "optim", "method", "replay", "trial", "weights", "generative"),
+    "L2": ("events", "optim", "method", "combined", "replay", "trial", "weights", "generative"),
     "L3": ("methods", "infer", "evaluate"),
     "L4": ("finite", "packing", "order", "training", "records", "stepping", "fit", "checkpoint", "portrait"),
     "L5": (

@@ -55,26 +55,19 @@ def files(directory: Path) -> dict[str, bytes]:
 # -------------------------------------------------------------------------------------------------- the whole thing
 
 
-LOW_RANK = pytest.param(
-    *("hnet", ["weights=lora"]),
-    marks=pytest.mark.xfail(
-        strict=False, reason="the task guessed for new pictures is an old one, on an untrained base"
-    ),
+@pytest.mark.parametrize(
+    ("approach", "words", "found_owls"),
+    [
+        ("hnet", ["infer=fecam"], 15),
+        ("hnet", ["weights=lora", "infer=prototype"], 7),  # over a base that has learned nothing
+        ("hypermask", ["infer=fecam"], 15),
+    ],
 )
-REPLAYED = pytest.param(
-    "hnet-replay",
-    marks=pytest.mark.xfail(
-        strict=False, reason="its models do not grow beyond the stream that they began with yet"
-    ),
-)
-
-
-@pytest.mark.parametrize(("approach", "words"), [("hnet", []), LOW_RANK, ("hypermask", [])])
 def test_old_tasks_are_kept_and_predictions_range_over_all(
-    approach: str, words: list[str], pictures: Path, tmp_path: Path
+    approach: str, words: list[str], found_owls: int, pictures: Path, tmp_path: Path
 ):
     """Less than half a point of the old tasks' accuracy, with the settings that digits have by default."""
-    words = [*words, "train.threads=1", "infer=fecam", "stream.tasks=3", "train.iterations=200"]
+    words = [*words, "train.threads=1", "stream.tasks=3", "train.iterations=150"]
     run = finished(approach, tmp_path / "run", words)
     before = files(run)
     found = learn(run, str(pictures), retest=True)
@@ -90,7 +83,7 @@ def test_old_tasks_are_kept_and_predictions_range_over_all(
     assert rows[3][3] > 0.95  # pyright: ignore[reportOptionalOperand]
     assert [row[3] for row in rows[:3]] == [None] * 3
     owls = predict(found.directory / "seed-0", sorted((pictures / "owl").glob("*.png"))[:20])
-    assert sum(p.answer == "owl" for p in owls) >= 15
+    assert sum(p.answer == "owl" for p in owls) >= found_owls
 
 
 def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -103,7 +96,7 @@ def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert len(matrix(tmp_path / "more")) == 3
 
 
-@pytest.mark.parametrize("approach", [*sorted(set(APPROACHES) - {"joint", "hnet-replay"}), REPLAYED])
+@pytest.mark.parametrize("approach", sorted(set(APPROACHES) - {"joint"}))
 def test_every_approach_goes_on(approach: str, pictures: Path, tmp_path: Path):
     found = learn(finished(approach, tmp_path / "run"), str(pictures), out=tmp_path / "more")
     run = restored(found.directory / "seed-0")

@@ -1,6 +1,7 @@
 """Low-rank additions to, and soft masks over, a network that stays as it is: what is stored and what moves."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 import hypermnesia as hm
 from hypermnesia.events import TaskEnded
-from hypermnesia.hyper.lowrank import LowRank, LowRankOptions
+from hypermnesia.hyper.lowrank import LowRank
 from hypermnesia.nets import ViTOptions
 from hypermnesia.rng import generator
 from hypermnesia.tensors import Tensors, copy, count, num_bytes
@@ -23,7 +24,9 @@ def written(depth: int, rank: int, tasks: int) -> tuple[LowRank, int]:
     """(the generator of additions to a ViT's attention after so many tasks, bytes of one stored adapter)."""
     net = ViTOptions(depth=depth, width=192).build((3, 32, 32), 10)
     options = WeightsOptions(kind="lora", target=ATTENTION)
-    writer = build_model(net, None, options, LowRankOptions(rank=rank, init="zero"), rng=rng()).generator
+    writer = build_model(
+        net, None, options, replace(default_generator("lora"), rank=rank), rng=rng()
+    ).generator
     assert isinstance(writer, LowRank)
     for _ in range(tasks):
         writer.grow(rng())
@@ -36,18 +39,18 @@ def rng() -> torch.Generator:
 
 @pytest.mark.parametrize("rank", [1, 4, 16])
 def test_a_hundred_tasks_take_fewer_bytes_than_a_hundred_adapters(rank: int):
-    """Fewer than ONE adapter here: all 24 matrices of the attention have one size, and share their head."""
+    """Here they are as large as five adapters: the attention's 24 matrices have one size, and share their heads."""
     writer, adapter = written(depth=6, rank=rank, tasks=100)
     everything = num_bytes(dict(writer.named_parameters()))
     assert len(writer.shapes) == 24
-    assert everything < 100 * adapter / 50
+    assert everything < 5 * adapter
     embeddings = num_bytes(dict(writer.embeddings.named_parameters()))
-    assert embeddings == 100 * 8 * 4
+    assert embeddings == 100 * 32 * 4
 
 
 def test_a_deeper_network_costs_one_layer_embedding_per_matrix():
     sizes = [count(dict(written(depth, 4, tasks=1)[0].named_parameters())) for depth in (2, 12)]
-    assert sizes[1] - sizes[0] == 10 * 4 * 8
+    assert sizes[1] - sizes[0] == 10 * 4 * 32
 
 
 def test_the_key_rank_and_the_pattern_of_targets():
@@ -97,8 +100,8 @@ def trained(kind: Any, beta: float) -> tuple[hm.Fit, Tensors]:
         model,
         stream,
         hm.combine(hm.Finetune(), hm.Drift(beta=beta)),
-        hm.TrainOptions(iterations=40, batch_size=8, threads=1),
-        hm.OptimizerOptions(lr=0.01),
+        hm.TrainOptions(iterations=60, batch_size=8, threads=1),
+        hm.OptimizerOptions(lr=0.003),
     )
     for event in run:
         if isinstance(event, TaskEnded) and event.task == 0:

@@ -10,9 +10,10 @@ import torch
 from penalties import scene, slow_distances, step_of
 from torch import Tensor
 
+from hypermnesia.combined import Combined, CombinedState, combine
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper import Head
-from hypermnesia.method import Aux, Combined, CombinedState, Learner, Method, Net, Phase, Step, combine
+from hypermnesia.method import Aux, Learner, Method, Net, Phase, Step
 from hypermnesia.methods.agem import AGEM
 from hypermnesia.methods.anchor import Anchor
 from hypermnesia.methods.drift import Drift

@@ -8,11 +8,11 @@ import pytest
 import small
 
 from hypermnesia import metrics
+from hypermnesia.combined import combine
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.evaluate import EvaluateOptions
 from hypermnesia.experiment import Config, resolve
 from hypermnesia.fit import Fit
-from hypermnesia.method import combine
 from hypermnesia.methods.drift import Drift
 from hypermnesia.methods.er import ER
 from hypermnesia.methods.finetune import Finetune

@@ -10,9 +10,9 @@ from benchmarks.measure import Budget, Step, in_turn
 from benchmarks.ours import Placed, mlp, permuted_stream, settle, split_stream
 from benchmarks.row import Result, Row, Side, contest, milliseconds
 from benchmarks.twins import hypernetwork_step
+from hypermnesia.combined import combine
 from hypermnesia.fit import Fit
 from hypermnesia.hyper import ChunkedOptions, DenseOptions, MaskOptions, Model, drift
-from hypermnesia.method import combine
 from hypermnesia.methods.anchor import Anchor
 from hypermnesia.methods.drift import Drift
 from hypermnesia.methods.finetune import Finetune

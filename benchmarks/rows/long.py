@@ -9,8 +9,8 @@ import torch
 from benchmarks.measure import Budget, in_turn
 from benchmarks.ours import Placed, images, mlp
 from benchmarks.row import Result, Row, Side, milliseconds, peak_memory
+from hypermnesia.combined import combine
 from hypermnesia.hyper import ChunkedOptions
-from hypermnesia.method import combine
 from hypermnesia.methods.drift import Drift
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.packing import pack

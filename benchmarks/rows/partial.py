@@ -9,8 +9,8 @@ from benchmarks.measure import Step
 from benchmarks.ours import Placed, split_stream
 from benchmarks.row import Row, Side, contest
 from benchmarks.twins import partial_step
+from hypermnesia.combined import combine
 from hypermnesia.hyper import HeadsOptions
-from hypermnesia.method import combine
 from hypermnesia.methods.drift import Drift
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.nets import ResNet18Options

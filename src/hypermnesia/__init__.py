@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hypermnesia.combined import combine as combine
     from hypermnesia.errors import HypermnesiaError as HypermnesiaError
     from hypermnesia.errors import RunFailed as RunFailed
     from hypermnesia.evaluate import EvaluateOptions as EvaluateOptions
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from hypermnesia.method import Method as Method
     from hypermnesia.method import Net as Net
     from hypermnesia.method import Penalty as Penalty
-    from hypermnesia.method import combine as combine
     from hypermnesia.methods.agem import AGEM as AGEM
     from hypermnesia.methods.anchor import Anchor as Anchor
     from hypermnesia.methods.der import DER as DER
@@ -173,7 +173,7 @@ _HOME = {
     "TrainOptions": "fit",
     "WeightsOptions": "weights",
     "build": "experiment",
-    "combine": "method",
+    "combine": "combined",
     "execute": "runs",
     "fit": "fit",
     "from_tensors": "streams",

@@ -395,7 +395,7 @@ def predict(
     task: Annotated[str, typer.Option(help="auto, or a task's number from 1.")] = "auto",
     device: Device = "auto",
 ) -> None:
-    """Classify images with a run's learner."""
+    """Classify images, or texts, with a run's learner."""
     from hypermnesia import tables
     from hypermnesia.display import console
     from hypermnesia.predict import predict as predicting

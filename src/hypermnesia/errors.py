@@ -20,13 +20,23 @@ class RunFailed(HypermnesiaError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> HypermnesiaError:
-    """The error for a name that does not exist. It suggests the nearest known name and lists all of them.
+    """The error for a name that does not exist. It suggests the nearest known name, and lists all of them or, of very
+    many, those most like it.
 
     `kind` is a noun for the text ("benchmark", "approach"). Returned, not raised: `raise unknown(...)`.
     """
     choices = sorted(known)
     by_lower = {choice.lower(): choice for choice in reversed(choices)}
-    nearest = get_close_matches(name.lower(), by_lower, n=1)
-    hint = f"; did you mean {by_lower[nearest[0]]!r}?" if nearest else ";"
-    listed = ", ".join(choices) if choices else "none"
-    return HypermnesiaError(f"unknown {kind} {name!r}{hint} known: {listed}")
+    nearest = [by_lower[found] for found in get_close_matches(name.lower(), by_lower, n=_NEAR)]
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    shown, more = choices, ""
+    if len(choices) > _LISTED:
+        shown = nearest or choices[:_NEAR]
+        more = f" and {len(choices) - len(shown)} more"
+    listed = ", ".join(shown) if shown else "none"
+    return HypermnesiaError(f"unknown {kind} {name!r}{hint} known: {listed}{more}")
+
+
+_LISTED = 60
+"""More names than these are not read by anybody."""
+_NEAR = 8

@@ -10,6 +10,7 @@ from torch import nn
 from hypermnesia import config, generative, recipes
 from hypermnesia.approaches import Approach, approach
 from hypermnesia.base import read_base, start_from
+from hypermnesia.combined import combine
 from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.evaluate import EvaluateOptions
 from hypermnesia.fit import Fit, Seeds, TrainOptions
@@ -17,7 +18,7 @@ from hypermnesia.hyper import Model
 from hypermnesia.hyper.mask import MaskOptions
 from hypermnesia.infer import INFERENCES, nothing_to_infer
 from hypermnesia.layering import MEMORY, SELECTORS, layered, merge, selected
-from hypermnesia.method import Method, Penalty, combine
+from hypermnesia.method import Method, Penalty
 from hypermnesia.methods.anchor import Anchor
 from hypermnesia.methods.drift import Drift
 from hypermnesia.nets import NETS, from_factory

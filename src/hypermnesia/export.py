@@ -15,7 +15,9 @@ from hypermnesia.checkpoint import replace_file
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.fit import Fit
 from hypermnesia.hyper.model import Model, evaluating, logits_of
+from hypermnesia.rundir import saved_config
 from hypermnesia.runs import restored
+from hypermnesia.streams import TextForm
 from hypermnesia.tensors import Tensors
 
 _CHECKED = 16  # samples that the program is compared with the learner on
@@ -28,7 +30,8 @@ class Exported:
     weights: Path
     """A `state_dict` of the target network in safetensors, under the network's own names."""
     program: Path
-    """A `torch.export` program (.pt2): float32 (B, C, H, W), preprocessed → logits (B, outputs), for any B ≥ 1."""
+    """A `torch.export` program (.pt2): float32 (B, C, H, W), preprocessed, or int64 tokens (B, L) → logits (B, outputs),
+    for any B ≥ 1."""
     description: Path
     """JSON: class names in the order of the outputs, preprocessing, input shape."""
 
@@ -53,6 +56,7 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
     """
     run = restored(directory)
     check_task(run, task)
+    vocabulary = saved_config(directory).sections["stream"].vocabulary or TextForm.vocabulary
     weights_of = 0 if run.stream is not run.tested_on and len(run.stream.tasks) == 1 else task
     network, state = task_network(run.learner.model, weights_of)
     example = run.learner.preprocess(_samples(run), None)
@@ -71,7 +75,9 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
             f"{directory}: the exported program differs from the learner by up to "
             f"{float((found - expected).abs().max()):.3g}; nothing was written"
         )
-    return _write(out or directory / "export", task, state, program, description(run, task, weights_of))
+    return _write(
+        out or directory / "export", task, state, program, description(run, task, weights_of, vocabulary)
+    )
 
 
 def check_task(run: Fit, task: int) -> None:
@@ -84,16 +90,20 @@ def check_task(run: Fit, task: int) -> None:
 
 def task_network(model: Model, task: int) -> tuple[TaskNetwork, Tensors]:
     """(the network of `task` in evaluation mode, its state dict under the target's own names), both copies."""
-    state = model.task_state(task)
     net = copy.deepcopy(model.target)
+    kept = net.state_dict().keys()  # constants that a network makes for itself are none of its state
+    state = {name: value for name, value in model.task_state(task).items() if name in kept}
     net.load_state_dict(state, strict=True, assign=True)
     columns = model.head.columns(task) if model.head is not None else slice(None)
     return TaskNetwork(net, columns).requires_grad_(False).eval(), state
 
 
 def _samples(run: Fit) -> Tensor:
-    rng = torch.Generator().manual_seed(0)
-    return torch.randint(256, (_CHECKED, *run.tested_on.shape), generator=rng, dtype=torch.uint8)
+    """Random images, or random tokens of which every id is small enough for any vocabulary but one of two."""
+    rng, shape = torch.Generator().manual_seed(0), (_CHECKED, *run.tested_on.shape)
+    if len(shape) == 2:
+        return torch.randint(2, shape, generator=rng)
+    return torch.randint(256, shape, generator=rng, dtype=torch.uint8)
 
 
 def _program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -106,23 +116,30 @@ def _program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgra
         ) from error
 
 
-def description(run: Fit, task: int, weights_of: int) -> dict[str, Any]:
-    """What a user of the exported network has to know."""
+def description(run: Fit, task: int, weights_of: int, vocabulary: int) -> dict[str, Any]:
+    """What a user of the exported network has to know. `vocabulary`: of texts, the number of token ids."""
     names, head = run.tested_on.class_names, run.learner.model.head
     outputs = head.outputs(weights_of) if head is not None else run.tested_on.tasks[task].classes
-    preprocess = run.tested_on.preprocess
+    preprocess, shape = run.tested_on.preprocess, list(run.tested_on.shape)
+    images: dict[str, Any] = {
+        "shape": shape,
+        "dtype": "float32",
+        "preprocessing": "(pixel / 255 − mean) / std, per channel",
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+    }
+    texts = {
+        "shape": shape,
+        "dtype": "int64",
+        "preprocessing": "token ids of hypermnesia.streams.text.tokenise: hashed words, cut or padded with 0",
+        "vocabulary": vocabulary,
+    }
     return {
         "task": task + 1,
         "name": run.tested_on.tasks[task].name,
         "outputs": [names[c] for c in outputs],
         "classes_of_the_task": [names[c] for c in run.tested_on.tasks[task].classes],
-        "input": {
-            "shape": list(run.tested_on.shape),
-            "dtype": "float32",
-            "preprocessing": "(pixel / 255 − mean) / std, per channel",
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
-        },
+        "input": texts if len(shape) == 1 else images,
     }
 
 

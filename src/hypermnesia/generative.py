@@ -75,11 +75,9 @@ class GenerativeOptions:
         shapes = {name: value.shape for name, value in vae.named_parameters() if roles[name] == "generated"}
         return Model(vae, None, roles, self.generator.build(shapes, generator(seed, MODEL, "generator")))
 
-    def phases(self, learner: Learner) -> tuple[Phase, ...]:
-        """The training of the autoencoder on the current task; none in the last one, which is never replayed."""
-        if learner.task + 1 == len(learner.classes):
-            return ()
-        return (Phase(MODEL, model=MODEL, iterations=self.iterations),)
+    def phase(self) -> Phase:
+        """The training of the autoencoder on the current task. The last one is no exception: more may come later."""
+        return Phase(MODEL, model=MODEL, iterations=self.iterations)
 
 
 # ------------------------------------------------------------------------------------------ training the autoencoder

@@ -64,15 +64,16 @@ class OptimizerOptions:
 
 
 def build(options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
-    """A torch optimizer over named parameters; task embeddings form a group of their own.
+    """A torch optimizer over named parameters; task embeddings form a group of their own if they have their own rate.
 
     Each group carries the `names` of its parameters and the `base_lr` that schedules multiply.
     """
+    apart = options.embedding_lr not in (None, options.lr)
+    embeddings = {n: p for n, p in parameters.items() if apart and ".embeddings." in n}
     groups = []
-    embeddings = {n: p for n, p in parameters.items() if ".embeddings." in n}
     for members, lr in (
         ({n: p for n, p in parameters.items() if n not in embeddings}, options.lr),
-        (embeddings, options.embedding_lr or options.lr),
+        (embeddings, options.embedding_lr),
     ):
         if members:
             groups.append({"params": list(members.values()), "lr": lr, "base_lr": lr, "names": list(members)})

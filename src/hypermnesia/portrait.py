@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hypermnesia.combined import CombinedState
 from hypermnesia.fit import Fit
 from hypermnesia.memory import Memory
-from hypermnesia.method import CombinedState
 
 PICTURES = 40
 """Remembered images that are shown."""

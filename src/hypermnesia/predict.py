@@ -11,8 +11,10 @@ from hypermnesia.errors import HypermnesiaError
 from hypermnesia.export import check_task
 from hypermnesia.fit import Fit
 from hypermnesia.hyper.model import evaluating
+from hypermnesia.rundir import saved_config
 from hypermnesia.runs import restored
 from hypermnesia.streams.decode import decode, with_channels
+from hypermnesia.streams.text import TextForm, tokenise
 from hypermnesia.tensors import Tensors
 
 _BATCH = 256
@@ -38,7 +40,7 @@ class Prediction:
 def predict(
     directory: Path, images: Sequence[Path], task: int | None = None, device: str = "cpu"
 ) -> list[Prediction]:
-    """Classify image files with the learner of the run in `directory` (DIR/seed-K), one prediction for each, in order.
+    """Classify image or text files with the learner of the run in `directory` (DIR/seed-K), one prediction for each.
 
     Images are brought to the stream's shape: cut to a square, scaled, and turned to grey or colour. `task` (from 0):
     whose classes to look for; None infers it where the weights depend on it, and else looks for all classes seen.
@@ -48,7 +50,7 @@ def predict(
     run = restored(directory, device)
     if task is not None:
         check_task(run, task)
-    raw = read_images(images, run.tested_on.shape)
+    raw = _read(directory, images, run.tested_on.shape)
     learner, found = run.learner, []
     with torch.no_grad(), evaluating(learner.model):
         overlays = [learner.model.overlay(t) for t in range(learner.task + 1)]
@@ -59,6 +61,14 @@ def predict(
         Prediction(image, t, task is None and t is not None, ranked)
         for image, (t, ranked) in zip(images, found, strict=True)
     ]
+
+
+def _read(directory: Path, files: Sequence[Path], shape: Sequence[int]) -> Tensor:
+    """(N, *shape) of image files, or of text files where the run has learned texts."""
+    if len(shape) != 1:
+        return read_images(files, shape)
+    vocabulary = saved_config(directory).sections["stream"].vocabulary or TextForm.vocabulary
+    return tokenise(files, lambda i: str(files[i]), TextForm(shape[0], vocabulary))
 
 
 def read_images(images: Sequence[Path], shape: Sequence[int]) -> Tensor:

@@ -15,9 +15,10 @@ from methods.regularisation_helpers import (
 from torch import Tensor
 
 from hypermnesia import tensors
+from hypermnesia.combined import combine
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.mask import MaskOptions
-from hypermnesia.method import Learner, Net, combine
+from hypermnesia.method import Learner, Net
 from hypermnesia.methods.anchor import Anchor, AnchorState
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.rng import generator

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from penalties import scene, slow_distances
 from torch import Tensor, nn
 
+from hypermnesia.combined import combine
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.events import StepDone
 from hypermnesia.fit import Fit
 from hypermnesia.hyper.model import evaluating
-from hypermnesia.method import combine
 from hypermnesia.methods.drift import Drift, DriftState
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.optim import OptimizerOptions

@@ -18,8 +18,9 @@ from methods.regularisation_helpers import (
 )
 
 from hypermnesia import tensors
+from hypermnesia.combined import combine
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.method import Aux, Learner, Net, Step, combine
+from hypermnesia.method import Aux, Learner, Net, Step
 from hypermnesia.methods.anchor import Anchor
 from hypermnesia.methods.si import SI, SIState
 from hypermnesia.rng import generator

@@ -9,14 +9,14 @@ the long axis, instead of nine and five, and hardly another pass over the rows. 
     ∂/∂A      2 ΔA Σ xᵀx + 2 A* (Σ xᵀΔx)ᵀ
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from hypermnesia.hyper.tiling import Tiling
+from hypermnesia.hyper.tiling import Part, Tiling
 
 
 class Linear(NamedTuple):
@@ -48,7 +48,7 @@ def distance(now: Linear, then: Snapshot, tiling: Tiling, weights: Tensor | None
     if (
         torch.compiler.is_compiling()
     ):  # it cannot trace `_Distance` under vmap, and fuses what autograd leaves
-        return _measure(now, then, tiling, weights)[0]
+        return _measure(now, then, tiling, weights).value
     return _Distance.apply(*now, *then.linear, then.partner, then.products, weights, tiling)[0]
 
 
@@ -59,8 +59,7 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def forward(*inputs: Any) -> tuple[Tensor, ...]:
-        value, moved, sums = _measure(*_arguments(inputs))
-        return value, *moved, *(tensor for part in sums for tensor in part)
+        return tuple(_measure(*_arguments(inputs)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -72,15 +71,10 @@ class _Distance(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        now, then, tiling, weights = _arguments((*ctx.saved_tensors[: ctx.inputs], ctx.tiling))
-        if torch.is_grad_enabled():  # a derivative of this gradient needs to know what these come from
-            _, moved, sums = _measure(now, then, tiling, weights)
-        else:
-            own, change, *flat = ctx.saved_tensors[ctx.inputs :]
-            moved = _Moved(own, change)
-            sums = [_Sums(*flat[i : i + 4]) for i in range(0, len(flat), 4)]
-        found = _gradient(now, then, tiling, weights, moved, sums, 2 * gradients[0])
-        return *found, *(None,) * 7
+        arguments = _arguments((*ctx.saved_tensors[: ctx.inputs], ctx.tiling))
+        again = torch.is_grad_enabled()  # a derivative of this gradient needs to know what these come from
+        _, *found = _measure(*arguments) if again else (None, *ctx.saved_tensors[ctx.inputs :])
+        return *_gradient(*arguments, _Measured(gradients[0], *found)), *(None,) * 7
 
 
 def _arguments(inputs: Sequence[Any]) -> tuple[Linear, Snapshot, Tiling, Tensor | None]:
@@ -88,50 +82,15 @@ def _arguments(inputs: Sequence[Any]) -> tuple[Linear, Snapshot, Tiling, Tensor 
     return Linear(*linear[:3]), Snapshot(Linear(*linear[3:]), partner, products), tiling, weights
 
 
-class _Moved(NamedTuple):
-    own: Tensor
-    """ΔX of the tasks' own inputs."""
-    weight: Tensor
-    """ΔA, in the precision of the products."""
-
-
-class _Sums(NamedTuple):
-    """What a part of the rows contributes to the gradient, all (d, d)."""
-
-    xx: Tensor
-    """Σ xᵀx."""
-    xd: Tensor
-    """Σ xᵀΔx."""
-    by_x: Tensor
-    """S + M."""
-    by_dx: Tensor
-    """Mᵀ + P."""
-
-
-class _Part(NamedTuple):
-    """Rows `top` to `bottom`, on which the forms of some segments are added and those of others taken away."""
-
-    top: int
-    bottom: int
-    added: list[int]
-    taken: list[int]
-
-    def total(self, by_segment: Callable[[int], Tensor]) -> Tensor:
-        signed = [*map(by_segment, self.added), *(-by_segment(i) for i in self.taken)]
-        return reduce(torch.add, signed)
-
-
-def _parts(tiling: Tiling) -> list[_Part]:
-    """All rows with the forms of the tallest band; then each other band with what it has more or less than that.
-
-    So the surplus of a last chunk costs one row of each task, and no copy of all others.
-    """
-    tallest = max(tiling.bands, key=lambda band: band[1] - band[0])[2]
-    parts = [_Part(tiling.bands[0][0], tiling.bands[-1][1], tallest, [])]
-    for top, bottom, used in tiling.bands:
-        added, taken = [i for i in used if i not in tallest], [i for i in tallest if i not in used]
-        parts.append(_Part(top, bottom, added, taken))
-    return [part for part in parts if part.added or part.taken]
+class _Measured(NamedTuple):
+    value: Tensor
+    """The distance; on the way back its gradient."""
+    moved: Tensor
+    """ΔX of the tasks' own inputs, in the precision of the products."""
+    change: Tensor
+    """ΔA, likewise."""
+    sums: Tensor
+    """(parts, 4, d, d): of every part of the rows Σ xᵀx, (Σ xᵀΔx)ᵀ, S + M and Mᵀ + P."""
 
 
 class _Side(NamedTuple):
@@ -145,7 +104,7 @@ class _Side(NamedTuple):
     dy: Tensor
 
 
-def _sides(now: Linear, then: Snapshot, moved: Tensor, part: _Part, weights: Tensor | None) -> list[_Side]:
+def _sides(now: Linear, then: Snapshot, moved: Tensor, part: Part, weights: Tensor | None) -> list[_Side]:
     """The kinds of inputs in the order of their columns, in the precision of the products."""
     own = now.own.to(then.partner)
     if now.shared is None or then.linear.shared is None:
@@ -164,27 +123,38 @@ def _sides(now: Linear, then: Snapshot, moved: Tensor, part: _Part, weights: Ten
     return [_Side(q, dq, *of_rows), _Side(p, dp, *of_tasks)]
 
 
-def _measure(
-    now: Linear, then: Snapshot, tiling: Tiling, weights: Tensor | None
-) -> tuple[Tensor, _Moved, list[_Sums]]:
-    """(the value, changes, what else its gradient is made of)."""
+def _measure(now: Linear, then: Snapshot, tiling: Tiling, weights: Tensor | None) -> _Measured:
+    """The value, and what its gradient is made of."""
     low, full = then.partner, then.products
-    moved = _Moved((now.own - then.linear.own).to(low), (now.weight - then.linear.weight).to(low))
+    moved, change = (now.own - then.linear.own).to(low), (now.weight - then.linear.weight).to(low)
     squares, mixed = {}, {}
     value, sums = now.own.new_zeros(()), []
-    for part in _parts(tiling):
+    for part in tiling.parts:
         for i in {*part.added, *part.taken} - squares.keys():
             left, right = tiling.segments[i]
-            change = moved.weight[left:right].mT
-            squares[i], mixed[i] = (change @ change.mT).to(full), (change @ low[left:right]).to(full)
-        s, m, p = (part.total(forms.__getitem__) for forms in (squares, mixed, full))
-        sides = _sides(now, then, moved.own, part, weights)
+            transposed = change[left:right].mT
+            squares[i], mixed[i] = (
+                (transposed @ transposed.mT).to(full),
+                (transposed @ low[left:right]).to(full),
+            )
+        s, m, p = (_total(part, forms) for forms in (squares, mixed, full))
+        sides = _sides(now, then, moved, part, weights)
         xx = _sum_of_products([(side.x, side.y) for side in sides]).to(full)
         xd = _sum_of_products([(side.x, side.dy) for side in sides]).to(full)
         dd = _sum_of_products([(side.dx, side.dy) for side in sides]).to(full)
-        value = value + (s * xx).sum() + 2 * (m * xd).sum() + (p * dd).sum()
-        sums.append(_Sums(xx, xd, s + m, m.mT + p))
-    return value, moved, sums
+        value = value + _dot(s, xx) + 2 * _dot(m, xd) + _dot(p, dd)
+        sums += [xx, xd.mT, s + m, m.mT + p]
+    empty = full.new_zeros(0, 4, *full.shape[1:])
+    return _Measured(value, moved, change, torch.stack(sums).unflatten(0, (-1, 4)) if sums else empty)
+
+
+def _total(part: Part, forms: Mapping[int, Tensor] | Tensor) -> Tensor:
+    """The forms of a part's segments together."""
+    return reduce(torch.add, [*(forms[i] for i in part.added), *(-forms[i] for i in part.taken)])
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.flatten(), b.flatten())
 
 
 def _sum_of_products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -194,21 +164,15 @@ def _sum_of_products(pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def _gradient(
-    now: Linear,
-    then: Snapshot,
-    tiling: Tiling,
-    weights: Tensor | None,
-    moved: _Moved,
-    sums: Sequence[_Sums],
-    factor: Tensor,
+    now: Linear, then: Snapshot, tiling: Tiling, weights: Tensor | None, measured: _Measured
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Of the tasks' own inputs, the map and the shared inputs; `factor` is twice the gradient of the value."""
-    low = then.partner
+    """Of the tasks' own inputs, the map and the shared inputs."""
+    low, change = then.partner, measured.change
     of_own, of_shared = _Sum(now.own, 1), None if now.shared is None else _Sum(now.shared, 0)
-    grams: dict[int, list[tuple[Tensor, Tensor]]] = {}
-    for part, found in zip(_parts(tiling), sums, strict=True):
-        by_x, by_dx = (factor * found.by_x).to(low), (factor * found.by_dx).to(low)
-        sides = _sides(now, then, moved.own, part, weights)
+    grams: dict[int, tuple[Tensor, Tensor]] = {}
+    scaled = (2 * measured.value * measured.sums).to(low)
+    for part, (xx, dx, by_x, by_dx) in zip(tiling.parts, scaled, strict=True):
+        sides = _sides(now, then, measured.moved, part, weights)
         rows = [torch.addmm(side.y @ by_x, side.dy, by_dx) for side in sides]
         if of_shared is None:
             of_own.add(rows[0].unflatten(0, (len(now.own), -1)), part.top, part.bottom)
@@ -216,17 +180,17 @@ def _gradient(
             columns = rows[0].shape[1] - now.own.shape[2]
             of_shared.add(rows[0][:, :columns], part.top, part.bottom)
             of_own.add(rows[1][:, None, columns:], 0, 1)
-        for segments, signed in ((part.added, factor), (part.taken, -factor)):
-            for i in segments:
-                grams.setdefault(i, []).append((signed * found.xx, signed * found.xd.mT))
+        for i in part.added:
+            grams[i] = (grams[i][0] + xx, grams[i][1] + dx) if i in grams else (xx, dx)
+        for i in part.taken:
+            grams[i] = (grams[i][0] - xx, grams[i][1] - dx)
     of_weight = []
     for i, (left, right) in enumerate(tiling.segments):
-        if i not in grams:
-            of_weight.append(torch.zeros_like(now.weight[left:right]))
-            continue
-        xx, dx = (reduce(torch.add, each).to(low) for each in zip(*grams[i], strict=True))
-        piece = torch.addmm(moved.weight[left:right] @ xx, low[left:right], dx)
-        of_weight.append(piece.to(now.weight))
+        if i in grams:
+            piece = torch.addmm(change[left:right] @ grams[i][0], low[left:right], grams[i][1]).to(now.weight)
+        else:
+            piece = torch.zeros_like(now.weight[left:right])
+        of_weight.append(piece)
     whole = of_weight[0] if len(of_weight) == 1 else torch.cat(of_weight)
     return of_own.total(), whole, of_shared.total() if of_shared else None
 

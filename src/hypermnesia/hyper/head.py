@@ -67,4 +67,4 @@ class Head:
         """Class ids `y` (B,) as positions among the active outputs of `task`: int64 (B,), −1 for a class that has none."""
         if self.kind == "shared":
             return y
-        return self._columns_of_classes[task].to(y.device)[y]
+        return self._columns_of_classes[task].to(y.device).index_select(0, y)

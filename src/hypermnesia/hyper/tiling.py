@@ -1,8 +1,11 @@
 """Which of a linear factor's results the target uses: a grid of rows × outputs, cut into few rectangles."""
 
 from collections.abc import Collection
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
+
+import torch
 
 from hypermnesia.hyper.factor import Shapes
 
@@ -25,6 +28,15 @@ class Piece(NamedTuple):
     where: Rectangle
 
 
+class Part(NamedTuple):
+    """Rows `top` to `bottom`, for which some segments count and others, counted before, count no more."""
+
+    top: int
+    bottom: int
+    added: list[int]
+    taken: list[int]
+
+
 class Tiling(NamedTuple):
     """The used results: some that count alike for all tasks, and those of named tensors, which may not."""
 
@@ -34,6 +46,9 @@ class Tiling(NamedTuple):
     """Ranges of rows, side by side from the first to the last, each with the segments that its rows use."""
     pieces: list[Piece]
     """The tensors apart, cut into rectangles."""
+    parts: list[Part]
+    """The bands once more: all rows with the segments of the tallest band, then every other band with what it has more
+    or less. A surplus at the end then concerns one row and needs no copy of all others."""
 
 
 def tile(rows: int, outputs: int, shapes: Shapes, apart: Collection[str] = ()) -> Tiling:
@@ -41,10 +56,17 @@ def tile(rows: int, outputs: int, shapes: Shapes, apart: Collection[str] = ()) -
 
     Usually one band of one segment; a surplus at the end splits off the last row.
     """
+    make = _tile if torch.compiler.is_compiling() else _known
+    return make(rows, outputs, tuple(shapes.items()), tuple(apart))
+
+
+def _tile(
+    rows: int, outputs: int, shapes: tuple[tuple[str, torch.Size], ...], apart: tuple[str, ...]
+) -> Tiling:
     spans: list[tuple[int, int]] = []
     pieces: list[Piece] = []
     stop = 0
-    for name, shape in shapes.items():
+    for name, shape in shapes:
         start, stop = stop, stop + prod(shape)
         if name in apart:
             for cut in rectangles(start, stop, outputs):
@@ -62,7 +84,19 @@ def tile(rows: int, outputs: int, shapes: Shapes, apart: Collection[str] = ()) -
         here = [cut for cut in cuts if cut.top <= top < cut.bottom]
         used = [i for i, (left, _) in enumerate(segments) if any(c.left <= left < c.right for c in here)]
         bands.append((top, bottom, used))
-    return Tiling(segments, bands, pieces)
+    return Tiling(segments, bands, pieces, _parts(bands))
+
+
+_known = lru_cache(maxsize=1024)(_tile)  # every step asks for the same ones
+
+
+def _parts(bands: list[tuple[int, int, list[int]]]) -> list[Part]:
+    tallest = max(bands, key=lambda band: band[1] - band[0])[2]
+    parts = [Part(bands[0][0], bands[-1][1], tallest, [])]
+    for top, bottom, used in bands:
+        added, taken = [i for i in used if i not in tallest], [i for i in tallest if i not in used]
+        parts.append(Part(top, bottom, added, taken))
+    return [part for part in parts if part.added or part.taken]
 
 
 def rectangles(start: int, stop: int, width: int) -> list[Rectangle]:

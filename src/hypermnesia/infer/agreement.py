@@ -37,6 +37,11 @@ class Agreement:
 
     def init(self, learner: Learner) -> None:
         check("agreement", learner)
+        if len(learner.shape) != 3:
+            raise HypermnesiaError(
+                "infer=agreement looks at noisy views of images (C, H, W), and these samples are texts: take "
+                "infer=entropy, prototype or fecam"
+            )
 
     def end_task(self, state: None, learner: Learner, task: Task) -> None:
         return None

@@ -77,6 +77,11 @@ class HNETReplay(Method):
         nothing = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
         return HNETReplayState({}, nothing, nothing)
 
+    def widen(self, state: HNETReplayState, learner: Learner) -> HNETReplayState:
+        missing = learner.num_classes - len(state.seen)
+        seen, earlier = (F.pad(classes, (0, missing)) for classes in (state.seen, state.earlier))
+        return HNETReplayState(tensors.padded(state.old, learner.model.stored()), seen, earlier)
+
     def begin_task(self, state: HNETReplayState, learner: Learner) -> HNETReplayState:
         seen = torch.zeros_like(state.seen)
         seen[list(learner.seen_classes)] = True
@@ -84,7 +89,7 @@ class HNETReplay(Method):
         return HNETReplayState(tensors.copy(learner.model.stored()) if replays else {}, seen, state.seen)
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
-        return (Phase("classifier"), *self.replay.phases(learner))
+        return (Phase("classifier"), self.replay.phase())
 
     def draw(
         self, state: HNETReplayState, learner: Learner, batch: Batch, rng: torch.Generator

@@ -51,7 +51,7 @@ class HNETTIR(Method):
     def phases(self, learner: Learner) -> Sequence[Phase]:
         """The first task alone leaves nothing to tell apart."""
         guess = (Phase(INFERENCE, model=INFERENCE),) if learner.task else ()
-        return (Phase("classifier"), *guess, *self.replay.phases(learner))
+        return (Phase("classifier"), *guess, self.replay.phase())
 
     def draw(
         self, state: None, learner: Learner, batch: Batch, rng: torch.Generator

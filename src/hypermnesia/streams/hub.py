@@ -1,5 +1,8 @@
 """Sources on the Hugging Face hub, through the optional package `datasets`."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,8 @@ def read_hub(name: str, repository: str, size: int | None, text: TextForm, looke
             "hub, is not installed; install it with: pip install 'hypermnesia[hub]'"
         ) from error
     try:
-        splits: Any = datasets.load_dataset(repository)
+        with _silent("huggingface_hub", "datasets"):
+            splits: Any = datasets.load_dataset(repository)
     except Exception as error:  # the hub's client raises errors of many packages, all of them about the hub
         raise HypermnesiaError(
             f"{name}: {looked_for}the Hugging Face hub gave no data set {repository!r} "
@@ -55,3 +59,17 @@ def read_hub(name: str, repository: str, size: int | None, text: TextForm, looke
         return build()
     key = {split: fingerprint(found, None) for split, found in files.items()}
     return cached(name, {"hub": key, "size": size, "text": astuple(text)}, build)
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """No warnings of these loggers about every attempt: the error that is raised in the end says what is wrong."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -21,7 +21,7 @@ from hypermnesia.sweep.local import Local
 from hypermnesia.sweep.options import SweepOptions
 from hypermnesia.sweep.plan import Plan, plan
 from hypermnesia.sweep.record import SweepResult, write_json
-from hypermnesia.sweep.storage import open_storage
+from hypermnesia.sweep.storage import check_storage, open_storage
 from hypermnesia.sweep.winner import run_winner
 from hypermnesia.sweep.work import SEARCH_FILE
 
@@ -67,10 +67,11 @@ def sweep(
     Raises `HypermnesiaError` for bad input and unreachable services before anything starts, `Stopped` after SIGINT or
     SIGTERM, and `RunFailed` when there is no winner. A trial that fails raises nothing: its record says why.
     """
-    chosen, engine = (
-        plan(benchmark, approach, words, options or SweepOptions(), recipe, data_dir),
-        engine or Local(),
-    )
+    engine = engine or Local()
+    engine.check()
+    if storage is not None:
+        check_storage(storage)
+    chosen = plan(benchmark, approach, words, options or SweepOptions(), recipe, data_dir)
     root = chosen.default_directory if out is None else Path(out)
     _same_search(root, chosen)
     database = None if storage is None else open_storage(storage, root)
