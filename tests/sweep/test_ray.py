@@ -13,7 +13,6 @@ from hypermnesia.sweep import Ray, SweepOptions, sweep
 WORDS = [*TINY, "optimizer.lr=0.001,0.1"]
 # Ray's own threads and sockets end when they end.
 pytestmark = [
-    pytest.mark.slow,  # starting Ray takes its time, and a connection to nothing has been seen to hang
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -25,6 +24,7 @@ def path(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
 
 
+@pytest.mark.slow  # starting Ray takes its time
 def test_tasks_find_what_this_process_finds(tmp_path, path):
     options = SweepOptions(final_seeds=0)
     found = sweep("split-digits", "finetune", WORDS, tmp_path / "a", engine=Ray(workers=1), options=options)
