@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,18 @@ def test_links_within_the_repository_lead_to_files(page: str):
     source = ROOT / page
     targets = [link for link in LINK.findall(source.read_text("utf-8")) if ":" not in link]
     assert [link for link in targets if not (source.parent / link).exists()] == []
+
+
+def test_the_results_in_the_readme_are_those_of_the_ledger():
+    ledger = tomllib.loads((ROOT / "docs/results.toml").read_text("utf-8"))
+    row = re.compile(
+        r"^\| `([\w-]+)` \| (\w+) \| ([\d.]+) \| ([\d.]+)(?: ± ([\d.]+))? \| (\d+) \|$", re.MULTILINE
+    )
+    found = row.findall((ROOT / "README.md").read_text("utf-8"))
+    assert len({recipe for recipe, *_ in found}) >= 6
+    for recipe, scenario, published, mean, std, seeds in found:
+        entry = ledger[recipe]["full"]
+        figure = entry["figures"][f"scenarios.{scenario}.average_accuracy"]
+        assert entry["passed"] and len(entry["seeds"]) == int(seeds)
+        assert (f"{100 * figure['published']:.2f}", f"{100 * figure['mean']:.2f}") == (published, mean)
+        assert std == ("" if figure["std"] == "none" else f"{100 * figure['std']:.2f}")

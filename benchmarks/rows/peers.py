@@ -103,7 +103,7 @@ def _absent(_: Budget) -> list[Result]:
 
 def ours_at(task: int) -> Step:
     stream = split_stream(5, 2, each=600)
-    return Placed(stream, mlp(100, 100), EWC(mode="online"), task=task, batch_size=10, optimizer=SGD)
+    return Placed(stream, mlp(100, 100), EWC(mode="online", strength=1.0), task=task, batch_size=10, optimizer=SGD)
 
 
 def _er(batch_size: int) -> ER:
@@ -113,12 +113,12 @@ def _er(batch_size: int) -> ER:
 ROWS = (
     beside_avalanche("finetune", "Naive", Finetune(), 10, 1.5),
     beside_avalanche("er", "Replay", _er(10), 10, 1.5),
-    beside_avalanche("ewc", "EWC", EWC(mode="online"), 10, 3),
+    beside_avalanche("ewc", "EWC", EWC(mode="online", strength=1.0), 10, 3),
     beside_avalanche("finetune", "Naive", Finetune(), 10, 3, graph=True),
     beside_avalanche("er", "Replay", _er(10), 10, 3, graph=True),
     beside_avalanche("finetune", "Naive", Finetune(), 128, None),
     beside_avalanche("er", "Replay", _er(128), 128, None),
-    beside_avalanche("ewc", "EWC", EWC(mode="online"), 128, None),
+    beside_avalanche("ewc", "EWC", EWC(mode="online", strength=1.0), 128, None),
     contest(
         "ewc-tasks",
         "a step of online EWC at task 5 in units of one at task 2",
