@@ -401,3 +401,19 @@ def test_configurations_compare_by_what_they_say() -> None:
     cfg = resolve("split-digits", "hnet")
     assert replace(cfg, notes=("found somewhere",)) == cfg
     assert replace(cfg, benchmark="split-mnist") != cfg
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "approach", "words", "optimizer"),
+    [
+        ("rotated-mnist", "er", [], ("sgd", 0.2)),
+        ("rotated-mnist", "er", ["weights=hyper"], ("adam", 0.001)),
+        ("rotated-mnist", "er", ["weights=hyper", "lr=0.1"], ("adam", 0.1)),
+        ("rotated-mnist", "hnet", [], ("adam", 0.001)),
+        ("split-mnist", "hypermask", [], ("adam", 0.001)),
+    ],
+)
+def test_learning_rates_of_plain_weights_are_not_those_of_generators(benchmark, approach, words, optimizer):
+    """SGD with 0.2, which trains the network of rotated MNIST, takes a hypernetwork to NaN in ten steps."""
+    options = resolve(benchmark, approach, words).sections["optimizer"]
+    assert (options.name, options.lr) == optimizer

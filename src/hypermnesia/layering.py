@@ -14,9 +14,12 @@ REPLACES = {
     "net.name": ("net",),
     "generator.name": ("generator",),
     "infer.name": ("infer",),
-    "weights.kind": ("weights", "generator", "drift", "mask", "anchor"),
+    "weights.kind": ("weights", "generator", "drift", "mask", "anchor", "optimizer"),
 }
-"""Sections that belong to what is chosen: with another choice, what was said about them before is dropped."""
+"""Sections that belong to what is chosen: with another choice, what was said about them before is dropped. A learning
+rate belongs to the numbers that it moves: what trains a network by itself makes its generator diverge."""
+UNSAID = {"weights.kind": "plain"}
+"""What a choice is where nobody has made it."""
 MEMORY = ("memory.size", "method.memory.size")
 """A recipe may belong to a size of the replay memory; the keys that say it."""
 LENGTHS = {"train.iterations": "train.epochs", "train.epochs": "train.iterations"}
@@ -37,7 +40,11 @@ def layered(layers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     kept: list[dict[str, Any]] = []
     for layer in layers:
         so_far = {key: value for earlier in kept for key, value in earlier.items()}
-        other = [key for key in REPLACES if key in layer and so_far.get(key, layer[key]) != layer[key]]
+        other = [
+            key
+            for key in REPLACES
+            if key in layer and so_far.get(key, UNSAID.get(key, layer[key])) != layer[key]
+        ]
         gone = {section for key in other for section in REPLACES[key]}
         given = {key for key in LENGTHS if layer.get(key) is not None}
         lengths = {LENGTHS[key] for key in given if LENGTHS[key] not in layer}
