@@ -19,6 +19,7 @@ from hypermnesia.hyper import Model
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase, Step
 from hypermnesia.methods.drift import Drift
 from hypermnesia.methods.finetune import Finetune
+from hypermnesia.methods.lwf import LwF
 from hypermnesia.optim import OptimizerOptions
 from hypermnesia.streams import Stream, blurry, slots, with_validation
 from hypermnesia.tensors import Tensors
@@ -634,8 +635,9 @@ def test_a_sealed_run_needs_validation_parts() -> None:
 
 def test_boundaries_that_a_stream_does_not_give() -> None:
     stream = blurry(small.split_stream(), 0.3, 0)
-    with pytest.raises(
-        HypermnesiaError, match="finetune needs task boundaries, which the stream .* does not give"
-    ):
+    said = "needs task boundaries, which the stream .* does not give; er, der, derpp"
+    with pytest.raises(HypermnesiaError, match=f"^the penalty drift {said}"):
         small.run(stream, "hyper", combine(Finetune(), Drift()))
+    with pytest.raises(HypermnesiaError, match=f"^LwF {said}"):
+        small.run(stream, method=LwF())
     small.all_of([small.run(stream)])

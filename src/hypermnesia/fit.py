@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hypermnesia import optim, tensors, training
+from hypermnesia.combined import Combined
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.evaluate import EvaluateOptions, Evaluation, applicable, evaluate
 from hypermnesia.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
@@ -70,7 +71,8 @@ class Fit:
         seeds, self.sealed = seeds or Seeds(), sealed
         if method.needs_boundaries and not stream.boundaries:
             raise HypermnesiaError(
-                f"{_name(method)} needs task boundaries, which the stream {stream.name} does not give"
+                f"{_needing(method)} needs task boundaries, which the stream {stream.name} does not give; er, der, "
+                "derpp, er-ace, hcr, agem and gdumb do without, on weights that do not depend on the task"
             )
         if sealed and any(task.validation is None for task in self.tested_on.tasks):
             raise HypermnesiaError(
@@ -390,5 +392,8 @@ def fit(
     return run.records
 
 
-def _name(method: Method) -> str:
-    return type(getattr(method, "method", method)).__name__.lower()
+def _needing(method: Method) -> str:
+    """Which part of the method needs to know where tasks end."""
+    if isinstance(method, Combined) and not method.method.needs_boundaries:
+        return f"the penalty {method.penalties[0].name}"
+    return type(method.method if isinstance(method, Combined) else method).__name__
