@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/api.md", "docs/new-method.md"]
+PAGES = ["README.md", "docs/api.md", "docs/new-method.md", "docs/search.md", "docs/your-own.md"]
 ALL_PAGES = sorted(
     str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
 )

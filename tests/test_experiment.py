@@ -231,7 +231,7 @@ def test_parts_that_are_left_out(approach: str, words: list[str], gone: str) -> 
             ["optimizer.lr=inf"],
             "optimizer.lr: expected number, got number inf; it must be finite",
         ),
-        ("split-digits", "hnet", ["drift.beta=-1"], "drift.beta=-1.0 must be a number of at least 0"),
+        ("split-digits", "hnet", ["drift.beta=-1"], "drift.beta=-1.0: expected a finite number, at least 0"),
         ("split-digits", "er", ["iterations"], "'iterations' is no option; write options as key=value"),
         ("split-digits", "er", ["net=python:x:y", "net.hidden=[1]"], "unknown key 'net.hidden'"),
     ],

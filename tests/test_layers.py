@@ -9,11 +9,22 @@ PACKAGE = Path(__file__).parents[1] / "src" / "hypermnesia"
 NAME = "hypermnesia"
 
 LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below hypermnesia
-    "L0": ("errors", "tensors", "rng", "config"),
+    "L0": ("errors", "checks", "shortage", "tensors", "rng", "config"),
     "L1": ("streams", "nets", "hyper", "memory", "metrics"),
     "L2": ("events", "optim", "method", "combined", "replay", "trial", "weights", "generative"),
     "L3": ("methods", "infer", "evaluate"),
-    "L4": ("finite", "packing", "order", "training", "records", "stepping", "fit", "checkpoint", "portrait"),
+    "L4": (
+        "finite",
+        "packing",
+        "order",
+        "training",
+        "records",
+        "stepping",
+        "fit",
+        "stack",
+        "checkpoint",
+        "portrait",
+    ),
     "L5": (
         "recipes",
         "approaches",
@@ -26,6 +37,7 @@ LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below h
         "results",
         "stopping",
         "rundir",
+        "course",
         "continued",
         "runs",
         "learn",

@@ -238,6 +238,21 @@ def test_a_look_ahead_of_second_order_needs_the_loss_itself() -> None:
     assert combine(AGEM(), Drift(look_ahead="sgd")).custom_gradients
 
 
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        ((Drift(), Finetune()), "Drift, Finetune"),
+        ((Finetune, Drift()), "Finetune, Drift"),
+        ((Finetune(), AGEM()), "Finetune, AGEM"),
+    ],
+)
+def test_combine_says_what_goes_where(parts: tuple, named: str) -> None:
+    with pytest.raises(
+        HypermnesiaError, match=rf"^combine\({named}\): expected a method and then penalties, made by"
+    ):
+        combine(*parts)
+
+
 def test_a_method_with_gradients_of_its_own_keeps_them() -> None:
     """What the penalty adds comes on top of what A-GEM and the like make of theirs."""
 

@@ -181,7 +181,9 @@ def test_a_draw_is_augmented_afresh_and_the_memory_is_not() -> None:
 def test_bad_input() -> None:
     for name in ("size", "batch_size", "tasks_per_step"):
         bad: dict[str, Any] = {name: 0}
-        with pytest.raises(HypermnesiaError, match=rf"^memory\.{name}=0 must be at least 1$"):
+        with pytest.raises(
+            HypermnesiaError, match=rf"^memory\.{name}=0: expected a whole number, at least 1$"
+        ):
             MemoryOptions(**bad)
     with pytest.warns(UserWarning, match=r"memory\.size=5 is smaller than the 6 classes of the stream"):
         rehearsal.empty_memory(make_learner(), MemoryOptions(size=5))

@@ -147,6 +147,14 @@ def test_norm_layers(kind: Any, norms: Any, expected: str | None) -> None:
     assert found["mid.0.weight"] == written
 
 
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm1d(4), nn.GroupNorm(2, 4), nn.LayerNorm(4), nn.RMSNorm(4)], ids=type
+)
+def test_every_norm_layer_of_torch_counts(layer: nn.Module) -> None:
+    found = roles_of(nn.Sequential(nn.Linear(4, 4), layer, nn.Linear(4, 2)), kind="hyper")
+    assert {found[f"1.{key}"] for key, _ in layer.named_parameters()} == {"per_task"}
+
+
 def test_plain_weights_share_norm_layers() -> None:
     assert roles_of(small.conv(4))["mid.1.weight"] == "shared"
 
@@ -263,3 +271,12 @@ def test_one_line_from_a_network_to_a_model() -> None:
         assert isinstance(model, Model)
         model.begin_task(generator(0))
         assert model(X, 0).shape == (4, 2)
+
+
+def test_a_writer_is_given_by_its_options_not_by_its_name() -> None:
+    stream = small.split_stream()
+    with pytest.raises(
+        HypermnesiaError,
+        match=r"^writer='chunked': expected the options of a generator: .*ChunkedOptions\(\)",
+    ):
+        model_for(stream, small.mlp, "hyper", "chunked")

@@ -103,7 +103,9 @@ def _absent(_: Budget) -> list[Result]:
 
 def ours_at(task: int) -> Step:
     stream = split_stream(5, 2, each=600)
-    return Placed(stream, mlp(100, 100), EWC(mode="online", strength=1.0), task=task, batch_size=10, optimizer=SGD)
+    return Placed(
+        stream, mlp(100, 100), EWC(mode="online", strength=1.0), task=task, batch_size=10, optimizer=SGD
+    )
 
 
 def _er(batch_size: int) -> ER:

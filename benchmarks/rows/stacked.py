@@ -1,5 +1,65 @@
-"""Several seeds as one program."""
+"""Ten seeds as one program, in units of one seed."""
 
-from benchmarks.row import Row
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
 
-ROWS: tuple[Row, ...] = ()
+from benchmarks.measure import Step
+from benchmarks.ours import mlp, split_stream
+from benchmarks.row import Row, Side, contest
+from benchmarks.rows.replay import SGD
+from hypermnesia.events import StepDone
+from hypermnesia.fit import Fit, Seeds
+from hypermnesia.method import Method
+from hypermnesia.methods.er import ER
+from hypermnesia.methods.finetune import Finetune
+from hypermnesia.replay import MemoryOptions
+from hypermnesia.stack import together
+from hypermnesia.training import TrainOptions
+from hypermnesia.weights import model_for
+
+SEEDS = 10
+STEPS = 50
+"""In one timing: batches, draws and bookkeeping included, evaluation not."""
+
+
+def run(method: Method, seed: int) -> Fit:
+    stream = split_stream(5, 2, each=600)
+    train = TrainOptions(iterations=1_000_000, batch_size=10)
+    seeds = Seeds(init=seed, order=seed, method=seed)
+    return Fit(model_for(stream, mlp(100, 100)(stream), seed=seed), stream, method, train, SGD, seeds=seeds)
+
+
+def steps(events: Iterator[Any], count: int) -> Step:
+    """Go on until so many further steps are done."""
+    done = (event for event in events if isinstance(event, StepDone))
+    return lambda: list(islice(done, count))
+
+
+def alone(method: Method) -> Callable[[], Step]:
+    return lambda: steps(iter(run(method, 0)), STEPS)
+
+
+def stacked(method: Method) -> Callable[[], Step]:
+    def make() -> Step:
+        events = together([run(method, seed) for seed in range(SEEDS)])
+        return steps((event for _, event in events), SEEDS * STEPS)
+
+    return make
+
+
+def row(name: str, method: Method) -> Row:
+    return contest(
+        f"stacked-{name}",
+        f"a step of ten stacked seeds of {name} in units of a step of one, S-MNIST, batch 10",
+        Side("ten seeds", stacked(method), STEPS),
+        Side("one seed", alone(method), STEPS),
+        4,
+        "cost",
+    )
+
+
+ROWS = (
+    row("finetune", Finetune()),
+    row("er", ER(memory=MemoryOptions(size=200, batch_size=10))),
+)

@@ -58,6 +58,15 @@ def device(name: str) -> str:
     return "cuda" if there and name != "cpu" else "cpu"
 
 
+def choice(option: str, given: str, known: tuple[str, ...]) -> Any:
+    """`given`, if it is one of the known ones."""
+    if given not in known:
+        from hypermnesia.errors import unknown
+
+        raise unknown(f"{option} value", given, known)
+    return given
+
+
 def listening(track: Sequence[str] | None) -> "Listen":
     """Progress on standard output, and the trackers."""
     from hypermnesia.display import console, showing, together

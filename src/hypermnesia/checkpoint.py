@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as read_safetensors
 from safetensors.torch import save as to_safetensors
+from torch import Tensor
 
 from hypermnesia import optim
 from hypermnesia.errors import HypermnesiaError
@@ -125,8 +126,16 @@ def _restore_optimizers(run: Fit, optimizers: dict[str, Any]) -> None:
         parameters = dict(run.learner.models[name].named_parameters())
         optimizer = optim.build(saved["options"], {n: parameters[n] for n in saved["names"]})
         for key, state in saved["state"].items():
-            optimizer.state[parameters[key]] = state
+            optimizer.state[parameters[key]] = _laid_out_as(parameters[key], state)
         run.optimizers[name], run.optimizer_of[name] = optimizer, saved["options"]
+
+
+def _laid_out_as(parameter: Tensor, state: dict[str, Any]) -> dict[str, Any]:
+    """Fused optimizers read their state as if it lay in memory like the parameter."""
+    alike = {
+        key for key, value in state.items() if isinstance(value, Tensor) and value.shape == parameter.shape
+    }
+    return {key: optim.laid_out_as(parameter, v) if key in alike else v for key, v in state.items()}
 
 
 # ------------------------------------------------------------------------------------------------------ the files
@@ -149,11 +158,15 @@ def write(directory: Path, steps: int, task: int, tensors: Tensors, form: Any, e
     blob = to_safetensors(tensors)
     body = {"format": FORMAT, "tensors_sha256": _sha256(blob), "form": form, "extra": extra}
     text = json.dumps(body, separators=(",", ":"), allow_nan=False)
-    envelope = json.dumps({"sha256": _sha256(text.encode()), "body": text})
     replace_file(directory / f"{stem}.safetensors", blob)
-    path = replace_file(directory / f"{stem}.json", envelope.encode())
+    path = replace_file(directory / f"{stem}.json", _envelope(text))
     _tidy(directory, stem)
     return path
+
+
+def _envelope(body: str) -> bytes:
+    """The JSON file around its content."""
+    return json.dumps({"sha256": _sha256(body.encode()), "body": body}).encode()
 
 
 def _tidy(directory: Path, newest: str) -> None:
@@ -202,9 +215,9 @@ def read(path: Path) -> tuple[Tensors, Any, dict[str, Any]]:
     Raises `Damaged` if either file is not what was written, `CheckpointError` if another version wrote it.
     """
     try:
-        envelope = json.loads(path.read_bytes())
-        text = envelope["body"]
-        if _sha256(text.encode()) != envelope["sha256"]:
+        content = path.read_bytes()
+        text = json.loads(content)["body"]
+        if content != _envelope(text):  # every byte counts, also where JSON would read another one alike
             raise Damaged(f"{path.name} is damaged: its checksum does not match")
         body = json.loads(text)
         if body["format"] != FORMAT:

@@ -34,6 +34,12 @@ Out = Annotated[
     Path | None, typer.Option(help="Where the run goes.", metavar="DIR", show_default="below runs/")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Stack = Annotated[
+    str,
+    typer.Option(
+        help="Train all seeds as one program: on, off, or auto where it pays. Equal but for rounding."
+    ),
+]
 Track = Annotated[
     list[str] | None, typer.Option(help="Also log to csv, tensorboard, wandb or mlflow.", show_default=False)
 ]
@@ -81,6 +87,7 @@ def run(
     config: Annotated[
         Path | None, typer.Option(help="Settings from a TOML file; words win over them.", metavar="FILE")
     ] = None,
+    stack: Stack = "off",
     track: Track = None,
 ) -> None:
     """Learn a stream of tasks: run [BENCHMARK] [APPROACH] [key=value ...]
@@ -107,7 +114,13 @@ def run(
     directory = out or runs.default_directory(cfg)
     listen = arguments.listening(track)
     summary = runs.execute_seeds(
-        cfg, numbers, directory, data_dir=place, device=arguments.device(device), listen=listen
+        cfg,
+        numbers,
+        directory,
+        data_dir=place,
+        device=arguments.device(device),
+        listen=listen,
+        stacked=arguments.choice("--stack", stack, ("auto", "on", "off")),
     )
     page.print()
     page.print(tables.summary(summary))

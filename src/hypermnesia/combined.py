@@ -15,7 +15,17 @@ from hypermnesia.tensors import Tensors, add, scale
 
 
 def combine(method: Method, *penalties: Penalty) -> Method:
-    """`method` with the penalties added to its loss; with none, the method itself."""
+    """`method` with the penalties added to its loss; with none, the method itself.
+
+    Raises `HypermnesiaError` for what is no method, and for what is no penalty.
+    """
+    given = [method, *penalties]
+    if not isinstance(method, Method) or not all(isinstance(penalty, Penalty) for penalty in penalties):
+        listed = ", ".join(one.__name__ if isinstance(one, type) else type(one).__name__ for one in given)
+        raise HypermnesiaError(
+            f"combine({listed}): expected a method and then penalties, made by calling their classes, such as "
+            "combine(Finetune(), Drift(beta=0.01))"
+        )
     return Combined(method, penalties) if penalties else method
 
 

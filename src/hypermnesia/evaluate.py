@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from hypermnesia.checks import check_choices
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.events import Row
 from hypermnesia.hyper.model import evaluating
@@ -37,6 +38,7 @@ class EvaluateOptions:
     """Samples per forward pass; changes no result beyond rounding."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "evaluate")
         for name in self.scenarios or ():
             if name not in SCENARIOS:
                 raise HypermnesiaError(f"evaluate.scenarios: {name!r} is not one of {', '.join(SCENARIOS)}")

@@ -10,6 +10,7 @@ from torch import nn
 from hypermnesia import config, generative, recipes
 from hypermnesia.approaches import Approach, approach
 from hypermnesia.base import read_base, start_from
+from hypermnesia.checks import check_not_negative
 from hypermnesia.combined import combine
 from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.evaluate import EvaluateOptions
@@ -63,8 +64,7 @@ class CheckpointOptions:
     """Seconds between checkpoints within a task, ≥ 0."""
 
     def __post_init__(self) -> None:
-        if self.every < 0:
-            raise HypermnesiaError(f"checkpoint.every={self.every} must not be negative")
+        check_not_negative("checkpoint.every", self.every)
 
 
 @dataclass(frozen=True)

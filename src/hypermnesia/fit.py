@@ -126,6 +126,15 @@ class Fit:
                 self._running, self.noise = False, training.noise(device)
                 training.set_noise(outside, device)
 
+    def seed_noise(self) -> None:
+        """Note where torch's global generators would stand at the start, for those who drive several runs at once: what
+        they may drive draws nothing from them."""
+        if self.noise is None:
+            outside = training.noise(self.learner.device)
+            torch.manual_seed(self._noise_seed)
+            self.noise = training.noise(self.learner.device)
+            training.set_noise(outside, self.learner.device)
+
     def current_noise(self) -> Tensors | None:
         """Where torch's global generators stand for this run, also while it is being iterated over."""
         return training.noise(self.learner.device) if self._running else self.noise

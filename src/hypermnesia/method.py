@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from hypermnesia.hyper.factor import Factor, split
 from hypermnesia.hyper.model import Model
-from hypermnesia.nets.stages import classifier
+from hypermnesia.nets.stages import classifier_inputs
 from hypermnesia.optim import OptimizerOptions
 from hypermnesia.streams import Preprocess, Stream, Task
 from hypermnesia.tensors import Tensors, under_prefix
@@ -104,18 +104,13 @@ class Net:
         assert self.model.generator is not None
         if self._params is None:
             return self.model.generator(tasks, factored)
-        bound = under_prefix("generator.", self._params)
+        bound = under_prefix("generator.", self._params | self._buffers)
         return functional_call(self.model.generator, bound, (tasks, factored), tie_weights=False)
 
     def features(self, x: Tensor, task: int) -> tuple[Tensor, Tensor]:
         """(features, logits): the input of the target's last linear layer (B, d), and the logits."""
-        seen: list[Tensor] = []
-        layer = self.model.target.get_submodule(classifier(self.model.target))
-        hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        try:
+        with classifier_inputs(self.model.target) as seen:
             logits = self(x, task)
-        finally:
-            hook.remove()
         return seen[-1], logits
 
     def gradients(self, loss: Tensor, create_graph: bool = False) -> Tensors:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hypermnesia.checks import check_choices, check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.tensors import Tensors
 
@@ -25,11 +26,11 @@ class OptimizerOptions:
     embedding_lr: float | None = None
     """Learning rate of task embeddings; none = `lr` (von Oswald et al. give them an optimizer of their own)."""
     momentum: float = 0.0
-    """Of sgd and rmsprop, 0..1."""
+    """Of sgd and rmsprop, at least 0 and below 1."""
     nesterov: bool = False
     """Nesterov momentum (sgd)."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of Adam's two moments."""
+    """Decay rates of Adam's two moments, at least 0 and below 1."""
     weight_decay: float = 0.0
     """L2 penalty (decoupled for adamw), ≥ 0."""
     reset: Literal["task", "never"] = "task"
@@ -40,17 +41,24 @@ class OptimizerOptions:
     milestones: tuple[float, ...] = ()
     """Fractions of a task (0..1) at which `schedule=steps` multiplies the rate by `gamma`."""
     gamma: float = 0.1
-    """Factor of `schedule=steps`."""
+    """Factor of `schedule=steps`, ≥ 0."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "optimizer")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise HypermnesiaError(f"optimizer.lr={self.lr} must be a positive number")
         if self.embedding_lr is not None and not self.embedding_lr > 0:
             raise HypermnesiaError(f"optimizer.embedding_lr={self.embedding_lr} must be positive")
-        if self.weight_decay < 0:
-            raise HypermnesiaError(f"optimizer.weight_decay={self.weight_decay} must not be negative")
+        check_not_negative("optimizer.weight_decay", self.weight_decay)
+        check_not_negative("optimizer.gamma", self.gamma)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise HypermnesiaError(f"optimizer.betas={list(self.betas)}: each must be at least 0 and below 1")
+        if not all(0 <= milestone <= 1 for milestone in self.milestones):
+            raise HypermnesiaError(
+                f"optimizer.milestones={list(self.milestones)} must be fractions of a task, 0..1"
+            )
         if not 0 <= self.momentum < 1:
-            raise HypermnesiaError(f"optimizer.momentum={self.momentum} must lie in 0..1")
+            raise HypermnesiaError(f"optimizer.momentum={self.momentum} must be at least 0 and below 1")
         if self.nesterov and self.momentum == 0:
             raise HypermnesiaError("optimizer.nesterov=true needs optimizer.momentum above 0")
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.checks import check_choices, check_count
 from hypermnesia.memory import Drawn, Memory, Policy, check, draw, empty, insert
 from hypermnesia.method import Batch, Learner, Net
 
@@ -33,8 +33,8 @@ class MemoryOptions:
 
     def __post_init__(self) -> None:
         for name in ("size", "batch_size", "tasks_per_step"):
-            if getattr(self, name) < 1:
-                raise HypermnesiaError(f"memory.{name}={getattr(self, name)} must be at least 1")
+            check_count(f"memory.{name}", getattr(self, name))
+        check_choices(self, "memory")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """What a run directory holds, read back and checked."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hypermnesia import checkpoint
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.experiment import Config, from_toml
 from hypermnesia.results import FORMAT
@@ -88,3 +90,8 @@ def exists(path: Path) -> bool:
         return path.exists()
     except OSError as error:
         raise HypermnesiaError(f"{path} cannot be looked at: {error.strerror or error}") from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as JSON; the file is the old one or the new one at any moment."""
+    checkpoint.replace_file(path, json.dumps(value, indent=1, allow_nan=False).encode())

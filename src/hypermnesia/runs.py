@@ -5,26 +5,23 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from hypermnesia import checkpoint, continued
+from hypermnesia import checkpoint, continued, shortage, stack
 from hypermnesia.continued import Continuation
+from hypermnesia.course import Interrupted, Listener, course, reporter
 from hypermnesia.environment import environment
-from hypermnesia.errors import HypermnesiaError, RunFailed
-from hypermnesia.eventlog import EventLog
-from hypermnesia.events import Event, StepDone, TaskEnded
+from hypermnesia.errors import HypermnesiaError
 from hypermnesia.experiment import Config, assemble, build, without_base
 from hypermnesia.fit import Fit
 from hypermnesia.recipes import flatten
-from hypermnesia.results import result_of, start_peak, summary_of
+from hypermnesia.results import summary_of
 from hypermnesia.rundir import (
     Unusable,
     environment_of,
@@ -34,23 +31,14 @@ from hypermnesia.rundir import (
     saved_stream,
     seed_directories,
     stream_sha256,
+    write_json,
 )
 from hypermnesia.stopping import asked_to_stop
 from hypermnesia.streams.outline import outline
 
-Listener = Callable[[Event], None]
+Stacked = Literal["auto", "on", "off"]
 Listen = Callable[[Config, int, Path], contextlib.AbstractContextManager[Listener]]
 """(configuration, seed, DIR/seed-K) → what hears the events of that run, within a `with` block around it."""
-
-
-class Interrupted(HypermnesiaError):
-    """A run that was asked to stop and has saved itself."""
-
-    def __init__(self, number: int, directory: Path) -> None:
-        super().__init__(
-            f"stopped by {signal.Signals(number).name}; go on with: hypermnesia resume {directory}"
-        )
-        self.exit_code = 128 + number
 
 
 @dataclass(frozen=True)
@@ -88,10 +76,13 @@ def execute_seeds(
     data_dir: Path | None = None,
     device: str = "cpu",
     listen: Listen = silent,
+    stacked: Stacked = "off",
 ) -> dict[str, Any]:
     """Run `cfg` with every seed in `directory`/seed-K and return the summary over all finished seeds there.
 
-    Raises `Unusable` before anything is run when `directory` holds seeds of another configuration.
+    `stacked`: whether all seeds train as one program (`hypermnesia.stack`), whose results differ from theirs by rounding;
+    auto does it where it can be done and is likely to pay. Raises `Unusable` before anything is run when `directory`
+    holds seeds of another configuration.
     """
     for other in directory.glob("seed-*/config.toml"):
         try:
@@ -99,11 +90,52 @@ def execute_seeds(
         except Unusable:
             continue  # told when it is its turn
         _check_same(there, cfg, other.parent)
-    for seed in seeds:
-        place = Place(directory / f"seed-{seed}", data_dir, device)
-        with listen(cfg, seed, place.directory) as listener:
-            execute(cfg, seed, place, listener)
+    places = {seed: Place(directory / f"seed-{seed}", data_dir, device) for seed in seeds}
+    if stacked == "off" or not _executed_together(cfg, places, listen, stacked):
+        for seed, place in places.items():
+            with listen(cfg, seed, place.directory) as listener:
+                execute(cfg, seed, place, listener)
     return summarise(directory)
+
+
+def _executed_together(cfg: Config, places: Mapping[int, Place], listen: Listen, stacked: Stacked) -> bool:
+    """Run all seeds that are not finished as one program; False, with a word why, where they had better run apart."""
+    left = {
+        seed: place for seed, place in places.items() if finished_result(cfg, seed, place.directory) is None
+    }
+    if not left:
+        return True
+    with shortage.told("these seeds together"):
+        built = {seed: _built(cfg, seed, place) for seed, place in left.items()}
+    reason = stack.why_apart(list(built.values()))
+    if not reason and stacked == "auto" and not stack.pays(list(built.values())):
+        reason = "a network of this size is bound by arithmetic, which stacking does not spare"
+    if reason and stacked == "on" and len(places) > 1 and len(left) > 1:
+        raise HypermnesiaError(f"--stack on: these seeds cannot be stacked: {reason}")
+    if reason:
+        if len(left) > 1:
+            print(f"hypermnesia: the seeds run one after another: {reason}", file=sys.stderr)
+        return False
+    for seed, run in built.items():
+        if exists(left[seed].directory):
+            _check_stream(run, left[seed].directory)
+        else:
+            create(cfg, seed, left[seed], run, {"stacked_with": sorted(left)})
+    with contextlib.ExitStack() as open_:
+        asked = open_.enter_context(asked_to_stop())
+        courses = []
+        for seed, run in built.items():
+            directory = left[seed].directory
+            open_.enter_context(locked(directory))
+            listener = open_.enter_context(listen(cfg, seed, directory))
+            courses.append(open_.enter_context(course(run, cfg, seed, directory, listener, asked)))
+        saved = set()
+        for i, event in stack.together(list(built.values())):
+            if courses[i].hear(event):
+                saved.add(i)
+            if len(saved) == len(courses):
+                raise Interrupted(asked[0], *(place.directory for place in left.values()))
+    return True
 
 
 def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = None) -> dict[str, Any]:
@@ -115,7 +147,8 @@ def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = No
     finished = finished_result(cfg, seed, place.directory)
     if finished is not None:
         return finished
-    run = _built(cfg, seed, place)
+    with shortage.told("this configuration"):
+        run = _built(cfg, seed, place)
     if exists(place.directory):
         _check_stream(run, place.directory)
     else:
@@ -176,7 +209,7 @@ def restored(directory: Path, device: str = "cpu") -> Fit:
     """
     cfg, seed = saved_config(directory), environment_of(directory)["seed"]
     run = assemble(without_base(cfg), saved_stream(directory), seed, device)
-    if checkpoint.load(run, directory / "checkpoint", _reporter(directory)) is None:
+    if checkpoint.load(run, directory / "checkpoint", reporter(directory)) is None:
         raise Unusable(f"{directory} has no checkpoint yet; start or resume the run first")
     return run
 
@@ -186,11 +219,16 @@ def summarise(directory: Path) -> dict[str, Any]:
     results = [result for d in seed_directories(directory) if (result := read_result(d)) is not None]
     if not results:
         raise Unusable(f"{directory} holds no finished run yet; go on with: hypermnesia resume {directory}")
-    summary = summary_of(results)
     try:
-        _write_json(directory / "summary.json", summary)
+        summary = summary_of(results)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise Unusable(
+            f"a result.json in {directory} is damaged ({error}); remove it to run again"
+        ) from error
+    try:
+        write_json(directory / "summary.json", summary)
         if len(results) == 1:
-            _write_json(directory / "result.json", results[0])
+            write_json(directory / "result.json", results[0])
         else:  # it was a copy of the only seed's result, and that is not the only one any more
             (directory / "result.json").unlink(missing_ok=True)
     except OSError as error:
@@ -310,9 +348,9 @@ def locked(directory: Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise Unusable(f"{directory} is in use by process {file.read().strip() or '?'}") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with contextlib.suppress(OSError):  # on a full disk the lock holds, and does not say whose it is
+            os.truncate(file.fileno(), 0)
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 
@@ -320,46 +358,8 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _train(run: Fit, cfg: Config, seed: int, directory: Path, listener: Listener | None) -> dict[str, Any]:
-    saves = directory / "checkpoint"
-    start_peak(run.learner.device)
-    try:
-        extra = checkpoint.load(run, saves, _reporter(directory))
-        if extra is None and not len(run.stream.tasks[0].train):
-            raise Unusable(
-                f"{directory} has no sound checkpoint, and the data of its first tasks are not at hand"
-            )
-        log = EventLog(directory / "events.jsonl", extra["events"] if extra else 0)
-        with asked_to_stop() as asked, contextlib.closing(log):
-            last = time.monotonic()
-            for event in run:
-                log.write(event)
-                if listener is not None:
-                    listener(event)
-                due = time.monotonic() - last >= cfg.sections["checkpoint"].every
-                if isinstance(event, TaskEnded) or (isinstance(event, StepDone) and (asked or due)):
-                    checkpoint.save(run, saves, {"events": log.flush()})
-                    last = time.monotonic()
-                    if asked:
-                        raise Interrupted(asked[0], directory)
-        result = result_of(run, cfg, seed)
-        _write_json(directory / "result.json", result)
-    except RunFailed as error:
-        kept = sorted(saves.glob("*.json"))
-        where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint had been written yet"
-        raise RunFailed(f"{error}; {where}") from error
-    except BrokenPipeError:
-        raise  # whoever read our output has gone; the disk is sound
-    except OSError as error:
-        fault = error.strerror or str(error)
-        raise RunFailed(
-            f"{directory}: {fault}; that mended, go on with: hypermnesia resume {directory}"
-        ) from error
-    return result
-
-
-def _reporter(directory: Path) -> Callable[[str], None]:
-    return lambda text: print(f"hypermnesia: {directory}: {text}", file=sys.stderr)
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    checkpoint.replace_file(path, json.dumps(value, indent=1, allow_nan=False).encode())
+    with asked_to_stop() as asked, course(run, cfg, seed, directory, listener, asked) as kept:
+        for event in run:
+            if kept.hear(event):
+                raise Interrupted(asked[0], directory)
+    return kept.result

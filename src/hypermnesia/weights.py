@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from hypermnesia.checks import check_choices
 from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.hyper import GENERATORS
 from hypermnesia.hyper.head import Head, HeadKind
@@ -14,6 +15,7 @@ from hypermnesia.hyper.heads import HeadsOptions
 from hypermnesia.hyper.lowrank import LowRankOptions
 from hypermnesia.hyper.mask import Add, MaskOptions, SemiBinaryMask
 from hypermnesia.hyper.model import WRITTEN, Compose, Model, Role
+from hypermnesia.nets.norms import norm_parameters
 from hypermnesia.nets.stages import classifier, stages
 from hypermnesia.rng import derive, generator
 from hypermnesia.streams import Stream
@@ -22,7 +24,6 @@ from hypermnesia.trial import try_out
 
 Kind = Literal["plain", "hyper", "partial", "mask", "lora"]
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 DEFAULT_GENERATOR: dict[Kind, str] = {
     "hyper": "chunked",
@@ -108,6 +109,7 @@ class WeightsOptions:
     """Whether embeddings of finished tasks go on training under the drift penalty."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "weights")
         if self.base is not None and self.kind == "hyper":
             raise HypermnesiaError(
                 "weights.base fills a network whose every value weights=hyper generates: take weights=lora, mask, "
@@ -133,7 +135,7 @@ def roles(net: nn.Module, options: WeightsOptions, matrices_only: bool = False) 
     names = [name for name, _ in net.named_parameters()]
     assigned: dict[str, Role] = dict.fromkeys(names, _default_role(options))
     if options.kind in ("hyper", "partial", "mask") and options.norms != "written":
-        assigned |= dict.fromkeys(_norm_names(net), options.norms)
+        assigned |= dict.fromkeys(norm_parameters(net), options.norms)
     if matrices_only and options.kind != "lora":
         vectors = [name for name, value in net.named_parameters() if value.ndim < 2]
         assigned |= dict.fromkeys(vectors, "per_task")
@@ -158,15 +160,6 @@ def _default_role(options: WeightsOptions) -> Role:
         return "generated" if options.tail == "generated" else "per_task"
     by_kind: dict[Kind, Role] = {"plain": "shared", "hyper": "generated", "mask": "masked", "lora": "frozen"}
     return by_kind[options.kind]
-
-
-def _norm_names(net: nn.Module) -> list[str]:
-    return [
-        f"{path}.{key}"
-        for path, module in net.named_modules()
-        if isinstance(module, NORMS)
-        for key, _ in module.named_parameters(recurse=False)
-    ]
 
 
 def _body_stages(net: nn.Module, options: WeightsOptions) -> tuple[str, ...]:
@@ -262,7 +255,7 @@ def build_model(
             raise HypermnesiaError(
                 f"weights={options.kind} writes {len(shapes)} parameters and needs a generator"
             )
-        norms = [name for name in _norm_names(net) if name in shapes]
+        norms = [name for name in norm_parameters(net) if name in shapes]
         scales = [name for name in norms if name.endswith("weight")]
         shifts = [name for name in norms if name not in scales]
         generator = generator_options.build(shapes, rng, scales, shifts)
@@ -313,4 +306,7 @@ def model_for(
         try_out(net, stream.shape, head.width)
     if writer is None and writes(options):
         writer = default_generator(options.kind)
+    if writer is not None and not callable(getattr(writer, "build", None)):
+        known = ", ".join(f"{kind.__name__}()" for kind in GENERATORS.values())
+        raise HypermnesiaError(f"writer={writer!r}: expected the options of a generator: {known}")
     return build_model(net, head, options, writer, mask, generator(seed, "generator"))

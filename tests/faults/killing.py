@@ -1,26 +1,28 @@
 """Kills runs over and over, resumes them, and compares what they leave with runs that nobody killed.
 
-    python tests/faults/killing.py DIRECTORY --kills 10 --seed 0 [--approaches er,hnet] [--jobs 2]
+    python tests/faults/killing.py DIRECTORY --kills 10 --seed 0 [--approaches er,hnet] [--jobs 2] [--signals]
 
 One parent imports everything once and forks a child for every attempt, so that a kill costs a fraction of a second
-and not the seconds that importing torch takes; torch has one thread, and has not computed anything, when it is forked.
-A child runs the command line and dies by SIGKILL in one of two ways: by the parent's hand at a random instant, or by
-its own within a call that touches the disk, when the bytes to write may be half there. After some kills a run is left
-to finish. What counts are result.json, the events, and the last checkpoint with every tensor in it: all are compared
-bit for bit, without times. The last line of the output is JSON: one record for each approach.
+and not the seconds that importing torch takes. It has one thread and does nothing but fork, compare and wait. A child
+runs the command line and dies by SIGKILL in one of two ways: by the parent's hand at a random instant, or by its own
+within a call that touches the disk, when the bytes to write may be half there. After some kills a run is left to
+finish. What counts are result.json, the events, and the last checkpoint with every tensor in it: all are compared bit
+for bit, without times, with those of runs that nobody killed. Another parent (--plain) has made these beforehand: its
+sets have another order, as those of any two processes, and what depends on that shows. With --signals runs are asked
+to stop (SIGTERM, SIGINT) instead, and have to say so by their exit code. The last line of the output is JSON: one
+record for each approach.
 """
 
 import argparse
 import json
 import os
 import random
-import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +35,7 @@ import torch._dynamo  # noqa: E402 (the first optimizer would import it)
 torch.set_num_threads(1)
 
 from contract import BY_NAME, ROWS, Row, words_of  # noqa: E402
+from faults.comparing import differences  # noqa: E402
 
 from hypermnesia import checkpoint, experiment, runs, streams, tables  # noqa: E402, F401 (what a child would import)
 from hypermnesia.cli import main as hypermnesia  # noqa: E402
@@ -40,10 +43,12 @@ from hypermnesia.cli import main as hypermnesia  # noqa: E402
 BENCHMARK = "split-digits"
 KILLS_IN_A_ROW = 6
 """After so many a run is left to finish, and another one begins."""
-_CHECKPOINT = re.compile(r"seed-0/checkpoint/[0-9]{10}-[0-9]{5}\.(json|safetensors)")
-TIMES = ("train_seconds", "steps_per_second", "peak_memory_bytes")
+SOON = 10.0
+"""Seconds within which a run that was asked to stop has to end."""
 PATIENCE = 120.0
 """Seconds that a child may take."""
+LONGER = ("train.iterations=50", "checkpoint.every=0.01")
+"""Words for runs that are still running when a signal comes."""
 
 
 @dataclass
@@ -161,130 +166,96 @@ class Halved:
         return getattr(self._file, name)
 
 
-# ----------------------------------------------------------------------------------------------------------- comparing
-
-
-def differences(plain: Path, struck: Path) -> Iterator[str]:
-    """How what a killed run has left differs from what an untouched one has."""
-    ours, theirs = ({str(p.relative_to(d)) for p in d.rglob("*")} for d in (plain, struck))
-    odd = {
-        name for name in ours ^ theirs if not _CHECKPOINT.fullmatch(name)
-    }  # which steps are kept may differ
-    if odd:
-        yield f"only one of the two has {', '.join(sorted(odd))}"
-    for read, what in ((_result, "result.json"), (_events, "events.jsonl")):
-        if read(plain / "seed-0") != read(struck / "seed-0"):
-            yield f"{what} differs"
-    ours, theirs = (_checkpoint(d / "seed-0") for d in (plain, struck))
-    if ours[0].keys() != theirs[0].keys():
-        yield "the last checkpoints hold different tensors"
-        return
-    for name, value in ours[0].items():
-        if value.dtype != theirs[0][name].dtype or not torch.equal(value, theirs[0][name]):
-            yield f"{name} differs"
-    if ours[1] != theirs[1]:
-        yield "the last checkpoints differ beside their tensors"
-
-
-def _result(directory: Path) -> Any:
-    result = json.loads((directory / "result.json").read_bytes())
-    return result | {"costs": {key: value for key, value in result["costs"].items() if key not in TIMES}}
-
-
-def _events(directory: Path) -> list[dict[str, Any]]:
-    lines = (directory / "events.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in ("time", "seconds")} for line in lines]
-
-
-def _checkpoint(directory: Path) -> tuple[dict[str, torch.Tensor], Any]:
-    newest = max((directory / "checkpoint").glob("*.json"))
-    tensors, form, _ = checkpoint.read(newest)
-    return tensors, _without_seconds(form)
-
-
-def _without_seconds(form: Any) -> Any:
-    if isinstance(form, dict):
-        return {key: _without_seconds(value) for key, value in form.items() if key != "seconds"}
-    return [_without_seconds(item) for item in form] if isinstance(form, list) else form
-
-
 # ------------------------------------------------------------------------------------------------------------- killing
 
 
-def untouched(row: Row, directory: Path, log: Path, *more: str) -> float:
-    """Seconds that the run takes when nobody kills it; it stays in `directory` to be compared with."""
-    started = time.monotonic()
-    words = command(row, directory, *more)
+def untouched(row: Row, root: Path, *more: str) -> Score:
+    """A run that nobody kills stays in `root`/plain to be compared with, and how many seconds it took beside it."""
+    log, started = root / "log", time.monotonic()
+    words = command(row, root / "plain", *more)
     code = wait(fork(lambda: hypermnesia(words), log))
     if code != 0:
         raise SystemExit(f"{row.approach} fails by itself, with code {code}: {log.read_text()}")
-    return time.monotonic() - started
+    (root / "seconds").write_text(str(time.monotonic() - started))
+    return Score(row.approach)
 
 
 def strike(row: Row, root: Path, kills: int, seed: int) -> Score:
-    """Kill runs of one approach `kills` times altogether."""
+    """Kill runs of one approach `kills` times altogether, half of them within writes."""
     rng, score, log = random.Random(f"{seed} {row.approach}"), Score(row.approach), root / "log"
-    plain = root / "plain"
-    seconds = untouched(row, plain, log, "checkpoint.every=0")
-    while score.kills < kills:
+    plain, seconds = root / "plain", float((root / "seconds").read_text())
+    while score.kills < kills and not score.faults:
         score.runs += 1
-        struck = root / f"struck-{score.runs}"
-        in_a_row = 0
+        struck, in_a_row = root / f"struck-{score.runs}", 0
         while True:
             spared = in_a_row == KILLS_IN_A_ROW or score.kills == kills
+            behind = 2 * score.inside_writes <= score.kills
+            dying = Dying(rng.randrange(40)) if behind and not spared else None
             words = command(row, struck, f"checkpoint.every={rng.choice(['0', '0.05'])}")
-            dying = Dying(rng.randrange(40)) if rng.random() < 0.5 and not spared else None
-            child = fork(lambda words=words, dying=dying: _attempt(words, dying), log)
-            patience = PATIENCE if dying or spared else rng.uniform(0, seconds)
-            code = wait(child, patience)
-            if code is None and not (dying or spared):
+            child = fork(lambda words=words, dying=dying: attempt(words, dying), log)
+            code = wait(child, PATIENCE if dying or spared else rng.uniform(0, seconds))
+            if code is None:
                 kill(child)
-                code = -signal.SIGKILL
+                code = "none: it did not end" if dying or spared else -signal.SIGKILL
             if code != -signal.SIGKILL:
-                if code != 0:
-                    score.faults.append(f"exit code {code}: {log.read_text()[-500:]}")
                 break
-            score.kills += 1
+            score.kills, in_a_row = score.kills + 1, in_a_row + 1
             score.inside_writes += dying is not None
-            in_a_row += 1
-        if score.faults:
-            break
-        score.faults += [f"run {score.runs}: {found}" for found in differences(plain, struck)]
+        score.faults += judged(code, 0, log) or differences(plain, struck)
         shutil.rmtree(struck)
-    if "Traceback" in log.read_text():
-        score.faults.append(f"a traceback: {log.read_text()[-500:]}")
     return score
 
 
-def _attempt(words: Sequence[str], dying: Dying | None) -> None:
+def attempt(words: Sequence[str], dying: Dying | None) -> None:
+    """Run the command line, until its end or that of this process."""
     if dying:
         dying.install()
     hypermnesia(words)
 
 
-@contextmanager
-def ready(root: Path) -> Iterator[None]:
-    """What every child needs, loaded once: the digits, and the modules that are imported late."""
-    root.mkdir(parents=True, exist_ok=True)
-    streams.load(BENCHMARK)
-    yield
+def stop(row: Row, root: Path, seed: int) -> Score:
+    """Ask a run of one approach to stop, once with each signal; it has to save itself and say so."""
+    rng, score, log = random.Random(f"{seed} {row.approach}"), Score(row.approach), root / "log"
+    plain = root / "plain"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        stopped = root / number.name
+        child = fork(lambda at=stopped: hypermnesia(command(row, at, *LONGER)), log)
+        while not list(stopped.glob("seed-0/checkpoint/*.json")):
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
+        os.kill(child, number)
+        asked = time.monotonic()
+        score.faults += judged(wait(child), 128 + number, log)
+        if time.monotonic() - asked > SOON:
+            score.faults.append(f"it took {time.monotonic() - asked:.1f} s to stop")
+        score.kills += 1
+        score.faults += judged(wait(fork(lambda at=stopped: hypermnesia(command(row, at)), log)), 0, log)
+        score.faults += differences(plain, stopped)
+    return score
 
 
-def in_jobs(rows: Sequence[Row], jobs: int, work: Callable[[Row], Any], root: Path) -> list[Any]:
-    """`work` for every row, by so many children at once; what it gives is written as JSON."""
-    children = []
-    for job in range(jobs):
-        mine = rows[job::jobs]
+def judged(code: object, expected: int, log: Path) -> list[str]:
+    """What is wrong with how a child ended."""
+    text = log.read_text()
+    if code != expected or "Traceback" in text:
+        return [f"exit code {code}, expected {expected}: {text[-600:]}"]
+    return []
 
-        def act(mine: Sequence[Row] = mine) -> None:
-            for row in mine:
-                (root / f"{row.approach}.json").write_text(json.dumps(work(row)))
-            raise SystemExit(0)
 
-        children.append(fork(act, root / f"job-{job}.log"))
+# ---------------------------------------------------------------------------------------------------- several at once
+
+
+def in_jobs(rows: Sequence[Row], jobs: int, work: Callable[[Row], Score], root: Path) -> list[dict[str, Any]]:
+    """The score of every row, worked out by so many children at once."""
+
+    def act(mine: Sequence[Row]) -> None:
+        for row in mine:
+            (root / f"{row.approach}.json").write_text(json.dumps(asdict(work(row))))
+        raise SystemExit(0)
+
+    children = [fork(lambda job=job: act(rows[job::jobs]), root / f"job-{job}.log") for job in range(jobs)]
     for job, child in enumerate(children):
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code:
+        if os.waitpid(child, 0)[1]:
             raise SystemExit((root / f"job-{job}.log").read_text())
     return [json.loads((root / f"{row.approach}.json").read_text()) for row in rows]
 
@@ -296,19 +267,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--approaches", default=",".join(row.approach for row in ROWS))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--signals", action="store_true", help="ask runs to stop instead")
+    parser.add_argument(
+        "--plain", action="store_true", help="only make the runs that the others are compared with"
+    )
     chosen = parser.parse_args()
-    rows = [BY_NAME[name] for name in chosen.approaches.split(",")]
     started = time.monotonic()
 
-    def work(row: Row) -> dict[str, Any]:
+    def work(row: Row) -> Score:
         directory = chosen.directory / row.approach
-        directory.mkdir()
-        return asdict(strike(row, directory, chosen.kills, chosen.seed))
+        if chosen.plain:
+            directory.mkdir()
+            return untouched(row, directory, *(LONGER if chosen.signals else ("checkpoint.every=0",)))
+        if chosen.signals:
+            return stop(row, directory, chosen.seed)
+        return strike(row, directory, chosen.kills, chosen.seed)
 
-    with ready(chosen.directory):
-        scores = in_jobs(rows, chosen.jobs, work, chosen.directory)
-    kills = sum(score["kills"] for score in scores)
-    print(f"{kills} kills in {time.monotonic() - started:.0f} s")
+    if not chosen.plain:
+        subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--plain"], check=True, stdout=subprocess.DEVNULL
+        )
+    chosen.directory.mkdir(parents=True, exist_ok=True)
+    streams.load(BENCHMARK)  # imports what reads the digits, for all children
+    scores = in_jobs([BY_NAME[n] for n in chosen.approaches.split(",")], chosen.jobs, work, chosen.directory)
+    print(f"{sum(s['kills'] for s in scores)} kills in {time.monotonic() - started:.0f} s")
     print(json.dumps(scores))
 
 

@@ -154,8 +154,8 @@ def test_an_addition_leaves_the_base_in_place() -> None:
     [
         ({"sparsity": 101}, r"mask\.sparsity=101 must lie in 0\.\.100: it is a percentage"),
         ({"sparsity": -0.1}, r"mask\.sparsity=-0\.1 must lie in 0\.\.100"),
-        ({"scope": "column"}, r"mask\.scope='column' is not known; there are: tensor, row, global"),
-        ({"activation": "relu"}, r"mask\.activation='relu' is not known; there are: tanh, sigmoid"),
+        ({"scope": "column"}, r"unknown mask\.scope 'column'; known: global, row, tensor"),
+        ({"activation": "relu"}, r"unknown mask\.activation 'relu'; known: sigmoid, tanh"),
     ],
 )
 def test_bad_options_say_what_exists(options: dict, text: str) -> None:

@@ -37,7 +37,7 @@ def test_the_mean_answer_over_the_views_decides_and_the_sample_itself_is_answere
 
 
 def test_bad_settings_say_what_is_allowed() -> None:
-    with pytest.raises(HypermnesiaError, match=r"agreement\.pairs=-1 must not be negative"):
+    with pytest.raises(HypermnesiaError, match=r"agreement\.pairs=-1: expected a whole number, at least 0"):
         Agreement(pairs=-1)
-    with pytest.raises(HypermnesiaError, match=r"agreement\.noise=-1 must not be negative"):
+    with pytest.raises(HypermnesiaError, match=r"agreement\.noise=-1: expected a finite number, at least 0"):
         Agreement(noise=-1)

@@ -98,9 +98,9 @@ def test_tukey_raises_features_to_a_power_and_keeps_their_sign() -> None:
 
 def test_bad_settings_say_what_exists() -> None:
     for options, text in (
-        ({"shrink": -1}, r"fecam\.shrink=-1 must not be negative"),
+        ({"shrink": -1}, r"fecam\.shrink=-1: expected a whole number, at least 0"),
         ({"tukey": 0.0}, r"fecam\.tukey=0\.0 must be above 0, or none"),
-        ({"mode": "both"}, r"fecam\.mode='both' is not known; there are: class, task"),
+        ({"mode": "both"}, r"unknown fecam\.mode 'both'; known: class, task"),
     ):
         with pytest.raises(HypermnesiaError, match=text):
             FeCAM(**options)

@@ -41,7 +41,5 @@ def test_within_a_task_only_finished_ones_are_guessed() -> None:
 
 
 def test_a_bad_mode_says_what_exists() -> None:
-    with pytest.raises(
-        HypermnesiaError, match=r"prototype\.mode='both' is not known; there are: class, task"
-    ):
+    with pytest.raises(HypermnesiaError, match=r"unknown prototype\.mode 'both'; known: class, task"):
         Prototype(mode="both")  # pyright: ignore[reportArgumentType]

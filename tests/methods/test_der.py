@@ -75,7 +75,7 @@ def test_it_remembers_the_logits_of_the_training_forward() -> None:
 
 
 def test_a_negative_weight_is_an_error() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^der\.alpha=-1 must not be negative$"):
+    with pytest.raises(HypermnesiaError, match=r"^der\.alpha=-1: expected a finite number, at least 0$"):
         DER(alpha=-1)
 
 

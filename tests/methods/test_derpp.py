@@ -77,7 +77,9 @@ def test_an_empty_memory_and_weights_of_0_mean_finetuning() -> None:
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 def test_a_negative_weight_is_an_error(name: str) -> None:
     bad: dict[str, Any] = {name: -0.5}
-    with pytest.raises(HypermnesiaError, match=rf"^derpp\.{name}=-0.5 must not be negative$"):
+    with pytest.raises(
+        HypermnesiaError, match=rf"^derpp\.{name}=-0.5: expected a finite number, at least 0$"
+    ):
         DERPP(**bad)
 
 

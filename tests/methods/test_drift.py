@@ -269,8 +269,8 @@ def test_tasks_per_step_trains() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"beta": -1.0}, "drift.beta=-1.0 must be a number of at least 0"),
-        ({"beta": float("nan")}, "drift.beta=nan must be a number of at least 0"),
+        ({"beta": -1.0}, "drift.beta=-1.0: expected a finite number, at least 0"),
+        ({"beta": float("nan")}, "drift.beta=nan: expected a finite number, at least 0"),
         ({"look_ahead_lr": 0.0}, "drift.look_ahead_lr=0.0 must be above 0"),
         ({"tasks_per_step": 0}, "drift.tasks_per_step=0 must be at least 1"),
         ({"fisher_samples": 0}, "drift.fisher_samples=0 must be at least 1"),
@@ -287,6 +287,8 @@ def test_there_must_be_something_to_hold() -> None:
     text = "the drift penalty needs generated weights; leave it out with drift=none"
     with pytest.raises(HypermnesiaError, match=text):
         small.run(weights="plain", method=combine(Finetune(), Drift()))
+    with pytest.raises(HypermnesiaError, match="unknown model to hold 'other'; known: main"):
+        small.run(weights="hyper", method=combine(Finetune(), Drift(holds="other")))
 
 
 @pytest.mark.parametrize("form", ["gram", "direct"])

@@ -308,7 +308,7 @@ def test_draws_are_independent() -> None:
 @pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "rank"])
 def test_a_negative_weight_is_an_error(name: str) -> None:
     bad: dict[str, Any] = {name: -1}
-    with pytest.raises(HypermnesiaError, match=rf"^hcr\.{name}=-1 must not be negative$"):
+    with pytest.raises(HypermnesiaError, match=rf"^hcr\.{name}=-1: expected a finite number, at least 0$"):
         HCR(**bad)
 
 

@@ -146,7 +146,7 @@ def test_stacks() -> None:
 
 def test_bad_settings_say_what_is_allowed() -> None:
     for options, text in (
-        ({"alpha": -1}, r"lwf\.alpha=-1 must not be negative"),
+        ({"alpha": -1}, r"lwf\.alpha=-1: expected a finite number, at least 0"),
         ({"temperature": 0}, r"lwf\.temperature=0 must be above 0"),
         ({"tasks_per_step": 0}, r"lwf\.tasks_per_step=0 must be at least 1"),
     ):

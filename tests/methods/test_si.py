@@ -173,7 +173,7 @@ def test_stacks() -> None:
 
 
 def test_bad_settings_say_what_is_allowed() -> None:
-    with pytest.raises(HypermnesiaError, match=r"si\.c=-1 must not be negative"):
+    with pytest.raises(HypermnesiaError, match=r"si\.c=-1: expected a finite number, at least 0"):
         SI(c=-1)
     with pytest.raises(HypermnesiaError, match=r"si\.xi=0 must be above 0"):
         SI(xi=0)

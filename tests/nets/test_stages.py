@@ -7,6 +7,7 @@ from torch.func import functional_call
 
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.nets import MLPOptions, ResNet18Options, classifier, run, section, stages
+from hypermnesia.nets.stages import classifier_inputs
 
 
 class Net(nn.Module):
@@ -100,3 +101,16 @@ def test_the_classifier_is_the_last_linear():
     assert classifier(nn.Linear(2, 2)) == ""
     with pytest.raises(HypermnesiaError, match=r"Sequential has no nn\.Linear.*Its children: 0"):
         classifier(nn.Sequential(nn.Conv2d(1, 1, 1)))
+
+
+def test_what_the_classifier_is_called_on_is_seen_within_the_block_alone():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    x = torch.randn(5, 4)
+    with classifier_inputs(net) as seen:
+        net(x)
+    net(x)
+    assert len(seen) == 1 and torch.equal(seen[0], net[1](net[0](x)))
+    with pytest.raises(RuntimeError), classifier_inputs(net) as seen:
+        net(torch.randn(5, 9))
+    net(x)
+    assert seen == []

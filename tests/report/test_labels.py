@@ -55,3 +55,12 @@ def test_secrets_are_hidden() -> None:
     assert not any(secret in shown for secret in ("abc", "t0k", '"p"', "me:word"))
     flat = flatten({"track": {"API_KEY": "abc", "url": "pg://me:word@host"}})
     assert flat == {"track.API_KEY": "(hidden)", "track.url": "pg://(hidden)@host"}
+
+
+def test_a_choice_stands_for_all_that_it_brings():
+    plain = {"weights.kind": "plain", "optimizer.name": "sgd", "optimizer.lr": "0.03"}
+    masks = {"weights.kind": "mask", "optimizer.name": "adam", "optimizer.lr": "0.001", "mask.sparsity": "30"}
+    assert labels(["er", "er"], [plain, masks]) == ["er (weights=plain)", "er (weights=mask)"]
+    assert labels(["er"] * 3, [plain, masks, masks | {"mask.sparsity": "0"}])[2].startswith(
+        "er (weights=mask, "
+    )

@@ -56,6 +56,9 @@ def test_direction_is_read_from_the_winner() -> None:
     assert not sweeps.maximises(sweep(settings, [0.1, 0.9, 0.5], best=0))
     assert sweeps.maximises(sweep(settings, [0.1, 0.1, 0.1], best=0))
     assert sweeps.maximises(sweep(settings, [0.1, 0.9, None], best=None))
+    only = [None, 0.9, None]  # one complete trial is largest and smallest at once
+    assert not sweeps.maximises(sweep(settings, only, best=1, maximise=False))
+    assert sweeps.maximises(sweep(settings, only, best=1, maximise=True))
 
 
 def test_history_keeps_the_best_so_far() -> None:

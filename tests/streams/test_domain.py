@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from hypermnesia.errors import HypermnesiaError
 from hypermnesia.streams import permuted, rotated
 
 
@@ -45,3 +47,14 @@ def test_rotations_lie_between_nothing_and_half_a_turn(make_source):
     assert degrees.max() - degrees.min() > 120
     assert stream.tasks[7].name == f"{degrees[7]:.1f} degrees"
     assert stream.shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("make", [permuted, rotated])
+def test_there_is_no_stream_of_no_tasks(make_source, make):
+    with pytest.raises(HypermnesiaError, match=r"^stream\.tasks=0: expected a whole number, at least 1$"):
+        make(make_source(), tasks=0)
+
+
+def test_a_margin_adds_pixels_and_takes_none_away(make_source):
+    with pytest.raises(HypermnesiaError, match=r"^pad=-1: expected a whole number, at least 0$"):
+        permuted(make_source(), tasks=2, pad=-1)

@@ -214,3 +214,15 @@ def test_missing_files(tmp_path: Path):
         HypermnesiaError, match=r"there is test.parquet but no train\*.parquet; found test.parquet"
     ):
         open_source(f"parquet:{tmp_path}")
+
+
+def test_parts_that_disagree(tmp_path: Path):
+    write_parquet(tmp_path / "train.parquet", gray_images(4), [0, 1, 0, 1])
+    write_parquet(tmp_path / "test.parquet", gray_images(2), [0, 1], ("image", "target"))
+    with pytest.raises(HypermnesiaError, match="its labels are in column 'target', those of .* in 'label'"):
+        open_source(f"parquet:{tmp_path}")
+    write_parquet(tmp_path / "test.parquet", gray_images(2), ["0", "1"])
+    with pytest.raises(
+        HypermnesiaError, match="labels of train and test are int64 and string; expected strings or"
+    ):
+        open_source(f"parquet:{tmp_path}")

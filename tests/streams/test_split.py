@@ -82,3 +82,12 @@ def test_sizes_of_tasks_over_five_classes(make_source, asked: dict[str, int], si
 def test_what_cannot_be_split(make_source, asked: dict, text: str):
     with pytest.raises(HypermnesiaError, match=re.escape(text)):
         split(make_source(classes=5), **asked)
+
+
+@pytest.mark.parametrize("field", ["tasks", "classes_per_task"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_there_is_no_stream_of_no_tasks(make_source, field: str, value: int):
+    with pytest.raises(
+        HypermnesiaError, match=rf"^stream\.{field}={value}: expected a whole number, at least 1$"
+    ):
+        split(make_source(classes=4), **{field: value})

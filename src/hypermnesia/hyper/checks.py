@@ -1,15 +1,7 @@
-"""Checks of the ranges of generator options. `key` is the field as it is written on the command line."""
+"""Checks of the ranges of generator options, beside those of `hypermnesia.checks`."""
 
-from collections.abc import Iterable
-from math import isfinite
-
-from hypermnesia.errors import HypermnesiaError, unknown
-
-
-def check_count(key: str, value: int, least: int = 1) -> None:
-    """Raise unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise HypermnesiaError(f"{key}={value!r}: expected a whole number, at least {least}")
+from hypermnesia.checks import check_count
+from hypermnesia.errors import HypermnesiaError
 
 
 def check_widths(key: str, values: tuple[int, ...], least: int = 0) -> None:
@@ -19,15 +11,3 @@ def check_widths(key: str, values: tuple[int, ...], least: int = 0) -> None:
         raise HypermnesiaError(f"{key}={values!r}: expected a tuple of {number}layer widths")
     for position, width in enumerate(values):
         check_count(f"{key}[{position}]", width)
-
-
-def check_not_negative(key: str, value: float) -> None:
-    """Raise unless `value` is a finite number of at least 0."""
-    if not (isfinite(value) and value >= 0):
-        raise HypermnesiaError(f"{key}={value!r}: expected a finite number, at least 0")
-
-
-def check_choice(key: str, value: str, choices: Iterable[str]) -> None:
-    """Raise unless `value` is one of `choices`."""
-    if value not in choices:
-        raise unknown(key, str(value), choices)

@@ -8,8 +8,9 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from hypermnesia.checks import check_choice, check_count, check_not_negative
 from hypermnesia.hyper import initial
-from hypermnesia.hyper.checks import check_choice, check_count, check_not_negative, check_widths
+from hypermnesia.hyper.checks import check_widths
 from hypermnesia.hyper.factor import Factor, LinearFactor
 from hypermnesia.hyper.generator import Generator
 from hypermnesia.hyper.layers import Activation, OutputMap, TaskRows, Trunk

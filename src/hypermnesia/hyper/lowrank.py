@@ -8,9 +8,10 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from hypermnesia.checks import check_choice, check_count, check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper import initial
-from hypermnesia.hyper.checks import check_choice, check_count, check_not_negative, check_widths
+from hypermnesia.hyper.checks import check_widths
 from hypermnesia.hyper.factor import Factor, LinearFactor, OuterFactor, Shapes
 from hypermnesia.hyper.generator import Generator
 from hypermnesia.hyper.layers import Activation, OutputMap, Table, TaskRows, Trunk

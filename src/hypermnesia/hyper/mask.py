@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hypermnesia.checks import check_choices
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.tensors import Tensors, map_tensors
 
@@ -32,10 +33,7 @@ class MaskOptions:
     """Whether the sparsity rises linearly from 0 over the first task (published) or is there from the start."""
 
     def __post_init__(self) -> None:
-        for name, kind in (("activation", Activation), ("scope", Scope)):
-            value, known = getattr(self, name), get_args(kind)
-            if value not in known:
-                raise HypermnesiaError(f"mask.{name}={value!r} is not known; there are: {', '.join(known)}")
+        check_choices(self, "mask")
         if not 0 <= self.sparsity <= 100:
             raise HypermnesiaError(f"mask.sparsity={self.sparsity} must lie in 0..100: it is a percentage")
 

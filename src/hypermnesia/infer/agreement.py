@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hypermnesia.checks import check_count, check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.infer.protocol import TaskScores, all_logits, check, chosen
 from hypermnesia.method import Learner
@@ -30,10 +31,8 @@ class Agreement:
     """Standard deviation of the noise, in units of the network's (normalised) input, ≥ 0."""
 
     def __post_init__(self) -> None:
-        if self.pairs < 0:
-            raise HypermnesiaError(f"agreement.pairs={self.pairs} must not be negative")
-        if self.noise < 0:
-            raise HypermnesiaError(f"agreement.noise={self.noise} must not be negative")
+        check_count("agreement.pairs", self.pairs, least=0)
+        check_not_negative("agreement.noise", self.noise)
 
     def init(self, learner: Learner) -> None:
         check("agreement", learner)

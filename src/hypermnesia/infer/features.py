@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hypermnesia.hyper.model import Model, evaluating
 from hypermnesia.method import Learner
-from hypermnesia.nets.stages import classifier
+from hypermnesia.nets.stages import classifier_inputs
 from hypermnesia.streams import Task
 from hypermnesia.tensors import Tensors
 
@@ -27,13 +27,8 @@ class ClassFeatures:
 def features(model: Model, overlay: Tensors, x: Tensor, task: int) -> tuple[Tensor, Tensor]:
     """(features (B, d), logits (B, active outputs)) of `x` (B, …), with `task`'s weights given in
     `overlay`."""
-    seen: list[Tensor] = []
-    layer = model.target.get_submodule(classifier(model.target))
-    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
+    with classifier_inputs(model.target) as seen:
         logits = model.call(overlay, x, task)
-    finally:
-        hook.remove()
     return seen[-1].float(), logits
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypermnesia.checks import check_choices, check_count
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.infer.features import by_class, features
 from hypermnesia.infer.protocol import TaskScores, check, first_task
@@ -49,12 +50,10 @@ class FeCAM:
     """class: the nearest class is the answer. task: it only names the task, whose network then answers."""
 
     def __post_init__(self) -> None:
-        if self.shrink < 0:
-            raise HypermnesiaError(f"fecam.shrink={self.shrink} must not be negative")
+        check_count("fecam.shrink", self.shrink, least=0)
         if self.tukey is not None and not self.tukey > 0:
             raise HypermnesiaError(f"fecam.tukey={self.tukey} must be above 0, or none")
-        if self.mode not in ("class", "task"):
-            raise HypermnesiaError(f"fecam.mode={self.mode!r} is not known; there are: class, task")
+        check_choices(self, "fecam")
 
     def init(self, learner: Learner) -> ClassStatistics:
         check("fecam", learner)

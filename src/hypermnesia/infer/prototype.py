@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.checks import check_choices
 from hypermnesia.infer.features import by_class, features
 from hypermnesia.infer.protocol import TaskScores, check, chosen, first_task
 from hypermnesia.method import Learner
@@ -38,8 +38,7 @@ class Prototype:
     """class: the nearest class is the answer. task: it only names the task, whose network then answers."""
 
     def __post_init__(self) -> None:
-        if self.mode not in ("class", "task"):
-            raise HypermnesiaError(f"prototype.mode={self.mode!r} is not known; there are: class, task")
+        check_choices(self, "prototype")
 
     def init(self, learner: Learner) -> Prototypes:
         check("prototype", learner)

@@ -1,14 +1,15 @@
 """A-GEM: the gradient of the batch, less the part that would raise the loss on remembered samples."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia import replay as rehearsal
-from hypermnesia.errors import HypermnesiaError, unknown
+from hypermnesia.checks import check_choices
+from hypermnesia.errors import HypermnesiaError
 from hypermnesia.memory import Memory, insert
 from hypermnesia.method import Aux, Batch, Candidate, Learner, Method, Net, Step
 from hypermnesia.replay import MemoryOptions, Replay, ReplayState
@@ -43,8 +44,7 @@ class AGEM(Method):
     """The replay memory. Published draws: 128 samples on the MNIST streams."""
 
     def __post_init__(self) -> None:
-        if self.fill not in get_args(Filling):
-            raise unknown("agem.fill", str(self.fill), get_args(Filling))
+        check_choices(self, "agem")
         if self.task_samples is not None and self.task_samples < 1:
             raise HypermnesiaError(f"agem.task_samples={self.task_samples} must be at least 1")
 

@@ -1,20 +1,21 @@
 """Anchor: the target's own weights stay near their values at the task's start (HyperMask, arXiv:2310.00113)."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypermnesia import tensors
+from hypermnesia.checks import check_choices, check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.mask import SemiBinaryMask
 from hypermnesia.hyper.model import Model
 from hypermnesia.method import Learner, Net, Penalty
+from hypermnesia.nets.norms import norm_parameters
 from hypermnesia.tensors import Tensors
 
 Weighting = Literal["plain", "current", "current_detached", "earlier"]
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,8 @@ class Anchor(Penalty):
     """Leave shared scales and offsets of norm layers out, as the reference does: they drift unprotected."""
 
     def __post_init__(self) -> None:
-        if self.strength < 0:
-            raise HypermnesiaError(f"anchor.strength={self.strength} must not be negative")
-        for name, known in (("order", (1, 2)), ("weighting", get_args(Weighting))):
-            if getattr(self, name) not in known:
-                listed = ", ".join(str(choice) for choice in known)
-                raise HypermnesiaError(
-                    f"anchor.{name}={getattr(self, name)!r} is not known; there are: {listed}"
-                )
+        check_not_negative("anchor.strength", self.strength)
+        check_choices(self, "anchor")
 
     def init(self, learner: Learner) -> AnchorState:
         model = learner.model
@@ -108,7 +103,7 @@ class Anchor(Penalty):
         return current if self.weighting == "current" else {name: m.detach() for name, m in current.items()}
 
     def _held(self, model: Model) -> list[str]:
-        spared = _norm_parameters(model.target) if self.reference_norms else set()
+        spared = norm_parameters(model.target) if self.reference_norms else []
         return [n for n, role in model.roles.items() if role in ("shared", "masked") and n not in spared]
 
 
@@ -126,12 +121,3 @@ def _masks(net: Net, tasks: list[int]) -> Tensors:
     written = net.generate(tasks)
     assert isinstance(written, dict) and isinstance(net.model.compose, SemiBinaryMask)
     return net.model.compose.mask({name: written[name] for name in _masked(net.model)})
-
-
-def _norm_parameters(target: nn.Module) -> set[str]:
-    return {
-        f"{path}.{key}"
-        for path, module in target.named_modules()
-        if isinstance(module, NORMS)
-        for key, _ in module.named_parameters(recurse=False)
-    }

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.checks import check_not_negative
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
 from hypermnesia.replay import (
     MemoryOptions,
@@ -42,8 +42,7 @@ class DER(Method):
     """The replay memory; published: reservoir."""
 
     def __post_init__(self) -> None:
-        if not self.alpha >= 0:
-            raise HypermnesiaError(f"der.alpha={self.alpha} must not be negative")
+        check_not_negative("der.alpha", self.alpha)
 
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))

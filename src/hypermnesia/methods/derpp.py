@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.checks import check_not_negative
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
 from hypermnesia.replay import (
     MemoryOptions,
@@ -47,8 +47,7 @@ class DERPP(Method):
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
-            if not getattr(self, name) >= 0:
-                raise HypermnesiaError(f"derpp.{name}={getattr(self, name)} must not be negative")
+            check_not_negative(f"derpp.{name}", getattr(self, name))
 
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))

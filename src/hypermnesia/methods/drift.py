@@ -1,6 +1,5 @@
 """The drift penalty: what a generator writes for earlier tasks stays where it was (von Oswald et al. 2019, eq. 2)."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -11,7 +10,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from hypermnesia import tensors
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.checks import check_choices, check_not_negative
+from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.hyper import drift
 from hypermnesia.hyper.factor import Factor, split, take
 from hypermnesia.hyper.generator import Generator, full_precision
@@ -66,7 +66,7 @@ class Drift(Penalty):
     reduction: Literal["sum", "mean"] = "sum"
     """Whether squared distances are summed over a task's weights (published) or averaged."""
     scales: tuple[float, ...] = ()
-    """Factor of each earlier task's distance, in task order; tasks beyond the list have 1."""
+    """Factor ≥ 0 of each earlier task's distance, in task order; tasks beyond the list have 1."""
     mask_heads: bool = True
     """With a sliced head: leave out rows of the output layer that belong to other tasks."""
     form: Literal["auto", "gram", "direct"] = "auto"
@@ -84,8 +84,10 @@ class Drift(Penalty):
     """Which of the learner's models is held."""
 
     def __post_init__(self) -> None:
-        if not (self.beta >= 0 and math.isfinite(self.beta)):
-            raise HypermnesiaError(f"drift.beta={self.beta} must be a number of at least 0")
+        check_choices(self, "drift")
+        check_not_negative("drift.beta", self.beta)
+        for position, scale in enumerate(self.scales):
+            check_not_negative(f"drift.scales[{position}]", scale)
         if not self.look_ahead_lr > 0:
             raise HypermnesiaError(f"drift.look_ahead_lr={self.look_ahead_lr} must be above 0")
         for name in ("tasks_per_step", "fisher_samples"):
@@ -106,6 +108,8 @@ class Drift(Penalty):
         return self.second_order
 
     def init(self, learner: Learner) -> DriftState:
+        if self.holds not in learner.models:
+            raise unknown("model to hold", self.holds, learner.models)
         if learner.models[self.holds].generator is None:
             raise HypermnesiaError("the drift penalty needs generated weights; leave it out with drift=none")
         return DriftState()

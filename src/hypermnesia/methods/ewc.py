@@ -2,7 +2,7 @@
 (arXiv:1805.06370)."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from hypermnesia import tensors
+from hypermnesia.checks import check_choices, check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.model import evaluating
 from hypermnesia.method import Aux, Batch, Learner, Method, Net
@@ -62,18 +63,12 @@ class EWC(Method):
     """At most so many samples of a task for its Fisher, drawn at random; none = all."""
 
     def __post_init__(self) -> None:
-        if self.strength < 0:
-            raise HypermnesiaError(f"ewc.strength={self.strength} must not be negative")
+        check_not_negative("ewc.strength", self.strength)
         if not 0 <= self.decay <= 1:
             raise HypermnesiaError(f"ewc.decay={self.decay} must lie in 0..1")
         if self.samples is not None and self.samples < 1:
             raise HypermnesiaError(f"ewc.samples={self.samples} must be at least 1")
-        for name, known in (("mode", ("separate", "online")), ("fisher", get_args(Fisher))):
-            if getattr(self, name) not in known:
-                listed = ", ".join(known)
-                raise HypermnesiaError(
-                    f"ewc.{name}={getattr(self, name)!r} is not known; there are: {listed}"
-                )
+        check_choices(self, "ewc")
 
     def init(self, learner: Learner) -> EWCState:
         return EWCState({}, {}, torch.zeros((), device=learner.device))
@@ -144,7 +139,8 @@ def merged(a: EWCState, b: EWCState) -> EWCState:
     F₁(θ − a₁)² + F₂(θ − a₂)² = (F₁ + F₂)(θ − a)² + F₁F₂/(F₁ + F₂) (a₁ − a₂)²,  a = (F₁a₁ + F₂a₂)/(F₁ + F₂)
     """
     importance, anchor, floor = a.importance | b.importance, a.anchor | b.anchor, a.floor + b.floor
-    for name in a.importance.keys() & b.importance.keys():
+    # In one order: that of a set differs between processes, and so would the sum's rounding.
+    for name in [name for name in a.importance if name in b.importance]:
         first, second = a.importance[name], b.importance[name]
         importance[name] = first + second
         share = second / importance[name].clamp_min(torch.finfo(first.dtype).tiny)  # 0 where nothing matters

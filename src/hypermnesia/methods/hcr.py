@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.checks import check_not_negative
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
 from hypermnesia.replay import (
     MemoryOptions,
@@ -76,8 +76,7 @@ class HCR(Method):
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma", "rank"):
-            if not getattr(self, name) >= 0:
-                raise HypermnesiaError(f"hcr.{name}={getattr(self, name)} must not be negative")
+            check_not_negative(f"hcr.{name}", getattr(self, name))
 
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))

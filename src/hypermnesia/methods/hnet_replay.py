@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia import generative, tensors
-from hypermnesia.errors import HypermnesiaError, unknown
+from hypermnesia.checks import check_choices
+from hypermnesia.errors import HypermnesiaError
 from hypermnesia.generative import Dreams, GenerativeOptions, VAEDraw
 from hypermnesia.hyper.model import Model, evaluating
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase
@@ -67,8 +68,7 @@ class HNETReplay(Method):
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise HypermnesiaError(f"hnet-replay.temperature={self.temperature} must be above 0")
-        if self.new_classes not in ("logit", "probability"):
-            raise unknown("hnet-replay.new_classes", self.new_classes, ("logit", "probability"))
+        check_choices(self, "hnet-replay")
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         return {generative.MODEL: self.replay.build(stream, seed)}

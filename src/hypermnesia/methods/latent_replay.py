@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from hypermnesia.checks import check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.model import Model, evaluating
 from hypermnesia.memory import Memory, check, empty, insert
@@ -53,8 +54,7 @@ class LatentReplay(Method):
     """The memory of features. Published: 200 (CIFAR-100) or 400 (Tiny ImageNet), 64 in a step."""
 
     def __post_init__(self) -> None:
-        if self.coefficient < 0:
-            raise HypermnesiaError(f"latent-replay.coefficient={self.coefficient} must not be negative")
+        check_not_negative("latent-replay.coefficient", self.coefficient)
         if self.memory.policy == "herding":
             raise HypermnesiaError(
                 "memory.policy=herding chooses by features that iCaRL computes; for latent replay there are: "

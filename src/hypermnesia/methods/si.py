@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia import tensors
+from hypermnesia.checks import check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
 from hypermnesia.streams import Task
@@ -41,8 +42,7 @@ class SI(Method):
     """Damping, > 0: keeps Ω finite where a parameter hardly moved. DER's authors: 0.9 for Split MNIST, else 1."""
 
     def __post_init__(self) -> None:
-        if self.c < 0:
-            raise HypermnesiaError(f"si.c={self.c} must not be negative")
+        check_not_negative("si.c", self.c)
         if not self.xi > 0:
             raise HypermnesiaError(f"si.xi={self.xi} must be above 0")
 
@@ -93,7 +93,6 @@ class SI(Method):
             for name, now in learner.model.trainable().items():
                 gained = state.path[name] / ((now - state.start[name]).square() + self.xi)
                 total = importance[name] + gained if name in importance else gained
-                importance[name] = total.clamp_min(
-                    0
-                )  # below 0 the penalty would reward moving away, without bound
+                # Below 0 the penalty would reward moving away, without bound.
+                importance[name] = total.clamp_min(0)
         return replace(state, importance=importance)

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor, nn
 
-from hypermnesia.nets.options import Shape, check_choice, check_shape
+from hypermnesia.checks import check_choice
+from hypermnesia.nets.options import Shape, check_shape
 
 Variant = Literal["small", "large"]
 _KERNEL = 5

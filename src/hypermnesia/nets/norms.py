@@ -1,4 +1,4 @@
-"""Normalisation of feature maps, as one choice that every convolutional network offers."""
+"""Normalisation of feature maps, as one choice that every convolutional network offers; norm layers in any network."""
 
 from collections.abc import Callable, Sequence
 from math import gcd
@@ -6,8 +6,9 @@ from typing import Literal, get_args
 
 from torch import nn
 
+from hypermnesia.checks import check_choice, check_count
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.nets.options import Shape, check_choice, check_count
+from hypermnesia.nets.options import Shape
 
 NormName = Literal["batch", "batch-stats", "instance", "group", "none"]
 """batch: batch norm, whose running statistics serve in evaluation.
@@ -15,6 +16,8 @@ batch-stats: batch norm that always uses the statistics of the batch at hand: lo
 instance: each sample and channel by itself. group: each sample by groups of channels. none: no normalisation.
 All but `none` have a trainable scale and offset per channel, which start at 1 and 0."""
 
+LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+"""The normalisation layers of torch that have a scale, or a scale and an offset."""
 Norm = Callable[[int], nn.Module]
 """Number of channels -> a module that keeps the shape (B, channels, H, W)."""
 
@@ -63,3 +66,13 @@ def check_norm_shape(net: str, name: NormName, groups: int, shape: Shape, stride
             f"{net} shrinks images of {height} x {width} pixels to one pixel, where net.norm={name} "
             f"normalises single numbers to 0. Use larger images (over {stride} x {stride}) or net.norm=batch"
         )
+
+
+def norm_parameters(net: nn.Module) -> list[str]:
+    """Names of the scales and offsets of all normalisation layers in `net`, whoever made it."""
+    return [
+        f"{path}.{key}"
+        for path, module in net.named_modules()
+        if isinstance(module, LAYERS)
+        for key, _ in module.named_parameters(recurse=False)
+    ]

@@ -1,11 +1,11 @@
 """What the options of every network share: what they build, and the checks of their ranges."""
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from torch import nn
 
-from hypermnesia.errors import HypermnesiaError, unknown
+from hypermnesia.checks import check_count
+from hypermnesia.errors import HypermnesiaError
 
 Shape = tuple[int, ...]
 """Channels, height and width of one image, or the number of tokens of one text."""
@@ -17,18 +17,6 @@ class NetOptions(Protocol):
     def build(self, shape: Shape, outputs: int) -> nn.Module:
         """A network from samples (B, *shape) to logits (B, outputs), with weights from torch's global RNG."""
         ...
-
-
-def check_choice(key: str, value: str, choices: Iterable[str]) -> None:
-    """Raise unless `value` is one of `choices`. `key` is the field, as it is written on the command line."""
-    if value not in choices:
-        raise unknown(key, str(value), choices)
-
-
-def check_count(key: str, value: int, least: int = 1) -> None:
-    """Raise unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise HypermnesiaError(f"{key}={value!r}: expected a whole number, at least {least}")
 
 
 def check_counts(key: str, values: tuple[int, ...], length: int | None = None) -> None:

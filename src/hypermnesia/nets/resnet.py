@@ -6,9 +6,10 @@ from typing import ClassVar, get_args
 
 from torch import Tensor, nn
 
+from hypermnesia.checks import check_choice, check_count
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.nets.norms import NormName, check_norm, check_norm_shape, norm2d
-from hypermnesia.nets.options import Shape, check_choice, check_count, check_counts, check_depth, check_shape
+from hypermnesia.nets.options import Shape, check_counts, check_depth, check_shape
 from hypermnesia.nets.residual import ShortcutName, average_pool, layer, stem
 
 

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from hypermnesia.checks import check_count
 from hypermnesia.nets.norms import NormName, check_norm, check_norm_shape, norm2d
-from hypermnesia.nets.options import Shape, check_count, check_shape
+from hypermnesia.nets.options import Shape, check_shape
 from hypermnesia.nets.residual import average_pool, layer, stem
 
 

@@ -5,6 +5,8 @@ forward; an `nn.Sequential` needs no declaration. There is no base class: any `n
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -51,6 +53,17 @@ def classifier(net: nn.Module) -> str:
             f"Its children: {_children(net)}"
         )
     return paths[-1]
+
+
+@contextmanager
+def classifier_inputs(net: nn.Module) -> Iterator[list[Tensor]]:
+    """Within the block: the inputs (B, d) of the classifier of `net`, one for each time that it is called."""
+    seen: list[Tensor] = []
+    hook = net.get_submodule(classifier(net)).register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def _between(net: nn.Module, first: str | None, last: str | None) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hypermnesia.checks import check_choice, check_count
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.nets.options import Shape, check_choice, check_count, check_text_shape
+from hypermnesia.nets.options import Shape, check_text_shape
 from hypermnesia.nets.vit import AttentionName, Block
 
 

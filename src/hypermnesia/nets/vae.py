@@ -7,8 +7,9 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
+from hypermnesia.checks import check_choice, check_count
 from hypermnesia.nets.mlp import Activation, Init, MLPOptions
-from hypermnesia.nets.options import Shape, check_choice, check_count, check_counts, check_shape
+from hypermnesia.nets.options import Shape, check_counts, check_shape
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hypermnesia.checks import check_choice, check_count
 from hypermnesia.errors import HypermnesiaError
-from hypermnesia.nets.options import Shape, check_choice, check_count, check_shape
+from hypermnesia.nets.options import Shape, check_shape
 
 AttentionName = Literal["explicit", "fused"]
 

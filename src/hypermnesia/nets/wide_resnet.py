@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hypermnesia.checks import check_count
 from hypermnesia.nets.norms import Norm, NormName, check_norm, check_norm_shape, norm2d
-from hypermnesia.nets.options import Shape, check_count, check_depth, check_probability, check_shape
+from hypermnesia.nets.options import Shape, check_depth, check_probability, check_shape
 from hypermnesia.nets.residual import average_pool
 
 _STEM = 16

@@ -6,7 +6,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from hypermnesia.nets.options import Shape, check_choice, check_probability, check_shape
+from hypermnesia.checks import check_choice
+from hypermnesia.nets.options import Shape, check_probability, check_shape
 
 Variant = Literal["cifar", "tiny"]
 _SMALLEST = 10  # pixels that leave one after two rounds of a trimming convolution and a halving

@@ -15,6 +15,13 @@ _URL_LOGIN = re.compile(r"(://)[^/\s@]+@")
 _HIDDEN = "(hidden)"
 _LONGEST_VALUE = 24
 _MOST_KEYS = 3
+_CHOICES = {
+    "weights.kind": "weights",
+    "net.name": "net",
+    "generator.name": "generator",
+    "infer.name": "infer",
+}
+"""Settings that bring others with them, and what they are called on the command line."""
 
 
 def redact(text: str) -> str:
@@ -47,7 +54,8 @@ def labels(approaches: Sequence[str], settings: Sequence[Mapping[str, str]]) -> 
     """One distinct label for each group of a benchmark.
 
     An approach that occurs once keeps its name. Variants add the settings in which they differ, "phn
-    (cut=layer1)"; when that does not tell them apart (no configuration was read, or too many keys) they are
+    (cut=layer1)", or the one choice that brought the rest, "er (weights=mask)"; when that does not tell them apart (no
+    configuration was read, or too many keys) they are
     numbered.
     """
     times = Counter(approaches)
@@ -55,6 +63,8 @@ def labels(approaches: Sequence[str], settings: Sequence[Mapping[str, str]]) -> 
     for approach, own in zip(approaches, settings, strict=True):
         family = [other for name, other in zip(approaches, settings, strict=True) if name == approach]
         varied = _varied(family) if times[approach] > 1 else []
+        choice = next((key for key in _CHOICES if key in varied and _tells_apart(key, family)), None)
+        varied = [choice] if choice else varied
         shown = [f"{_short(key, varied)}={_clip(own.get(key, 'absent'))}" for key in varied[:_MOST_KEYS]]
         shown += ["…"] if len(varied) > _MOST_KEYS else []
         named.append(f"{approach} ({', '.join(shown)})" if shown else approach)
@@ -71,7 +81,13 @@ def _varied(family: Sequence[Mapping[str, str]]) -> list[str]:
     return [key for key in keys if len({own.get(key) for own in family}) > 1]
 
 
+def _tells_apart(key: str, family: Sequence[Mapping[str, str]]) -> bool:
+    return len({own.get(key) for own in family}) == len(family)
+
+
 def _short(key: str, varied: Sequence[str]) -> str:
+    if key in _CHOICES:
+        return _CHOICES[key]
     last = key.rpartition(".")[2]
     return last if sum(other.rpartition(".")[2] == last for other in varied) == 1 else key
 

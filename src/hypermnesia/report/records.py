@@ -160,11 +160,15 @@ class Trial(_Record):
 
 
 class Sweep(_Record):
-    """sweep.json: the space, every trial, the best one's number and its run on test with fresh seeds."""
+    """sweep.json: the space, every trial, the best one's number and its run on test with fresh seeds.
+
+    `maximise`: whether more of the objective is better; early versions did not say.
+    """
 
     benchmark: str
     approach: str
     objective: str
+    maximise: bool | None = None
     space: dict[str, Any] = {}
     trials: tuple[Trial, ...] = ()
     best: int | None = None

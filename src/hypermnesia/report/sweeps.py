@@ -38,7 +38,9 @@ def done(sweep: Sweep) -> list[tuple[Trial, float]]:
 
 
 def maximises(sweep: Sweep) -> bool:
-    """Whether larger is better, read from the winner: not if it has the smallest value alone."""
+    """Whether larger is better. A file that does not say is read by its winner: not if it has the smallest value alone."""
+    if sweep.maximise is not None:
+        return sweep.maximise
     values = {trial.number: value for trial, value in done(sweep)}
     if sweep.best not in values:
         return True

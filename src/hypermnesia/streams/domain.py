@@ -2,6 +2,7 @@
 
 import torch
 
+from hypermnesia.checks import check_count
 from hypermnesia.rng import generator
 from hypermnesia.streams.augment import Preprocess
 from hypermnesia.streams.build import Cut, build
@@ -26,6 +27,8 @@ def permuted(
     papers permute all of them.
     """
     require_images(source, name)
+    check_count("stream.tasks", tasks)
+    check_count("pad", pad, least=0)
     padding = Pad(pad)
     _, height, width = padding.shape(source.shape)
     table = Permutations.draw(tasks, height * width, seed, first_permuted)
@@ -44,6 +47,7 @@ def rotated(
 ) -> Stream:
     """Each task turns all images by one angle, uniform in 0..180 degrees (Lopez-Paz & Ranzato 2017)."""
     require_images(source, name)
+    check_count("stream.tasks", tasks)
     angles = [
         torch.rand((), generator=generator(seed, "rotation", t), dtype=torch.float64) for t in range(tasks)
     ]

@@ -34,6 +34,10 @@ def read_parquet(name: str, path: Path, size: int | None, text: TextForm) -> Sou
                 raise HypermnesiaError(
                     f"{test[0]}: its samples are in column {other.sample!r}, those of {train[0]} in {columns.sample!r}"
                 )
+            if other.label != columns.label:
+                raise HypermnesiaError(
+                    f"{test[0]}: its labels are in column {other.label!r}, those of {train[0]} in {columns.label!r}"
+                )
         records, class_names = to_records(tables, columns)
         return build_source(name, records[0], records[1] if test else None, class_names, size, text)
 

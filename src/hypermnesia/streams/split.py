@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from hypermnesia.checks import check_count
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.rng import generator
 from hypermnesia.streams.augment import Preprocess
@@ -67,6 +68,9 @@ def groups(
 ) -> list[list[int]]:
     """`classes` cut into the classes of each task; see `split`."""
     count = len(classes)
+    for key, given in (("tasks", tasks), ("classes_per_task", classes_per_task)):
+        if given is not None:
+            check_count(f"stream.{key}", given)
     if classes_per_task is None:
         tasks = tasks or max(1, count // 2)
         if tasks > count:

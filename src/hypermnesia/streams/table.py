@@ -113,7 +113,13 @@ def read_labels(
 
 def text_classes(columns: Sequence[pa.ChunkedArray]) -> list[str] | None:
     """The sorted distinct values of label columns that hold strings; None for columns of integers."""
-    if not all(_is_text(column.type) for column in columns):
+    kinds = [_is_text(column.type) for column in columns]
+    if not all(kinds):
+        if any(kinds):
+            listed = " and ".join(str(column.type) for column in columns)
+            raise HypermnesiaError(
+                f"the labels of train and test are {listed}; expected strings or integers in both"
+            )
         return None
     return sorted({label for column in columns for label in column.unique().to_pylist() if label is not None})
 

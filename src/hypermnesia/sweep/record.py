@@ -77,6 +77,7 @@ class SweepResult:
             "approach": self.approach,
             "space": space_json(self.space),
             "objective": self.objective,
+            "maximise": self.maximise,
             "protocol": self.protocol,
             "algorithm": self.algorithm,
             "trials": [asdict(trial) for trial in self.trials],

@@ -1,0 +1,336 @@
+"""Several seeds of one configuration as one program: their parameters stacked, their steps taken together.
+
+Every run stays what it is by itself: its own order, draws, memory, evaluation, records and checkpoints. Only gradients
+and optimizer steps are computed for all of them at once. Between two steps the parameters and the optimizer state of
+each run are views of the stacked tensors, so it can be evaluated and saved at any moment.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from hypermnesia import optim, tensors, training
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.events import Event
+from hypermnesia.finite import check_tensors
+from hypermnesia.fit import Fit
+from hypermnesia.memory import Memory
+from hypermnesia.method import Aux, Net, Step
+from hypermnesia.stepping import Stepper, Taken, Wanted, precision
+from hypermnesia.tensors import Tensors
+
+PAYS_BELOW = 400_000
+"""Trainable numbers of one run up to which stacking is the default. Small networks spend their time on calling
+operations, which stacking does once for all seeds; large ones on arithmetic and memory, which it does not spare. By
+`benchmarks/rows/stacked.py`."""
+
+
+def why_apart(runs: Sequence[Fit]) -> str:
+    """Why the steps of these runs cannot be taken together; empty if they can."""
+    first = runs[0]
+    if len(runs) < 2:
+        return "there is only one seed"
+    if len(first.learner.models) > 1:
+        return "the approach trains several models"
+    if first.method.custom_gradients:
+        return "its gradients are more than those of one loss (a projection, or a look-ahead)"
+    if any(p.data != "task" or p.restart or not p.trains for p in first.method.phases(first.learner)):
+        return "it does more than train on each task's samples"
+    if first.train.compile:
+        return "train.compile compiles the step of one run"
+    if any(_not_alike(m) for m in first.learner.model.modules()):
+        return "the network has dropout or running statistics, which change outside of the gradient"
+    forms = [{n: v.shape for n, v in run.learner.model.named_parameters()} for run in runs]
+    if any(form != forms[0] for form in forms):
+        return "their networks differ in form"
+    sizes = [[len(task.train) for task in run.stream.tasks] for run in runs]
+    if any(size != sizes[0] for size in sizes) and first.train.iterations is None:
+        return "their tasks differ in length, and are passed in epochs"
+    return ""
+
+
+def pays(runs: Sequence[Fit]) -> bool:
+    """Whether stacking them is likely to take less time than one run after the other, on a CPU."""
+    return sum(p.numel() for p in runs[0].learner.model.parameters() if p.requires_grad) <= PAYS_BELOW
+
+
+def _not_alike(module: nn.Module) -> bool:
+    return (isinstance(module, _DropoutNd) and module.p > 0) or (
+        isinstance(module, _NormBase) and module.track_running_stats
+    )
+
+
+def together(runs: Sequence[Fit]) -> Iterator[tuple[int, Event]]:
+    """Train all runs to their ends, in step: (which run, its event), as each run by itself would announce them.
+
+    Raises `HypermnesiaError` where `why_apart` has a reason, and whatever a run raises.
+    """
+    if reason := why_apart(runs):
+        raise HypermnesiaError(f"these runs cannot be stacked: {reason}")
+    stack = Stack(runs)
+    with training.settings(runs[0].threads, runs[0].learner.device):
+        for run in runs:
+            run.seed_noise()
+        going = {i: run.advance() for i, run in enumerate(runs)}
+        wanted: dict[int, Wanted] = {}
+        while going:
+            for i, course in [(i, course) for i, course in going.items() if i not in wanted]:
+                for item in course:
+                    if isinstance(item, Wanted):
+                        wanted[i] = item
+                        break
+                    yield i, item
+                else:
+                    del going[i]
+            stack.take(wanted)
+            wanted = {i: one for i, one in wanted.items() if one.taken is None}
+
+
+class Stack:
+    """Takes the wanted steps of several runs, at once where all are ready for one."""
+
+    def __init__(self, runs: Sequence[Fit]) -> None:
+        self.runs = list(runs)
+        self.method, self.train, self.device = runs[0].method, runs[0].train, runs[0].learner.device
+        self._alone = Stepper(self.method, self.train, self.device)
+        self._bound: _Bound | None = None
+
+    def take(self, wanted: Mapping[int, Wanted]) -> None:
+        """Take a step of all runs, or of those that lag behind: after a resume they catch up by themselves."""
+        done = {i: self.runs[i].records.steps for i in wanted}
+        if len(wanted) == len(self.runs) and len(set(done.values())) == 1:
+            self._take_all(list(wanted.values()))
+            return
+        for i, one in wanted.items():
+            if done[i] == min(done.values()):
+                self._alone.take(one)
+
+    def _take_all(self, wanted: list[Wanted]) -> None:
+        started = time.perf_counter()
+        if self._bound is None or any(a is not w.net for a, w in zip(self._bound.nets, wanted, strict=True)):
+            self._bound = _Bound(self.runs, wanted)
+        bound = self._bound
+        watched = self.method.watches_parameters
+        before = [tensors.copy(w.net.params) if watched else {} for w in wanted]
+        with precision(self.train, self.device):
+            gradients, losses, auxs = bound.gradients(wanted, self.method)
+        if self.train.check == "all":
+            for i, w in enumerate(wanted):
+                check_tensors("gradient", {name: g[i] for name, g in gradients.items()}, w.when())
+        gradients = bound.move(gradients, wanted, self.train.clip)
+        each = {name: g.unbind() for name, g in gradients.items()}
+        seconds = (time.perf_counter() - started) / len(wanted)
+        for i, w in enumerate(wanted):
+            step = Step(before[i], w.net.params, {name: g[i] for name, g in each.items()})
+            w.taken = Taken(losses[i], auxs[i], step, seconds)
+
+
+class _Bound:
+    """The models of all runs in one phase, their numbers stacked along a new first axis."""
+
+    def __init__(self, runs: Sequence[Fit], wanted: Sequence[Wanted]) -> None:
+        self.nets = [w.net for w in wanted]
+        self.model = self.nets[0].model
+        own = [net.params for net in self.nets]
+        self.params: dict[str, nn.Parameter] = {}
+        for name in own[0]:
+            whole = torch.stack([params[name].detach() for params in own])
+            if (
+                whole.dim() == 3
+            ):  # as the batched gradient of a matrix lies in memory, or each step would copy it
+                whole = whole.mT.contiguous().mT
+            for params, view in zip(own, whole.unbind(), strict=True):
+                params[name].data = view
+            self.params[name] = nn.Parameter(whole)
+        self.rest = self._stacked_rest(own[0])
+        self._states: dict[int, tuple[list[Tensor], Tensor]] = {}
+        self._optimizers = [w.optimizer for w in wanted]
+        options = runs[0].optimizer_of[runs[0].learner.phase.model]
+        self.optimizer = optim.build(options, self.params)
+        self._take_over()
+        self._shared = False
+
+    def _stacked_rest(self, trained: Mapping[str, Tensor]) -> Tensors:
+        """What the loss reads beside the trained parameters: frozen ones, earlier tasks' rows, buffers."""
+        found = [
+            {**dict(net.model.named_parameters()), **dict(net.model.named_buffers())} for net in self.nets
+        ]
+        names = [name for name, value in found[0].items() if name not in trained and not value.is_meta]
+        return {name: torch.stack([each[name].detach() for each in found]) for name in names}
+
+    def _take_over(self) -> None:
+        """Begin with the state that the runs' own optimizers have, such as after a resume."""
+        for name, whole in self.params.items():
+            states = [
+                o.state.get(n.params[name], {}) for o, n in zip(self._optimizers, self.nets, strict=True)
+            ]
+            if states[0]:
+                joined = {key: _joined([s[key] for s in states], whole) for key in states[0]}
+                self.optimizer.state[whole] = joined
+
+    def gradients(self, wanted: Sequence[Wanted], method: Any) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
+        """(stacked gradients by name, losses, auxiliary outputs)."""
+        states, passing = [_flat(w.state) for w in wanted], [_flat((w.batch, w.draw)) for w in wanted]
+        alike = all(s.form == states[0].form for s in states) and all(
+            p.form == passing[0].form for p in passing
+        )
+        if not alike:  # such as rehearsed tasks that differ from run to run
+            return self._one_by_one(wanted, method)
+        held = [
+            self._held(i, list(same)) for i, same in enumerate(zip(*(s.leaves for s in states), strict=True))
+        ]
+        fresh = [torch.stack(same) for same in zip(*(p.leaves for p in passing), strict=True)]
+        terms: list[str] = []
+
+        def loss(params: Tensors, rest: Tensors, held: list[Tensor], fresh: list[Tensor]) -> Any:
+            state = _rebuilt(wanted[0].state, iter(held))
+            batch, draw = _rebuilt((wanted[0].batch, wanted[0].draw), iter(fresh))
+            value, aux = method.loss(Net(self.model, params, rest), state, batch, draw)
+            terms[:] = aux.terms
+            return value, [*aux.terms.values()], [] if aux.logits is None else [aux.logits]
+
+        values, parts, logits = vmap(loss)(dict[str, Tensor](self.params), self.rest, held, fresh)
+        found = torch.autograd.grad(values.sum(), list(self.params.values()), allow_unused=True)
+        gradients = {name: g for name, g in zip(self.params, found, strict=True) if g is not None}
+        shares = [part.detach().unbind() for part in parts]
+        answers = logits[0].detach().unbind() if logits else [None] * len(wanted)
+        auxs = [
+            Aux(
+                {name: share[i] for name, share in zip(terms, shares, strict=True)},
+                answers[i],
+            )
+            for i in range(len(wanted))
+        ]
+        return gradients, values.detach().unbind(), auxs
+
+    def _held(self, position: int, leaves: list[Tensor]) -> Tensor:
+        """A tensor of the methods' states, stacked; anew only when one of them is another than before."""
+        known = self._states.get(position)
+        if known is None or any(a is not b for a, b in zip(known[0], leaves, strict=True)):
+            known = self._states[position] = (leaves, torch.stack(leaves))
+        return known[1]
+
+    def _one_by_one(
+        self, wanted: Sequence[Wanted], method: Any
+    ) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
+        found = [method.gradients(w.net, w.state, w.batch, w.draw, tensors.copy) for w in wanted]
+        stacked = {}
+        for name, whole in self.params.items():
+            own = [gradients.get(name) for gradients, _, _ in found]
+            if any(g is not None for g in own):
+                stacked[name] = torch.stack(
+                    [torch.zeros_like(whole[i]) if g is None else g.detach() for i, g in enumerate(own)]
+                )
+        return stacked, [loss for _, loss, _ in found], [aux for _, _, aux in found]
+
+    def move(self, gradients: Tensors, wanted: Sequence[Wanted], clip: float | None) -> Tensors:
+        """One optimizer step of all runs; returns the gradients as they are before clipping."""
+        gradients = {name: optim.laid_out_as(self.params[name], g) for name, g in gradients.items()}
+        for name, g in _clipped(gradients, clip).items():
+            self.params[name].grad = g
+        for group, own in zip(self.optimizer.param_groups, wanted[0].optimizer.param_groups, strict=True):
+            group["lr"] = own["lr"]
+        self.optimizer.step()
+        for parameter in self.params.values():
+            parameter.grad = None
+        if not self._shared:
+            self._share()
+        return gradients
+
+    def _share(self) -> None:
+        """Let each run's own optimizer see its part of the state."""
+        self._shared = True
+        for name, whole in self.params.items():
+            state = self.optimizer.state.get(whole, {})
+            for i, (optimizer, net) in enumerate(zip(self._optimizers, self.nets, strict=True)):
+                optimizer.state[net.params[name]] = {
+                    key: value[i] if isinstance(value, Tensor) and value.dim() else value
+                    for key, value in state.items()
+                }
+
+
+def _joined(values: list[Any], parameter: Tensor) -> Any:
+    """A part of the optimizers' states as one: tensors stacked, but for counters, which are the same for all."""
+    first = values[0]
+    if not isinstance(first, Tensor):
+        return first
+    if first.dim() == 0:
+        return first.clone()
+    return optim.laid_out_as(parameter, torch.stack(values))  # or a fused optimizer reads it as garbage
+
+
+def _clipped(gradients: Tensors, most: float | None) -> Tensors:
+    """As `optim.clipped`, for each run by itself."""
+    if most is None or not gradients:
+        return gradients
+    squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0)
+    factor = (most / (squares.sqrt() + 1e-6)).clamp(max=1)
+    return {name: g * factor.view(-1, *[1] * (g.dim() - 1)) for name, g in gradients.items()}
+
+
+# ------------------------------------------------------------------------------------- states and batches as tensors
+
+
+class _Flat(NamedTuple):
+    leaves: list[Tensor]
+    form: list[Any]
+    """All else, for comparison: types, numbers, shapes of the leaves."""
+
+
+def _flat(value: Any) -> _Flat:
+    """The tensors in a nested value that a loss may read. A memory is none of them: its samples come with the draw."""
+    found = _Flat([], [])
+    _flatten(value, found)
+    return found
+
+
+def _flatten(value: Any, found: _Flat) -> None:
+    if isinstance(value, Tensor):
+        found.leaves.append(value)
+        found.form.append((value.shape, value.dtype))
+    elif isinstance(value, Memory | torch.Generator):
+        found.form.append(type(value))
+    else:
+        parts = _parts(value)
+        found.form.append(type(value) if parts is not None else value)
+        for part in parts or ():
+            _flatten(part, found)
+
+
+def _rebuilt(value: Any, leaves: Iterator[Tensor]) -> Any:
+    """`value` with its tensors replaced, in the order of `_flat`."""
+    if isinstance(value, Tensor):
+        return next(leaves)
+    parts = None if isinstance(value, Memory | torch.Generator) else _parts(value)
+    if parts is None:
+        return value
+    again = [_rebuilt(part, leaves) for part in parts]
+    if isinstance(value, dict):
+        return dict(zip(value, again, strict=True))
+    if isinstance(value, tuple | list):
+        return type(value)(*again) if hasattr(value, "_fields") else type(value)(again)
+    return type(value)(**dict(zip(_fields(type(value)) or (), again, strict=True)))
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """What is nested in a value; None if it is a leaf."""
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, tuple | list):
+        return list(value)
+    names = _fields(type(value))
+    return None if names is None else [getattr(value, name) for name in names]
+
+
+@lru_cache
+def _fields(kind: type) -> tuple[str, ...] | None:
+    """The names of a dataclass' fields; None for other types. Every step asks for the same few."""
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None
