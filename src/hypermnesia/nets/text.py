@@ -111,9 +111,8 @@ class WordBlock(Block):
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         words, real = x[..., :-1], x[..., -1:]
-        bias = (
-            real.mT.unsqueeze(1) - 1
-        ) * 1e9  # (B, 1, 1, L); finite, so that a text without words has no NaN
+        # (B, 1, 1, L); finite, so that a text without words has no NaN
+        bias = (real.mT.unsqueeze(1) - 1) * 1e9
         return torch.cat([super().forward(words, bias), real], -1)
 
 

@@ -144,9 +144,8 @@ class Search:
         )
 
     def _live(self, trial: FrozenTrial) -> Trial:
-        return Trial(
-            self._study, trial._trial_id
-        )  # Optuna has no public way from a number to a trial to report to
+        # Optuna has no public way from a number to a trial to report to.
+        return Trial(self._study, trial._trial_id)
 
     def _suggested(self, trial: Trial) -> Settings:
         return self._settings({key: _suggest(trial, key, d) for key, d in self._distributions.items()})

@@ -40,9 +40,8 @@ def work(text: str) -> str:
     root = Path(job.root)
     if _sees_the_sweep(root, job.sweep_id):
         return _done(job, root / job.directory).to_json()
-    scratch = (
-        Path(tempfile.gettempdir()) / f"hypermnesia-{job.sweep_id}"
-    )  # a later attempt here finds it again
+    # A name that a later attempt on this machine finds again.
+    scratch = Path(tempfile.gettempdir()) / f"hypermnesia-{job.sweep_id}"
     directory = scratch / job.directory
     outcome = _done(job, directory)
     if outcome.state != "interrupted":
@@ -74,10 +73,8 @@ def _done(job: Job, directory: Path) -> Outcome:
     outcome = replace(outcome, seconds=earlier + time.monotonic() - started)
     if job.objective is not None:
         replace_file(record, outcome.to_json().encode())
-        if outcome.state in (
-            "complete",
-            "pruned",
-        ):  # nothing goes on from them; a failed run's may be looked into
+        # Nothing goes on from these; a failed run's checkpoints may be looked into.
+        if outcome.state in ("complete", "pruned"):
             for checkpoints in directory.glob("seed-*/checkpoint"):
                 shutil.rmtree(checkpoints)
     return outcome

@@ -13,9 +13,8 @@ from typing import Any
 
 from hypermnesia.track.protocol import Reader, Record, Run, Tracker
 
-mlflow: Any = import_module(
-    "mlflow"
-)  # to a type checker without the package, `import mlflow` is this very file
+# To a type checker without the package, `import mlflow` is this very file.
+mlflow: Any = import_module("mlflow")
 
 _LONGEST = 500
 """Characters of a parameter's value that every version of mlflow takes."""
