@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from running import SHORT, files_below, read, without_times
 
-from hypermnesia import __version__, recipes, runs
+from hypermnesia import __version__, course, recipes, runs
 from hypermnesia.cli import main
 from hypermnesia.experiment import resolve
 from hypermnesia.recipes import Published, Recipe
@@ -96,14 +96,14 @@ def test_trackers_are_no_part_of_the_configuration(command, tmp_path):
 
 def stop_at(monkeypatch, task: int) -> None:
     """Send SIGINT once `task` has ended."""
-    write = runs.EventLog.write
+    write = course.EventLog.write
 
     def strike(log, event):
         write(log, event)
         if type(event).__name__ == "TaskEnded" and event.task == task:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(runs.EventLog, "write", strike)
+    monkeypatch.setattr(course.EventLog, "write", strike)
 
 
 def test_resume_goes_on_where_an_interruption_left_it(command, monkeypatch, finished, tmp_path):
@@ -114,7 +114,7 @@ def test_resume_goes_on_where_an_interruption_left_it(command, monkeypatch, fini
     assert stopped.err == "hypermnesia: stopped by SIGINT; go on with: hypermnesia resume o/seed-0\n"
     assert command("show", "o").code == 2
     resumed = command("resume", "o")
-    assert resumed.code == 0 and "resumed from its last checkpoint" in resumed.out
+    assert resumed.code == 0 and "goes on from its last checkpoint" in resumed.out
     assert "task 2/5" not in resumed.out and "task 3/5 done" in resumed.out
     result = read(tmp_path / "o" / "seed-0" / "result.json")
     assert without_times(result) == without_times(read(finished / "seed-0" / "result.json"))
@@ -131,7 +131,7 @@ def test_run_resumes_too(command, monkeypatch):
     resumed = command("run", *SHORT)
     assert (
         resumed.code == 0
-        and "resumed from its last checkpoint" in resumed.out
+        and "goes on from its last checkpoint" in resumed.out
         and "task 4/5 done" in resumed.out
     )
 

@@ -5,7 +5,9 @@ import fcntl
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -219,7 +221,7 @@ def test_other_data_are_refused(tmp_path):
         ("environment.json", b'{"seed": true}', "is damaged: environment.json cannot be used"),
         ("result.json", b"{", "result.json cannot be used"),
         ("result.json", b'{"config_sha256": "0"}', "it has format None, this version reads 1"),
-        ("result.json", b'{"config_sha256": "0", "format": 1}', "is not of the configuration beside it"),
+        ("result.json", b'{"config_sha256": "0", "format": 1}', "it is damaged"),
     ],
 )
 def test_damage_is_told(finished, tmp_path, name, content, fault):
@@ -290,3 +292,36 @@ def test_nothing_to_restore(finished, tmp_path):
 def test_default_directories(benchmark, folder):
     cfg = resolve(benchmark, "er", ["train.iterations=5"])
     assert runs.default_directory(cfg, Path("out")) == Path("out") / folder / f"er-{cfg.sha256[:8]}"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda r: r["scenarios"]["task"].pop("matrix"),
+        lambda r: r["scenarios"]["task"].update(matrix=[["0.5"]]),
+        lambda r: r["scenarios"]["task"].pop("forgetting"),
+        lambda r: r["scenarios"].update(task=None),
+        lambda r: r["costs"].update(steps=[]),
+        lambda r: r.pop("seed"),
+        lambda r: r.update(task_names=[1]),
+    ],
+)
+def test_a_result_that_lacks_something_is_told(
+    damage: Callable[[dict[str, Any]], Any], tmp_path: Path
+) -> None:
+    execute_seeds(resolve("split-digits", "finetune", SHORT), [0], tmp_path / "run")
+    path = tmp_path / "run" / "seed-0" / "result.json"
+    result = json.loads(path.read_text())
+    damage(result)
+    path.write_text(json.dumps(result))
+    with pytest.raises(Unusable, match="result.json cannot be used .it is damaged.; remove it to run again"):
+        summarise(tmp_path / "run")
+
+
+def test_a_result_of_another_configuration_is_told(tmp_path: Path) -> None:
+    cfg = resolve("split-digits", "finetune", SHORT)
+    execute_seeds(cfg, [0], tmp_path / "run")
+    path = tmp_path / "run" / "seed-0" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config_sha256": "0"}))
+    with pytest.raises(Unusable, match="is not of the configuration beside it; remove it to run again"):
+        execute_seeds(cfg, [0], tmp_path / "run")

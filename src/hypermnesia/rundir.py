@@ -51,6 +51,13 @@ def task_names(directory: Path) -> list[str]:
     return [task.name for task in saved_stream(directory).tasks]
 
 
+FIGURES = (
+    *("average_accuracy", "average_incremental_accuracy", "forgetting"),
+    *("backward_transfer", "forward_transfer", "learning_accuracy"),
+)
+"""Of every scenario, beside its matrix."""
+
+
 def read_result(directory: Path) -> dict[str, Any] | None:
     """The result of a finished seed directory, None if it has none; raises `Unusable` for a damaged one."""
     path = directory / "result.json"
@@ -62,9 +69,41 @@ def read_result(directory: Path) -> dict[str, Any] | None:
             raise ValueError("it is no result of a run")
         if result.get("format") != FORMAT:
             raise ValueError(f"it has format {result.get('format')!r}, this version reads {FORMAT}")
+        if not _whole(result):
+            raise ValueError("it is damaged")
     except (OSError, ValueError, RecursionError) as error:
         raise Unusable(f"{path} cannot be used ({error}); remove it to run again") from error
     return result
+
+
+def _whole(result: Mapping[str, Any]) -> bool:
+    """Whether everything that commands read of a result is there, and of its kind."""
+    texts = [result.get("benchmark"), result.get("approach")]
+    names = [result.get("class_names"), result.get("task_names")]
+    scenarios, costs = result.get("scenarios"), result.get("costs")
+    if not (isinstance(scenarios, dict) and isinstance(costs, dict) and isinstance(result.get("seed"), int)):
+        return False
+    lists = all(isinstance(each, list) and all(isinstance(n, str) for n in each) for each in names)
+    return (
+        lists
+        and all(isinstance(text, str) for text in texts)
+        and all(_figure(value) for value in costs.values())
+        and all(isinstance(found, dict) and _whole_scenario(found) for found in scenarios.values())
+    )
+
+
+def _whole_scenario(found: Mapping[str, Any]) -> bool:
+    matrix = found.get("matrix")
+    return (
+        isinstance(matrix, list)
+        and all(isinstance(row, list) and all(_figure(value) for value in row) for row in matrix)
+        and all(key in found for key in FIGURES)
+        and all(_figure(value) for key, value in found.items() if key != "matrix")
+    )
+
+
+def _figure(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def seed_directories(directory: Path) -> list[Path]:

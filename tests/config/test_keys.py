@@ -127,3 +127,11 @@ def test_resolving_several():
         HypermnesiaError, match="^drift.beta is given twice, as 'drift.beta' and as 'beta'; give it once"
     ):
         resolve_keys({"drift.beta": 1, "beta": 2}, sections)
+
+
+def test_of_very_many_keys_only_those_like_it_are_listed():
+    known = [f"section{i}.width" for i in range(50)] + ["train.iterations"]
+    with pytest.raises(HypermnesiaError) as error:
+        resolve_key("iteration", known)
+    said = "unknown key 'iteration'; did you mean 'train.iterations'? known: train.iterations and 50 more: "
+    assert str(error.value) == said + "hypermnesia list options APPROACH"

@@ -109,3 +109,10 @@ def test_bad_references(reference: str, text: str):
     with pytest.raises(HypermnesiaError, match=text) as caught:
         from_factory(reference, SHAPE, 3)
     assert str(caught.value).startswith(f"net={reference}: ")
+
+
+def test_a_file_where_the_command_is_given_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "lies_here.py").write_text(SOURCE)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert from_factory("python:lies_here:build", SHAPE, 3)(torch.zeros(2, *SHAPE)).shape == (2, 3)

@@ -89,6 +89,15 @@ def unknown_key(key: str, known: Iterable[str]) -> HypermnesiaError:
     parts = key.count(".") + 1
     ends = {".".join(full.split(".")[-parts:]): full for full in reversed(known)}
     ends |= {full: full for full in known}
-    nearest = get_close_matches(key, ends, n=1)
-    hint = f"; did you mean {ends[nearest[0]]!r}?" if nearest else ";"
-    return HypermnesiaError(f"unknown key {key!r}{hint} known: {', '.join(known) or 'none'}")
+    nearest = [ends[found] for found in get_close_matches(key, ends, n=_NEAR)]
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    shown, more = known, ""
+    if len(known) > _LISTED:
+        shown = list(dict.fromkeys(nearest)) or known[:_NEAR]
+        more = f" and {len(known) - len(shown)} more: hypermnesia list options APPROACH"
+    return HypermnesiaError(f"unknown key {key!r}{hint} known: {', '.join(shown) or 'none'}{more}")
+
+
+_LISTED = 40
+"""More keys than these are not read by anybody."""
+_NEAR = 8

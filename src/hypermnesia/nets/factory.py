@@ -1,5 +1,7 @@
 """A user's own network by name: `python:package.module:factory`."""
 
+import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -41,6 +43,10 @@ def _find(reference: str) -> Callable[..., Any]:
     path, colon, name = reference.removeprefix(PREFIX).partition(":")
     if not (reference.startswith(PREFIX) and colon and path and name):
         raise HypermnesiaError(f"net={reference}: expected {_FORM}, such as python:my_nets.cnn:build")
+    if (
+        os.getcwd() not in sys.path
+    ):  # last, so that it hides nothing: the user's own file lies where the command is given
+        sys.path.append(os.getcwd())
     try:
         module = import_module(path)
     except ModuleNotFoundError as error:
