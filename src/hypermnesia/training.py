@@ -14,6 +14,8 @@ from hypermnesia.errors import HypermnesiaError
 from hypermnesia.tensors import NamedTensors, Tensors
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
+MOST_SAMPLES = 1_000_000
+"""Of one step: a larger batch is a slip of the keyboard, and would be gathered for hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,10 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise HypermnesiaError(f"train.{name}={value} must be at least 1")
+        if self.batch_size > MOST_SAMPLES:
+            raise HypermnesiaError(
+                f"train.batch_size={self.batch_size} must be at most {MOST_SAMPLES}: no step takes more samples"
+            )
         if self.epochs is not None and not 0 < self.epochs < math.inf:
             raise HypermnesiaError(f"train.epochs={self.epochs} must be above 0")
         if self.clip is not None and not self.clip > 0:
