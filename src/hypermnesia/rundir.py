@@ -33,6 +33,9 @@ def environment_of(directory: Path) -> dict[str, Any]:
         saved = json.loads((directory / "environment.json").read_bytes())
         if type(saved["seed"]) is not int:
             raise ValueError(f"seed is {saved['seed']!r}")
+        for key in ("data_dir", "device"):
+            if not isinstance(saved.get(key), str | None):
+                raise ValueError(f"{key} is {saved[key]!r}")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unusable(f"{directory} is damaged: environment.json cannot be used ({error})") from error
     return saved
