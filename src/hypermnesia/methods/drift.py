@@ -15,6 +15,7 @@ from hypermnesia.errors import HypermnesiaError, unknown
 from hypermnesia.hyper import drift
 from hypermnesia.hyper.factor import Factor, split, take
 from hypermnesia.hyper.generator import Generator, full_precision
+from hypermnesia.hyper.layers import TaskRows
 from hypermnesia.hyper.model import Model, evaluating
 from hypermnesia.method import Batch, Learner, Net, Penalty, Reads
 from hypermnesia.nets.stages import classifier
@@ -237,11 +238,19 @@ def _with_current(
     parameters; None = the generator's own.
     """
     together = [current, *tasks]
-    factors = functional_call(generator, params or {}, (together, True))
+    read = _read_for(generator, params or {}, together)
+    factors = functional_call(generator, read, (together, True), tie_weights=False)
     return (
         split(factors, [1, len(tasks)])[1],
         lambda: {name: value[1:] for name, value in generator.assemble(factors).items()},
     )
+
+
+def _read_for(generator: Generator, params: Tensors, tasks: Sequence[int]) -> Tensors:
+    """`params` without other tasks' rows: exchanging a thousand embeddings takes longer than the rest of the step."""
+    rows = tuple(f"{name}." for name, part in generator.named_modules() if isinstance(part, TaskRows))
+    wanted = {str(task) for task in tasks}
+    return {n: v for n, v in params.items() if not n.startswith(rows) or n.rpartition(".")[2] in wanted}
 
 
 def _fisher(learner: Learner, model: Model, task: Task, samples: int, rng: torch.Generator) -> Tensors:
