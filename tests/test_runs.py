@@ -220,7 +220,11 @@ def test_other_data_are_refused(tmp_path):
         ("environment.json", b"[]", "is damaged: environment.json cannot be used"),
         ("environment.json", b'{"seed": true}', "is damaged: environment.json cannot be used"),
         ("result.json", b"{", "result.json cannot be used"),
-        ("environment.json", b'{"seed": 3, "data_dir": 7}', "environment.json cannot be used (data_dir is 7)"),
+        (
+            "environment.json",
+            b'{"seed": 3, "data_dir": 7}',
+            "environment.json cannot be used (data_dir is 7)",
+        ),
         ("result.json", b'{"config_sha256": "0"}', "it has format None, this version reads 1"),
         ("result.json", b'{"config_sha256": "0", "format": 1}', "it is damaged"),
     ],
