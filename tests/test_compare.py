@@ -10,6 +10,7 @@ from running import SHORT, read
 from hypermnesia import compare as comparing
 from hypermnesia.compare import candidates, compare
 from hypermnesia.errors import HypermnesiaError, RunFailed
+from hypermnesia.rundir import environment_of
 from hypermnesia.runs import execute_seeds
 
 
@@ -147,6 +148,25 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
     [text] = found.failed
     assert "the loss became" in text
     assert [row.group.label for row in found.summary.rows] == ["er"]
+
+
+def test_seeds_can_be_stacked(tmp_path, capsys):
+    found = compare("split-digits", ["er", "agem"], SHORT, [0, 1], out=tmp_path, bounds=False, stack=True)
+    assert "the seeds of agem run one after another: its gradients are more than" in capsys.readouterr().err
+    assert {row.group.label: len(row.group.seeds) for row in found.summary.rows} == {"er": 2, "agem": 2}
+    stacked = {path.parts[-2]: "stacked_with" in environment_of(path) for path in tmp_path.glob("*/*/seed-1")}
+    assert {name.split("-")[0]: together for name, together in stacked.items()} == {"er": True, "agem": False}
+
+
+def test_a_stack_that_fails_leaves_its_seeds_to_run_alone(tmp_path, capsys, monkeypatch):
+    def failing(cfg, places, listen):
+        raise RunFailed(f"the loss of one of {len(places)} became nan")
+
+    monkeypatch.setattr(comparing, "execute_together", failing)
+    found = compare("split-digits", ["er"], SHORT, [0, 1], out=tmp_path, bounds=False, stack=True)
+    told = "the seeds of er go on one after another: the loss of one of 2 became nan"
+    assert told in capsys.readouterr().err
+    assert [len(row.group.seeds) for row in found.summary.rows] == [2] and not found.failed
 
 
 def test_when_all_fail_there_is_nothing_to_compare(tmp_path):

@@ -189,12 +189,12 @@ def test_asked_to_stop_all_save_themselves_and_go_on(
 def test_on_refuses_and_auto_goes_on_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cfg = resolve("split-digits", "agem", [*TINY, *MEMORY])
     with pytest.raises(
-        HypermnesiaError, match="--stack on: these seeds cannot be stacked: its gradients are more"
+        HypermnesiaError, match="--stack on: the seeds of agem cannot be stacked: its gradients are more"
     ):
         execute_seeds(cfg, [0, 1], tmp_path / "run", stacked="on")
     assert not (tmp_path / "run").exists()
     execute_seeds(cfg, [0, 1], tmp_path / "run", stacked="auto")
-    assert "the seeds run one after another: its gradients are more than" in capsys.readouterr().err
+    assert "the seeds of agem run one after another: its gradients are more than" in capsys.readouterr().err
     assert len(results(tmp_path / "run", (0, 1))) == 2
 
 

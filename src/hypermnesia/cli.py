@@ -40,6 +40,12 @@ Stack = Annotated[
         help="Train all seeds as one program: on, off, or auto where it pays. Equal but for rounding."
     ),
 ]
+StackWherePays = Annotated[
+    str,
+    typer.Option(
+        help="Train the seeds of an approach as one program where it pays (auto), or off. Equal but for rounding."
+    ),
+]
 Track = Annotated[
     list[str] | None, typer.Option(help="Also log to csv, tensorboard, wandb or mlflow.", show_default=False)
 ]
@@ -168,6 +174,7 @@ def compare(
     out: Out = None,
     device: Device = "auto",
     bounds: Annotated[bool, typer.Option(help="Show the lower and the upper bound too.")] = True,
+    stack: StackWherePays = "off",
     track: Track = None,
 ) -> None:
     """Compare approaches: compare BENCHMARK APPROACH... [key=value ...]
@@ -193,6 +200,7 @@ def compare(
         device=arguments.device(device),
         bounds=bounds,
         listen=arguments.listening(track),
+        stack=arguments.choice("--stack", stack, ("auto", "off")) == "auto",
     )
     page = console()
     page.print()

@@ -1,5 +1,6 @@
 """Approaches against one another: the same streams and seeds for all, and nothing run twice."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,16 @@ from hypermnesia.errors import HypermnesiaError, RunFailed
 from hypermnesia.experiment import Config
 from hypermnesia.report import tables
 from hypermnesia.report.summary import Summary, summarise
-from hypermnesia.runs import Listen, Place, Unusable, default_directory, execute, finished_result, silent
+from hypermnesia.runs import (
+    Listen,
+    Place,
+    Unusable,
+    default_directory,
+    execute,
+    execute_together,
+    finished_result,
+    silent,
+)
 from hypermnesia.runs import summarise as write_summary
 
 CONDITIONS = ("stream", "net", "optimizer", "train", "evaluate", "seeds", "checkpoint")
@@ -58,12 +68,14 @@ def compare(
     device: str = "cpu",
     bounds: bool = True,
     listen: Listen = silent,
+    stack: bool = False,
 ) -> Comparison:
     """Run every approach with every seed, but for what is finished already, and compare them.
 
     `words`: `key=value`; commas in values make variants. A key reaches the approaches that have it. `bounds`: whether
     the lower and the upper bound take part unasked. `out`: the runs lie in `out`/BENCHMARK/APPROACH-HASH (default
-    `runs`). A directory that cannot be used and a run that fails are told in the result, and the others go on.
+    `runs`). `stack`: train the seeds of a configuration as one program where that pays (`runs.execute_together`). A
+    directory that cannot be used and a run that fails are told in the result, and the others go on.
 
     Raises `HypermnesiaError` for bad input, before anything is run, and when no run at all could be used.
     """
@@ -74,6 +86,9 @@ def compare(
         experiment.build(
             candidate.config, seed, data_dir, device
         )  # what is wrong is told before hours of training
+    if stack:
+        _execute_stacked(to_do, data_dir, device, listen)
+        to_do = _to_do(chosen, seeds, skipped)
     failed = _execute(to_do, data_dir, device, listen, skipped)
     done = [
         (candidate.directory, directory)
@@ -140,6 +155,22 @@ def _to_do(
             if not finished:
                 found.append((candidate, seed))
     return found
+
+
+def _execute_stacked(
+    to_do: Sequence[tuple[Candidate, int]], data_dir: Path | None, device: str, listen: Listen
+) -> None:
+    """Run the seeds of each candidate as one program where that pays. One seed that fails ends those beside it: what is
+    unfinished afterwards is left to run by itself."""
+    configs = {candidate.directory: candidate.config for candidate, _ in to_do}
+    for directory, cfg in configs.items():
+        left = [seed for candidate, seed in to_do if candidate.directory == directory]
+        places = {seed: Place(directory / f"seed-{seed}", data_dir, device) for seed in left}
+        try:
+            execute_together(cfg, places, listen)
+        except (Unusable, CheckpointError, RunFailed) as error:
+            told = f"hypermnesia: the seeds of {cfg.approach.name} go on one after another: {error}"
+            print(told, file=sys.stderr)
 
 
 def _execute(

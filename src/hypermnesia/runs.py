@@ -91,15 +91,21 @@ def execute_seeds(
             continue  # told when it is its turn
         _check_same(there, cfg, other.parent)
     places = {seed: Place(directory / f"seed-{seed}", data_dir, device) for seed in seeds}
-    if stacked == "off" or not _executed_together(cfg, places, listen, stacked):
+    if stacked == "off" or not execute_together(cfg, places, listen, stacked):
         for seed, place in places.items():
             with listen(cfg, seed, place.directory) as listener:
                 execute(cfg, seed, place, listener)
     return summarise(directory)
 
 
-def _executed_together(cfg: Config, places: Mapping[int, Place], listen: Listen, stacked: Stacked) -> bool:
-    """Run all seeds that are not finished as one program; False, with a word why, where they had better run apart."""
+def execute_together(
+    cfg: Config, places: Mapping[int, Place], listen: Listen = silent, stacked: Stacked = "auto"
+) -> bool:
+    """Run all seeds that are not finished as one program; False, with a word why, where they had better run apart.
+
+    Raises as `execute`, and `HypermnesiaError` where `stacked` is on and they have to run apart. When one seed fails,
+    all stop.
+    """
     left = {
         seed: place for seed, place in places.items() if finished_result(cfg, seed, place.directory) is None
     }
@@ -111,10 +117,11 @@ def _executed_together(cfg: Config, places: Mapping[int, Place], listen: Listen,
     if not reason and stacked == "auto" and not stack.pays(list(built.values())):
         reason = "a network of this size is bound by arithmetic, which stacking does not spare"
     if reason and stacked == "on" and len(places) > 1 and len(left) > 1:
-        raise HypermnesiaError(f"--stack on: these seeds cannot be stacked: {reason}")
+        raise HypermnesiaError(f"--stack on: the seeds of {cfg.approach.name} cannot be stacked: {reason}")
     if reason:
         if len(left) > 1:
-            print(f"hypermnesia: the seeds run one after another: {reason}", file=sys.stderr)
+            told = f"hypermnesia: the seeds of {cfg.approach.name} run one after another: {reason}"
+            print(told, file=sys.stderr)
         return False
     for seed, run in built.items():
         if exists(left[seed].directory):

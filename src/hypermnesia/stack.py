@@ -6,9 +6,10 @@ each run are views of the stacked tensors, so it can be evaluated and saved at a
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -285,52 +286,60 @@ class _Flat(NamedTuple):
     """All else, for comparison: types, numbers, shapes of the leaves."""
 
 
+_OPAQUE = (Memory, torch.Generator)
+"""Not looked into: a memory's samples come to a loss with the draw."""
+
+
 def _flat(value: Any) -> _Flat:
-    """The tensors in a nested value that a loss may read. A memory is none of them: its samples come with the draw."""
+    """The tensors in a nested value that a loss may read."""
     found = _Flat([], [])
     _flatten(value, found)
     return found
 
 
 def _flatten(value: Any, found: _Flat) -> None:
-    if isinstance(value, Tensor):
+    kind = type(value)
+    if kind is Tensor:
         found.leaves.append(value)
         found.form.append((value.shape, value.dtype))
-    elif isinstance(value, Memory | torch.Generator):
-        found.form.append(type(value))
-    else:
-        parts = _parts(value)
-        found.form.append(type(value) if parts is not None else value)
-        for part in parts or ():
-            _flatten(part, found)
+        return
+    open_up = _opener(kind)
+    if open_up is None:
+        found.form.append(kind if kind in _OPAQUE else value)
+        return
+    found.form.append(kind)
+    for part in open_up(value):
+        _flatten(part, found)
 
 
 def _rebuilt(value: Any, leaves: Iterator[Tensor]) -> Any:
     """`value` with its tensors replaced, in the order of `_flat`."""
-    if isinstance(value, Tensor):
+    kind = type(value)
+    if kind is Tensor:
         return next(leaves)
-    parts = None if isinstance(value, Memory | torch.Generator) else _parts(value)
-    if parts is None:
+    open_up = _opener(kind)
+    if open_up is None:
         return value
-    again = [_rebuilt(part, leaves) for part in parts]
-    if isinstance(value, dict):
+    again = [_rebuilt(part, leaves) for part in open_up(value)]
+    if kind is dict:
         return dict(zip(value, again, strict=True))
-    if isinstance(value, tuple | list):
-        return type(value)(*again) if hasattr(value, "_fields") else type(value)(again)
-    return type(value)(**dict(zip(_fields(type(value)) or (), again, strict=True)))
-
-
-def _parts(value: Any) -> list[Any] | None:
-    """What is nested in a value; None if it is a leaf."""
-    if isinstance(value, dict):
-        return list(value.values())
-    if isinstance(value, tuple | list):
-        return list(value)
-    names = _fields(type(value))
-    return None if names is None else [getattr(value, name) for name in names]
+    if kind is tuple or kind is list:
+        return kind(again)
+    if issubclass(kind, tuple):  # a named one
+        return kind(*again)
+    return kind(**dict(zip((f.name for f in fields(kind)), again, strict=True)))
 
 
 @lru_cache
-def _fields(kind: type) -> tuple[str, ...] | None:
-    """The names of a dataclass' fields; None for other types. Every step asks for the same few."""
-    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else None
+def _opener(kind: type) -> Callable[[Any], Iterable[Any]] | None:
+    """What lists the parts of a value of this type; None if it is a leaf. Every step asks for the same few types."""
+    if issubclass(kind, dict):
+        return dict.values
+    if issubclass(kind, tuple | list):
+        return iter
+    if kind in _OPAQUE or not is_dataclass(kind):
+        return None
+    names = [f.name for f in fields(kind)]
+    if len(names) < 2:  # attrgetter gives one value bare
+        return lambda value: [getattr(value, name) for name in names]
+    return attrgetter(*names)

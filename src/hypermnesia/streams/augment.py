@@ -1,7 +1,7 @@
 """From raw uint8 to what a network sees: conversion, normalisation, augmentation of whole batches."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,14 @@ class Preprocess:
         if self.crop < 0:
             raise HypermnesiaError(f"Preprocess: crop {self.crop}; expected a padding of 0 or more pixels")
 
+    @cached_property
+    def _shifts(self) -> bool:
+        return any(self.mean)
+
+    @cached_property
+    def _scales(self) -> bool:
+        return any(value != 1 for value in self.std)
+
     def __call__(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """uint8 (B, C, H, W) → float32 (B, C, H, W); int64 tokens (B, L) are returned as they are.
 
@@ -40,10 +48,10 @@ class Preprocess:
             return raw
         if generator is not None:
             raw = self.augment(raw, generator)
-        x = raw.float().div_(255)
-        if any(self.mean):
+        x = raw / 255
+        if self._shifts:
             x.sub_(_per_channel(self.mean, x.device))
-        if any(value != 1 for value in self.std):
+        if self._scales:
             x.div_(_per_channel(self.std, x.device))
         return x
 
