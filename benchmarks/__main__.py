@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def _measured(python: str, name: str, options: argparse.Namespace) -> list[Resul
         peaks.append(f"{label} {size / 2**20:.0f} MiB")
     first, *others = results
     note = "; ".join(part for part in (first.note, "peak memory: " + ", ".join(peaks)) if part)
-    return [Result(**(asdict(first) | {"note": note})), *others]
+    return [replace(first, note=note), *others]
 
 
 def _line(result: Result) -> str:

@@ -110,7 +110,7 @@ def pretrain(budget: Budget, data_dir: Path, path: Path, seed: int) -> None:
     run = hm.Fit(model, stream, hm.Finetune(), train, optimizer, tested, tested_on=split)
     for _ in run:
         pass
-    accuracy = run.records.rows["class"][0]
+    accuracy = [value for value in run.records.rows["class"][0] if value is not None]
     print(f"base: {sum(accuracy) / len(accuracy):.1%} of CIFAR-10, {run.records.seconds:.0f} s", flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(model.task_state(0), path)
@@ -288,7 +288,9 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.adapters", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.adapters", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--data-dir", type=Path, required=True, help="holds cifar10/ and cifar100/")
     parser.add_argument("--budget", choices=BUDGETS, default="short")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,11 +1,14 @@
 """A row of the benchmarks: two sides of one thing, and what their ratio should be."""
 
 import resource
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from benchmarks.measure import Budget, Make, in_turn
+import torch
+
+from benchmarks.measure import Budget, Make, clock, in_turn
 
 
 class Absent(Exception):
@@ -58,17 +61,21 @@ def contest(
     kind: Literal["faster", "cost"] = "faster",
     peers: bool = False,
     note: Callable[[], str] | None = None,
+    threads: int | None = None,
 ) -> Row:
     """A row that times two sides in turn.
 
     `kind`: faster = how many times as fast ours is, wanted at least; cost = what ours costs in units of the other,
-    wanted at most.
+    wanted at most. `threads`: so many for both sides in place of those of the whole run, and the time on the clock in
+    place of the processors': what is done side by side shows there alone, and needs a machine that does nothing else.
     """
 
     def run(budget: Budget) -> list[Result]:
+        if threads is not None:
+            torch.set_num_threads(threads)
         steps = {side.label: side.make() for side in (ours, other)}
         times = {side.label: side.times for side in (ours, other)}
-        found = in_turn(steps, budget, times=times)
+        found = in_turn(steps, budget, clock if threads is None else time.perf_counter, times)
         mine, theirs = found[ours.label], found[other.label]
         ratio = theirs.median / mine.median if kind == "faster" else mine.median / theirs.median
         quiet = theirs.least / mine.least if kind == "faster" else mine.least / theirs.least
@@ -81,7 +88,12 @@ def contest(
                 f"{ratio:.2f} ({quiet:.2f} at their fastest)",
                 "" if wanted is None else f"{sign} {wanted:g}",
                 met,
-                note() if note else "",
+                "; ".join(
+                    [
+                        *([note()] if note else []),
+                        *([] if threads is None else [f"{threads} threads, by the clock"]),
+                    ]
+                ),
             )
         ]
 

@@ -1,7 +1,7 @@
 """Fine-tuning, replay and EWC beside Avalanche: S-MNIST's network, data as tensors, no loggers and no metrics."""
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from benchmarks.measure import Budget, Step
 from benchmarks.ours import Placed, mlp, settle, split_stream
 from benchmarks.row import Absent, Result, Row, Side, contest
 from benchmarks.rows.replay import SGD
+from benchmarks.rows.stacked import SEEDS, STEPS, stacked
 from hypermnesia.method import Method
 from hypermnesia.methods.er import ER
 from hypermnesia.methods.ewc import EWC
@@ -80,21 +81,25 @@ def ours(method: Method, batch_size: int, graph: bool) -> Step:
 
 
 def beside_avalanche(
-    name: str, kind: str, method: Method, batch_size: int, wanted: float | None, graph: bool = False
+    name: str,
+    kind: str,
+    method: Method,
+    batch_size: int,
+    wanted: float | None,
+    how: Literal["", "compiled", "stacked"] = "",
 ) -> Row:
-    label = f"avalanche-{name}-{batch_size}" + ("-compiled" if graph else "")
-    about = f"a step of {name} at task 5, S-MNIST, batch {batch_size}" + (", ours compiled" if graph else "")
+    label = "-".join(["avalanche", name, str(batch_size), *([how] if how else [])])
+    ours_is = {"": "", "compiled": ", ours compiled", "stacked": ", ours per seed of ten stacked ones"}[how]
+    about = f"a step of {name} at task 5, S-MNIST, batch {batch_size}{ours_is}"
     if not peers.installed():
         return Row(label, about, _absent, peers=True)
     times = steps(batch_size)
-    return contest(
-        label,
-        about,
-        Side("ours", lambda: ours(method, batch_size, graph), times),
-        Side("Avalanche", lambda: avalanche(kind, batch_size), times),
-        wanted,
-        peers=True,
-    )
+    if how == "stacked":
+        side = Side("ours", stacked(method), SEEDS * STEPS)
+    else:
+        side = Side("ours", lambda: ours(method, batch_size, how == "compiled"), times)
+    other = Side("Avalanche", lambda: avalanche(kind, batch_size), times)
+    return contest(label, about, side, other, wanted, peers=True, threads=2 if how == "stacked" else None)
 
 
 def _absent(_: Budget) -> list[Result]:
@@ -116,8 +121,10 @@ ROWS = (
     beside_avalanche("finetune", "Naive", Finetune(), 10, 1.5),
     beside_avalanche("er", "Replay", _er(10), 10, 1.5),
     beside_avalanche("ewc", "EWC", EWC(mode="online", strength=1.0), 10, 3),
-    beside_avalanche("finetune", "Naive", Finetune(), 10, 3, graph=True),
-    beside_avalanche("er", "Replay", _er(10), 10, 3, graph=True),
+    beside_avalanche("finetune", "Naive", Finetune(), 10, 3, "compiled"),
+    beside_avalanche("er", "Replay", _er(10), 10, 3, "compiled"),
+    beside_avalanche("finetune", "Naive", Finetune(), 10, 3, "stacked"),
+    beside_avalanche("er", "Replay", _er(10), 10, 3, "stacked"),
     beside_avalanche("finetune", "Naive", Finetune(), 128, None),
     beside_avalanche("er", "Replay", _er(128), 128, None),
     beside_avalanche("ewc", "EWC", EWC(mode="online", strength=1.0), 128, None),

@@ -21,10 +21,15 @@ MEMORY = MemoryOptions(size=200, batch_size=10)
 BATCH = 10
 
 
-def placed(method: Method, batch_size: int = BATCH, **train: bool) -> Placed:
+def placed(method: Method, batch_size: int = BATCH, compile: bool = False) -> Placed:
     """A step of S-MNIST with buffer 200; the memory is full when timing begins."""
     found = Placed(
-        split_stream(5, 2, each=600), mlp(100, 100), method, batch_size=batch_size, optimizer=SGD, **train
+        split_stream(5, 2, each=600),
+        mlp(100, 100),
+        method,
+        batch_size=batch_size,
+        optimizer=SGD,
+        compile=compile,
     )
     for _ in range(30):
         found()

@@ -56,6 +56,7 @@ def row(name: str, method: Method) -> Row:
         Side("one seed", alone(method), STEPS),
         4,
         "cost",
+        threads=2,
     )
 
 
