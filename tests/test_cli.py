@@ -114,7 +114,7 @@ def test_resume_goes_on_where_an_interruption_left_it(command, monkeypatch, fini
     assert stopped.err == "hypermnesia: stopped by SIGINT; go on with: hypermnesia resume o/seed-0\n"
     assert command("show", "o").code == 2
     resumed = command("resume", "o")
-    assert resumed.code == 0 and "goes on from its last checkpoint" in resumed.out
+    assert resumed.code == 0 and "goes on with task 3 of 5" in resumed.out
     assert "task 2/5" not in resumed.out and "task 3/5 done" in resumed.out
     result = read(tmp_path / "o" / "seed-0" / "result.json")
     assert without_times(result) == without_times(read(finished / "seed-0" / "result.json"))
@@ -129,11 +129,7 @@ def test_run_resumes_too(command, monkeypatch):
         stop_at(patch, 2)
         assert command("run", *SHORT).code == 130
     resumed = command("run", *SHORT)
-    assert (
-        resumed.code == 0
-        and "goes on from its last checkpoint" in resumed.out
-        and "task 4/5 done" in resumed.out
-    )
+    assert resumed.code == 0 and "goes on with task 4 of 5" in resumed.out and "task 4/5 done" in resumed.out
 
 
 # ---------------------------------------------------------------------------------------------------------- looking

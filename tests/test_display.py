@@ -51,7 +51,7 @@ def test_a_resumed_run_says_so_and_knows_where_it_is(tmp_path):
     page = console(terminal=False)
     execute_seeds(CONFIG, [0], tmp_path, listen=showing(page))
     first, second, *_ = text(page).splitlines()
-    assert first == "split-digits · er · seed 0: goes on from its last checkpoint"
+    assert first == "split-digits · er · seed 0: goes on with task 3 of 5"
     assert "task 3/5 done" in second
 
 

@@ -1,6 +1,7 @@
 """The training loop: its events, phases, lengths, stops, and what it leaves as it found it."""
 
 import itertools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -105,6 +106,23 @@ def test_fit_trains_to_the_end() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- lengths
+
+
+def test_what_is_no_method_is_told() -> None:
+    stream = small.split_stream()
+    model = small.model(stream)
+    with pytest.raises(HypermnesiaError, match="^Fit: Finetune is no method; make one by calling its class"):
+        fit(model, stream, Finetune, TrainOptions(iterations=1))  # pyright: ignore[reportArgumentType]
+
+
+def test_generated_weights_that_nothing_holds_are_warned_about() -> None:
+    stream = small.split_stream()
+    with pytest.warns(UserWarning, match="Finetune alone lets it forget earlier tasks: add a drift penalty"):
+        fit(small.model(stream, "hyper"), stream, Finetune(), TrainOptions(iterations=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        held = combine(Finetune(), Drift(beta=0.01))
+        fit(small.model(stream, "hyper"), stream, held, TrainOptions(iterations=1))
 
 
 def sizes(train: TrainOptions, stream: Stream | None = None) -> list[list[int]]:

@@ -59,7 +59,7 @@ def showing(console: Console) -> Listen:
             def hear(event: Event) -> None:
                 resumed = story.hear(event)
                 if resumed:
-                    console.print(f"{story.title}: goes on from its last checkpoint")
+                    console.print(f"{story.title}: goes on with task {story.task + 1} of {story.tasks}")
                 show(event)
 
             yield hear

@@ -1,6 +1,7 @@
 """The training loop: the only one. It knows the Method protocol and never a concrete method."""
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -64,6 +65,11 @@ class Fit:
     ) -> None:
         """`tested_on`: the stream whose tasks are evaluated, where training sees them joined. `sealed`: evaluate on
         validation parts only and never touch the test parts (searches)."""
+        if not isinstance(method, Method):
+            given = method.__name__ if isinstance(method, type) else type(method).__name__
+            raise HypermnesiaError(
+                f"Fit: {given} is no method; make one by calling its class, such as Finetune()"
+            )
         self.stream, self.method, self.train, self.threads = stream, method, train, train.threads
         self.tested_on = tested_on or stream
         self.optimizer_options = optimizer or OptimizerOptions()
@@ -394,8 +400,18 @@ class Fit:
 def fit(
     model: Model | Mapping[str, Model], stream: Stream, method: Method, train: TrainOptions, **options: Any
 ) -> Records:
-    """Train to the end and return what was measured; `options` are those of `Fit`."""
+    """Train to the end and return what was measured; `options` are those of `Fit`.
+
+    Warns when nothing holds what a generator wrote for earlier tasks: such weights forget.
+    """
     run = Fit(model, stream, method, train, **options)
+    written = run.learner.model.generator is not None
+    if written and len(stream.tasks) > 1 and not isinstance(method, Combined):
+        warnings.warn(
+            f"these weights are written by a generator, and {type(method).__name__} alone lets it forget earlier "
+            "tasks: add a drift penalty, combine(method, Drift(beta=0.01))",
+            stacklevel=2,
+        )
     for _ in run:
         pass
     return run.records
