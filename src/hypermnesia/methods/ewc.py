@@ -14,6 +14,7 @@ from hypermnesia.checks import check_choices, check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.model import evaluating
 from hypermnesia.method import Aux, Batch, Learner, Method, Net
+from hypermnesia.methods.pull import pull
 from hypermnesia.streams import Task
 from hypermnesia.tensors import Tensors
 
@@ -85,8 +86,8 @@ class EWC(Method):
         terms = {"cross_entropy": value.detach()}
         held = [name for name in state.importance if name in net.params]
         if held:
-            pulls = [(state.importance[n] * (net.params[n] - state.anchor[n]).square()).sum() for n in held]
-            penalty = self.strength * (0.5 * torch.stack(pulls).sum() + state.floor)
+            values = ([of[n] for n in held] for of in (net.params, state.anchor, state.importance))
+            penalty = self.strength * (0.5 * pull(*values) + state.floor)
             value, terms["penalty"] = value + penalty, penalty.detach()
         return value, Aux(terms, logits.detach())
 

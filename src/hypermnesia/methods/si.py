@@ -10,6 +10,7 @@ from hypermnesia import tensors
 from hypermnesia.checks import check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
+from hypermnesia.methods.pull import pull
 from hypermnesia.streams import Task
 from hypermnesia.tensors import Tensors
 
@@ -63,8 +64,9 @@ class SI(Method):
         terms = {"cross_entropy": value.detach()}
         held = [name for name in state.importance if name in net.params]
         if held and self.c > 0:
-            pulls = [(state.importance[n] * (net.params[n] - state.start[n]).square()).sum() for n in held]
-            penalty = self.c * torch.stack(pulls).sum()
+            penalty = self.c * pull(
+                *([of[n] for n in held] for of in (net.params, state.start, state.importance))
+            )
             value, terms["penalty"] = value + penalty, penalty.detach()
         return value, Aux(terms, logits.detach())
 

@@ -1,0 +1,50 @@
+"""The pull towards old values: value, gradients and what `vmap` makes of them, beside the formula itself."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from hypermnesia.methods.pull import pull
+from hypermnesia.rng import generator
+
+SHAPES = ((3, 4), (4,), (), (2, 1, 3, 3))
+
+
+def drawn(count: int | None = None) -> list[list[Tensor]]:
+    """Values, old values and weights in double precision; with `count`, so many of each along a first axis."""
+    rng, first = generator(0, "pull"), () if count is None else (count,)
+    sizes = [(*first, *shape) for shape in SHAPES]
+    found = [[torch.randn(size, generator=rng, dtype=torch.float64) for size in sizes] for _ in range(3)]
+    return [*found[:2], [w.abs() for w in found[2]]]
+
+
+def plain(now: list[Tensor], old: list[Tensor], weight: list[Tensor]) -> Tensor:
+    return sum((w * (a - b) ** 2).sum() for a, b, w in zip(now, old, weight, strict=True))  # pyright: ignore
+
+
+def test_value_and_gradients_are_those_of_the_formula() -> None:
+    now, old, weight = drawn()
+    assert float(pull(now, old, weight)) == pytest.approx(float(plain(now, old, weight)))
+    assert float(pull(now, now, weight)) == 0
+    leaves = [value.requires_grad_() for value in now]
+    ours = torch.autograd.grad(3 * pull(leaves, old, weight), leaves)
+    theirs = torch.autograd.grad(3 * plain(leaves, old, weight), leaves)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_second_derivatives() -> None:
+    now, old, weight = drawn()
+    leaves = [value.requires_grad_() for value in now]
+    assert torch.autograd.gradgradcheck(lambda *values: pull(values, old, weight), leaves)
+
+
+def test_stacked() -> None:
+    now, old, weight = drawn(5)
+    leaves = [value.requires_grad_() for value in now]
+    stacked = vmap(lambda a, b, w: pull(a, b, w))(leaves, old, weight)
+    apart = [plain(*([value[i] for value in part] for part in (leaves, old, weight))) for i in range(5)]
+    torch.testing.assert_close(stacked, torch.stack(apart))
+    torch.testing.assert_close(
+        torch.autograd.grad(stacked.sum(), leaves), torch.autograd.grad(torch.stack(apart).sum(), leaves)
+    )
