@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hypermnesia.methods.pull import pull
+from hypermnesia.methods._pull import pull
 from hypermnesia.rng import generator
 
 SHAPES = ((3, 4), (4,), (), (2, 1, 3, 3))

@@ -14,7 +14,7 @@ from hypermnesia.checks import check_choices, check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.hyper.model import evaluating
 from hypermnesia.method import Aux, Batch, Learner, Method, Net
-from hypermnesia.methods.pull import pull
+from hypermnesia.methods._pull import pull
 from hypermnesia.streams import Task
 from hypermnesia.tensors import Tensors
 

@@ -10,7 +10,7 @@ from hypermnesia import tensors
 from hypermnesia.checks import check_not_negative
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.methods.pull import pull
+from hypermnesia.methods._pull import pull
 from hypermnesia.streams import Task
 from hypermnesia.tensors import Tensors
 
