@@ -101,7 +101,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     classes = max(len(result.class_names) for result in results)
     facts = [
         ("Approaches", f"{len(benchmark.groups)}"),
-        ("Seeds", _ranges({result.seed for result in results})),
+        ("Seed numbers", _ranges({result.seed for result in results})),
         ("Runs", f"{len(results)}"),
     ]
     facts += [("Tasks", f"{tasks}")] if tasks else []
