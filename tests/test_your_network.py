@@ -144,7 +144,8 @@ def test_a_network_as_torchvision_builds_them(kind):
     """Batch norm: each task has its own statistics where its weights are its own; nothing leaks into the module."""
     stream = hm.load("split-digits", options=hm.StreamOptions(tasks=2))
     model = hm.model_for(stream, ResNet, kind)
-    records = hm.fit(model, stream, hm.Finetune(), hm.TrainOptions(iterations=8, threads=1))
+    method = hm.Finetune() if kind == "plain" else hm.combine(hm.Finetune(), hm.Drift())
+    records = hm.fit(model, stream, method, hm.TrainOptions(iterations=8, threads=1))
     assert len(records.rows["task"]) == 2
     for task in range(2):
         plain = ResNet(model.head.width if model.head else 0)
@@ -196,7 +197,8 @@ for build, target in ((timm, "blocks.*.attn.*.weight"), (transformers, "vit.*.at
         except ImportError as error:
             print(build.__name__, "absent:", error)
             break
-        records = hm.fit(model, stream, hm.Finetune(), hm.TrainOptions(iterations=2, threads=1))
+        method = hm.combine(hm.Finetune(), hm.Drift())
+        records = hm.fit(model, stream, method, hm.TrainOptions(iterations=2, threads=1))
         written = [name for name, role in model.roles.items() if role in ("added", "generated")]
         print(build.__name__, weights.kind, len(records.rows["task"]), len(written))
 """
