@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hypermnesia import optim, tensors, training
+from hypermnesia.batches import Batches
 from hypermnesia.combined import Combined
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.evaluate import EvaluateOptions, Evaluation, applicable, evaluate
@@ -17,7 +18,7 @@ from hypermnesia.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, 
 from hypermnesia.finite import check_loss, check_tensors
 from hypermnesia.hyper.model import Model
 from hypermnesia.infer import Entropy, Inference
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase, Step
+from hypermnesia.method import Aux, Learner, Method, Net, Phase, Step
 from hypermnesia.optim import OptimizerOptions
 from hypermnesia.order import Order
 from hypermnesia.records import Records
@@ -206,11 +207,11 @@ class Fit:
         assert order is not None
         steps = self._steps(phase, order)
         optimizer = self.optimizers.get(phase.model) if phase.trains else None
-        net = Net(model)
+        net, batches = Net(model), self._batches(part, phase, order)
         while self.position.step < steps:
             started = time.perf_counter()
             self._set_progress(phase, optimizer, steps)
-            batch = self._batch(part, order)
+            batch = batches.next()
             draw = self.method.draw(self.state, self.learner, batch, self.rngs["method"])
             if optimizer is None:
                 taken = Taken(torch.zeros(()), Aux(), Step({}, {}, {}), 0.0)
@@ -282,13 +283,9 @@ class Fit:
         if optimizer is not None:
             optim.set_progress(optimizer, phase.optimizer or self.optimizer_options, learner.progress)
 
-    def _batch(self, part: Any, order: Order) -> Batch:
-        learner = self.learner
-        raw, y = part.batch(order.next())
-        x = learner.preprocess(raw, self.rngs["order"])
-        if self.train.channels_last and x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return Batch(x, y, learner.targets(y, learner.task), learner.task, raw)
+    def _batches(self, part: Any, phase: Phase, order: Order) -> Batches:
+        fixed = phase.data == "task"  # a memory may change with every step
+        return Batches(part, order, self.learner, self.rngs["order"], fixed, self.train.channels_last)
 
     def _check(self, taken: Taken, last: bool) -> None:
         waits = taken.loss.device.type != "cpu"  # there a look at the value makes the host wait

@@ -91,8 +91,17 @@ def build(options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]) -> 
         )
     lr, decay = options.lr, options.weight_decay
     if options.name == "sgd":
+        on_gpu = any(parameter.is_cuda for parameter in parameters.values())
+        # On a CPU the fused kernel is slower than a loop over parameters, unless there is momentum.
+        fused = on_gpu or options.momentum > 0
         return torch.optim.SGD(
-            groups, lr, options.momentum, weight_decay=decay, nesterov=options.nesterov, fused=True
+            groups,
+            lr,
+            options.momentum,
+            weight_decay=decay,
+            nesterov=options.nesterov,
+            foreach=False,
+            fused=fused,
         )
     if options.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr, weight_decay=decay, momentum=options.momentum, foreach=True)

@@ -40,6 +40,15 @@ class Order:
             taken = torch.cat([taken, more])
         return taken
 
+    def coming(self, most: int) -> Tensor:
+        """The positions of the next whole batches, as many as the epoch still has and at most so many, without moving on."""
+        whole = min(most, (len(self.permutation) - self.offset) // self.batch_size)
+        return self.permutation[self.offset : self.offset + whole * self.batch_size]
+
+    def skip(self) -> None:
+        """Move on by a batch that `coming` told."""
+        self.offset += self.batch_size
+
     def _reshuffle(self) -> None:
         in_order = torch.arange(self.size)
         self.permutation = torch.randperm(self.size, generator=self.rng) if self.shuffle else in_order

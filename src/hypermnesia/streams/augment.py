@@ -39,6 +39,11 @@ class Preprocess:
     def _scales(self) -> bool:
         return any(value != 1 for value in self.std)
 
+    @property
+    def draws(self) -> bool:
+        """Whether images are changed at random when a generator is given."""
+        return bool(self.crop or self.flip)
+
     def __call__(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """uint8 (B, C, H, W) → float32 (B, C, H, W); int64 tokens (B, L) are returned as they are.
 
@@ -57,7 +62,7 @@ class Preprocess:
 
     def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         """A random crop and flip of each image: uint8 (B, C, H, W) → uint8 (B, C, H, W)."""
-        if not (self.crop or self.flip):
+        if not self.draws:
             return raw
         offsets = torch.zeros(2, len(raw), dtype=torch.int64)
         flipped = torch.zeros(len(raw), dtype=torch.bool)
