@@ -17,6 +17,7 @@ LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below h
         "finite",
         "packing",
         "order",
+        "batches",
         "training",
         "records",
         "stepping",
