@@ -15,6 +15,8 @@ LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below h
     "L3": ("methods", "infer", "evaluate"),
     "L4": (
         "finite",
+        "nested",
+        "graph",
         "packing",
         "order",
         "batches",

@@ -14,7 +14,6 @@ from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.hcr import HCR
 from hypermnesia.optim import OptimizerOptions
 from hypermnesia.replay import MemoryOptions
-from hypermnesia.stepping import compiled
 
 SGD = OptimizerOptions(name="sgd", lr=0.03)
 MEMORY = MemoryOptions(size=200, batch_size=10)
@@ -42,17 +41,19 @@ def bare(samples: int, graph: bool = False) -> Step:
     net = nn.Sequential(
         nn.Flatten(), nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10)
     )
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.03, fused=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.03)
     x, y, params = torch.rand(samples, 1, 28, 28), torch.randint(10, (samples,)), list(net.parameters())
 
     def gradients(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(F.cross_entropy(net(x), y), params)
 
-    compute = compiled(gradients, Method()) if graph else gradients
+    compute = torch.compile(gradients, fullgraph=True, dynamic=False)
 
     def step() -> None:
         if graph:
-            for parameter, gradient in zip(params, compute(x, y), strict=True):
+            with torch._dynamo.config.patch(trace_autograd_ops=True):
+                found = compute(x, y)
+            for parameter, gradient in zip(params, found, strict=True):
                 parameter.grad = gradient
         else:
             optimizer.zero_grad()

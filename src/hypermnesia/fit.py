@@ -216,8 +216,8 @@ class Fit:
             if optimizer is None:
                 taken = Taken(torch.zeros(()), Aux(), Step({}, {}, {}), 0.0)
             else:
-                when = partial(self._when, self.position.step + 1)
-                wanted = Wanted(net, self.state, batch, draw, optimizer, when)
+                done = self.position.step
+                wanted = Wanted(net, self.state, batch, draw, optimizer, done, partial(self._when, done + 1))
                 self.records.seconds += time.perf_counter() - started
                 yield wanted
                 started = time.perf_counter()

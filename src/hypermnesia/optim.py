@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -139,18 +139,54 @@ def set_progress(optimizer: torch.optim.Optimizer, options: OptimizerOptions, pr
         group["lr"] = group["base_lr"] * factor
 
 
-def candidate(optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor]) -> Tensors:
+class Reads(NamedTuple):
+    """What an optimizer's step reads beside the gradients, by name or by group; nested, without the optimizer itself."""
+
+    values: Tensors
+    """The parameters."""
+    states: dict[str, dict[str, Any]]
+    """Moments and counters."""
+    rates: list[Tensor | float]
+    """Learning rate of each group."""
+    others: list[dict[str, Any]]
+    """Each group's other settings and its `names`."""
+
+
+def reads(optimizer: torch.optim.Optimizer, as_tensors: bool = False) -> Reads:
+    """What `candidate` needs. `as_tensors`: also the numbers that change from step to step, for graphs that are recorded
+    once."""
+    values: Tensors = {}
+    states, rates, others = {}, [], []
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        rate = group["lr"]
+        rates.append(torch.tensor(rate, dtype=torch.float64, device=device) if as_tensors else rate)
+        others.append({key: value for key, value in group.items() if key not in ("params", "lr", "base_lr")})
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            values[name], state = parameter.detach(), dict(optimizer.state.get(parameter, {}))
+            if "step" in state and not as_tensors and device.type == "cpu":
+                state["step"] = float(state["step"])  # cheaper than arithmetic on tensors of one number
+            states[name] = state
+    return Reads(values, states, rates, others)
+
+
+def candidate(
+    optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor], given: Reads | None = None
+) -> Tensors:
     """The change Δθ that the optimizer would make with these gradients, by name; it and its state stay untouched.
 
     Differentiable in the gradients, so a second-order look-ahead may pass gradients that carry a graph. Covers
-    weight decay (which the published code forgets for Adam). Parameters without a gradient do not move.
+    weight decay (which the published code forgets for Adam). Parameters without a gradient do not move. `given` stands for
+    what the optimizer holds.
     """
+    given = reads(optimizer) if given is None else given
     change: Tensors = {}
-    for group in optimizer.param_groups:
-        for name, parameter in zip(group["names"], group["params"], strict=True):
+    for rate, group in zip(given.rates, given.others, strict=True):
+        for name in group["names"]:
             if name in gradients:
-                state = optimizer.state.get(parameter, {})
-                change[name] = _change(optimizer, group, parameter.detach(), gradients[name], state)
+                settings = {**group, "lr": rate}
+                value, state = given.values[name], given.states[name]
+                change[name] = _change(optimizer, settings, value, gradients[name], state)
     return change
 
 
@@ -192,7 +228,8 @@ def _adam_change(group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tens
     decay, lr, (beta1, beta2) = group["weight_decay"], group["lr"], group["betas"]
     if not group["decoupled_weight_decay"]:
         g = g + decay * parameter
-    step = float(state.get("step", 0)) + 1
+    step = state.get("step", 0.0)
+    step = (step.double() if isinstance(step, Tensor) else step) + 1
     zero = torch.zeros_like(parameter)
     mean = beta1 * state.get("exp_avg", zero) + (1 - beta1) * g
     square = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * g.square()

@@ -1,16 +1,15 @@
 """Several seeds of one configuration as one program: their parameters stacked, their steps taken together.
 
 Every run stays what it is by itself: its own order, draws, memory, evaluation, records and checkpoints. Only gradients
-and optimizer steps are computed for all of them at once. Between two steps the parameters and the optimizer state of
-each run are views of the stacked tensors, so it can be evaluated and saved at any moment.
+and optimizer steps are computed for all of them at once, the gradients by replaying recorded operations (`graph`). Between
+two steps the parameters and the optimizer state of each run are views of the stacked tensors, so it can be evaluated and
+saved at any moment.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from functools import lru_cache
-from operator import attrgetter
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +22,21 @@ from hypermnesia.errors import HypermnesiaError
 from hypermnesia.events import Event
 from hypermnesia.finite import check_tensors
 from hypermnesia.fit import Fit
-from hypermnesia.memory import Memory
+from hypermnesia.graph import Graphs
 from hypermnesia.method import Aux, Net, Step
-from hypermnesia.stepping import Stepper, Taken, Wanted, precision
+from hypermnesia.nested import flat, rebuilt
+from hypermnesia.stepping import (
+    Layout,
+    Stepper,
+    Taken,
+    Wanted,
+    early,
+    numbers_of,
+    others,
+    packed,
+    precision,
+    unpacked,
+)
 from hypermnesia.tensors import Tensors
 
 PAYS_BELOW = 400_000
@@ -45,8 +56,6 @@ def why_apart(runs: Sequence[Fit]) -> str:
         return "its gradients are more than those of one loss (a projection, or a look-ahead)"
     if any(p.data != "task" or p.restart or not p.trains for p in first.method.phases(first.learner)):
         return "it does more than train on each task's samples"
-    if first.train.compile:
-        return "train.compile compiles the step of one run"
     if any(_not_alike(m) for m in first.learner.model.modules()):
         return "the network has dropout or running statistics, which change outside of the gradient"
     forms = [{n: v.shape for n, v in run.learner.model.named_parameters()} for run in runs]
@@ -153,6 +162,8 @@ class _Bound:
             self.params[name] = nn.Parameter(whole)
         self.rest = self._stacked_rest(own[0])
         self._states: dict[int, tuple[list[Tensor], Tensor]] = {}
+        compile = runs[0].train.compile
+        self._graphs = Graphs("train.compile=true with --stack" if compile else "--stack", compile)
         self._optimizers = [w.optimizer for w in wanted]
         options = runs[0].optimizer_of[runs[0].learner.phase.model]
         self.optimizer = optim.build(options, self.params)
@@ -160,12 +171,8 @@ class _Bound:
         self._shared = False
 
     def _stacked_rest(self, trained: Mapping[str, Tensor]) -> Tensors:
-        """What the loss reads beside the trained parameters: frozen ones, earlier tasks' rows, buffers."""
-        found = [
-            {**dict(net.model.named_parameters()), **dict(net.model.named_buffers())} for net in self.nets
-        ]
-        names = [name for name, value in found[0].items() if name not in trained and not value.is_meta]
-        return {name: torch.stack([each[name].detach() for each in found]) for name in names}
+        found = [others(net.model, trained) for net in self.nets]
+        return {name: torch.stack([each[name].detach() for each in found]) for name in found[0]}
 
     def _take_over(self) -> None:
         """Begin with the state that the runs' own optimizers have, such as after a resume."""
@@ -179,7 +186,7 @@ class _Bound:
 
     def gradients(self, wanted: Sequence[Wanted], method: Any) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
         """(stacked gradients by name, losses, auxiliary outputs)."""
-        states, passing = [_flat(w.state) for w in wanted], [_flat((w.batch, w.draw)) for w in wanted]
+        states, passing = [flat(w.state) for w in wanted], [flat(w.batch, w.draw) for w in wanted]
         alike = all(s.form == states[0].form for s in states) and all(
             p.form == passing[0].form for p in passing
         )
@@ -189,28 +196,41 @@ class _Bound:
             self._held(i, list(same)) for i, same in enumerate(zip(*(s.leaves for s in states), strict=True))
         ]
         fresh = [torch.stack(same) for same in zip(*(p.leaves for p in passing), strict=True)]
-        terms: list[str] = []
+        edges = [0, *accumulate(map(len, (self.params, self.rest, held, fresh)))]
+        first = wanted[0]
 
         def loss(params: Tensors, rest: Tensors, held: list[Tensor], fresh: list[Tensor]) -> Any:
-            state = _rebuilt(wanted[0].state, iter(held))
-            batch, draw = _rebuilt((wanted[0].batch, wanted[0].draw), iter(fresh))
+            state = rebuilt(first.state, iter(held))
+            batch, draw = rebuilt((first.batch, first.draw), iter(fresh))
             value, aux = method.loss(Net(self.model, params, rest), state, batch, draw)
             terms[:] = aux.terms
             return value, [*aux.terms.values()], [] if aux.logits is None else [aux.logits]
 
-        values, parts, logits = vmap(loss)(dict[str, Tensor](self.params), self.rest, held, fresh)
-        found = torch.autograd.grad(values.sum(), list(self.params.values()), allow_unused=True)
-        gradients = {name: g for name, g in zip(self.params, found, strict=True) if g is not None}
-        shares = [part.detach().unbind() for part in parts]
-        answers = logits[0].detach().unbind() if logits else [None] * len(wanted)
+        terms: list[str] = []
+
+        def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
+            params, rest, held, fresh = (given[a:b] for a, b in pairwise(edges))
+            named = dict(zip(self.params, params, strict=True))
+            others = dict(zip(self.rest, rest, strict=True))
+            values, parts, logits = vmap(loss)(named, others, held, fresh)
+            found = torch.autograd.grad(values.sum(), params, allow_unused=True)
+            gradients = {name: g for name, g in zip(named, found, strict=True) if g is not None}
+            shares = dict(zip(terms, (part.detach() for part in parts), strict=True))
+            return packed((gradients, values.detach(), Aux(shares, logits[0].detach() if logits else None)))
+
+        inputs = [*self.params.values(), *self.rest.values(), *held, *fresh]
+        if self._graphs.compile and early(first):
+            found = compute(inputs)
+        else:
+            form = [*states[0].form, *passing[0].form, *numbers_of(self.model)]
+            found = self._graphs(form, compute, inputs)
+        gradients, values, aux = unpacked(*found)
+        shares = {name: part.unbind() for name, part in aux.terms.items()}
+        answers = [None] * len(wanted) if aux.logits is None else aux.logits.unbind()
         auxs = [
-            Aux(
-                {name: share[i] for name, share in zip(terms, shares, strict=True)},
-                answers[i],
-            )
-            for i in range(len(wanted))
+            Aux({name: share[i] for name, share in shares.items()}, answers[i]) for i in range(len(wanted))
         ]
-        return gradients, values.detach().unbind(), auxs
+        return gradients, values.unbind(), auxs
 
     def _held(self, position: int, leaves: list[Tensor]) -> Tensor:
         """A tensor of the methods' states, stacked; anew only when one of them is another than before."""
@@ -275,71 +295,3 @@ def _clipped(gradients: Tensors, most: float | None) -> Tensors:
     squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0)
     factor = (most / (squares.sqrt() + 1e-6)).clamp(max=1)
     return {name: g * factor.view(-1, *[1] * (g.dim() - 1)) for name, g in gradients.items()}
-
-
-# ------------------------------------------------------------------------------------- states and batches as tensors
-
-
-class _Flat(NamedTuple):
-    leaves: list[Tensor]
-    form: list[Any]
-    """All else, for comparison: types, numbers, shapes of the leaves."""
-
-
-_OPAQUE = (Memory, torch.Generator)
-"""Not looked into: a memory's samples come to a loss with the draw."""
-
-
-def _flat(value: Any) -> _Flat:
-    """The tensors in a nested value that a loss may read."""
-    found = _Flat([], [])
-    _flatten(value, found)
-    return found
-
-
-def _flatten(value: Any, found: _Flat) -> None:
-    kind = type(value)
-    if kind is Tensor:
-        found.leaves.append(value)
-        found.form.append((value.shape, value.dtype))
-        return
-    open_up = _opener(kind)
-    if open_up is None:
-        found.form.append(kind if kind in _OPAQUE else value)
-        return
-    found.form.append(kind)
-    for part in open_up(value):
-        _flatten(part, found)
-
-
-def _rebuilt(value: Any, leaves: Iterator[Tensor]) -> Any:
-    """`value` with its tensors replaced, in the order of `_flat`."""
-    kind = type(value)
-    if kind is Tensor:
-        return next(leaves)
-    open_up = _opener(kind)
-    if open_up is None:
-        return value
-    again = [_rebuilt(part, leaves) for part in open_up(value)]
-    if kind is dict:
-        return dict(zip(value, again, strict=True))
-    if kind is tuple or kind is list:
-        return kind(again)
-    if issubclass(kind, tuple):  # a named one
-        return kind(*again)
-    return kind(**dict(zip((f.name for f in fields(kind)), again, strict=True)))
-
-
-@lru_cache
-def _opener(kind: type) -> Callable[[Any], Iterable[Any]] | None:
-    """What lists the parts of a value of this type; None if it is a leaf. Every step asks for the same few types."""
-    if issubclass(kind, dict):
-        return dict.values
-    if issubclass(kind, tuple | list):
-        return iter
-    if kind in _OPAQUE or not is_dataclass(kind):
-        return None
-    names = [f.name for f in fields(kind)]
-    if len(names) < 2:  # attrgetter gives one value bare
-        return lambda value: [getattr(value, name) for name in names]
-    return attrgetter(*names)

@@ -4,15 +4,17 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from hypermnesia import optim, tensors
-from hypermnesia.errors import HypermnesiaError
 from hypermnesia.finite import check_tensors
+from hypermnesia.graph import Graphs
+from hypermnesia.hyper.model import Model
 from hypermnesia.method import Aux, Batch, Method, Net, Step
+from hypermnesia.nested import flat, rebuilt
 from hypermnesia.tensors import Tensors
 from hypermnesia.training import TrainOptions
 
@@ -37,6 +39,8 @@ class Wanted:
     batch: Batch
     draw: Any
     optimizer: torch.optim.Optimizer
+    step: int
+    """Steps of the phase that are done."""
     when: Callable[[], str]
     """Says which step it is, for errors."""
     taken: Taken | None = None
@@ -44,6 +48,8 @@ class Wanted:
 
 Gradients = tuple[Tensors, Tensor, Aux]
 """Gradients by name, the loss, its auxiliary outputs."""
+EARLY = 10
+"""Steps of a phase that are not compiled: a memory that fills changes its form with each."""
 
 
 class Stepper:
@@ -51,7 +57,9 @@ class Stepper:
 
     def __init__(self, method: Method, train: TrainOptions, device: torch.device) -> None:
         self.method, self.train, self.device = method, train, device
-        self._compute = compiled(method.gradients, method) if train.compile else method.gradients
+        name = type(getattr(method, "method", method)).__name__.lower()
+        self._graphs = Graphs(f"train.compile=true with {name}", compile=True) if train.compile else None
+        self._net: Net | None = None
 
     def take(self, wanted: Wanted) -> None:
         """Compute the step and move the parameters; `wanted.taken` tells what was done."""
@@ -63,10 +71,77 @@ class Stepper:
             return optim.candidate(optimizer, gradients)
 
         with precision(self.train, self.device):
-            gradients, loss, aux = self._compute(net, wanted.state, wanted.batch, wanted.draw, candidate)
+            if self._graphs is None or early(wanted):
+                found = self.method.gradients(net, wanted.state, wanted.batch, wanted.draw, candidate)
+            else:
+                if net is not self._net:
+                    self._graphs.renew()
+                    self._net = net
+                found = by_graph(self._graphs, self.method, wanted)
+        gradients, loss, aux = found
         gradients = move(optimizer, net.params, gradients, self.train, wanted.when)
         step = Step(before, net.params, gradients)
         wanted.taken = Taken(loss, aux, step, time.perf_counter() - started)
+
+
+def by_graph(graphs: Graphs, method: Method, wanted: Wanted) -> Gradients:
+    """`method.gradients` for a wanted step, as one of the graphs."""
+    net, optimizer = wanted.net, wanted.optimizer
+    ahead = optim.reads(optimizer, as_tensors=True) if method.custom_gradients else None
+    nested = (net.params, others(net.model, net.params), wanted.state, wanted.batch, wanted.draw, ahead)
+
+    def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
+        params, rest, state, batch, draw, reads = rebuilt(nested, iter(given))
+
+        def candidate(gradients: Mapping[str, Tensor]) -> Tensors:
+            return optim.candidate(optimizer, gradients, reads)
+
+        return packed(method.gradients(Net(net.model, params, rest), state, batch, draw, candidate))
+
+    leaves, form = flat(*nested)
+    return unpacked(*graphs([*form, *numbers_of(net.model)], compute, leaves))
+
+
+def numbers_of(model: Model) -> tuple[bool, float | None]:
+    """What a forward pass reads of a model that is no tensor, and changes within a task."""
+    return model.training, None if model.compose is None else model.ramp
+
+
+def early(wanted: Wanted) -> bool:
+    """Whether a step is not to be compiled, since the next one differs in form: told by where the run is, so that it is
+    the same after a resume."""
+    ramp = numbers_of(wanted.net.model)[1]
+    return wanted.step < EARLY or (ramp is not None and ramp < 1)
+
+
+class Layout(NamedTuple):
+    """Which of a list of tensors is what."""
+
+    gradients: list[str]
+    terms: list[str]
+    logits: bool
+
+
+def packed(found: Gradients) -> tuple[list[Tensor], Layout]:
+    """Gradients, loss and auxiliary outputs as one list of tensors."""
+    gradients, loss, aux = found
+    logits = [] if aux.logits is None else [aux.logits]
+    layout = Layout(list(gradients), list(aux.terms), bool(logits))
+    return [*gradients.values(), loss, *aux.terms.values(), *logits], layout
+
+
+def unpacked(found: list[Tensor], layout: Layout) -> Gradients:
+    """What was `packed`."""
+    count = len(layout.gradients)
+    terms = found[count + 1 : count + 1 + len(layout.terms)]
+    aux = Aux(dict(zip(layout.terms, terms, strict=True)), found[-1] if layout.logits else None)
+    return dict(zip(layout.gradients, found, strict=False)), found[count], aux
+
+
+def others(model: Model, params: Mapping[str, Tensor]) -> Tensors:
+    """What a loss reads beside the trained parameters: frozen ones, earlier tasks' rows, buffers."""
+    every = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: value for name, value in every.items() if name not in params and not value.is_meta}
 
 
 def move(
@@ -97,32 +172,3 @@ def precision(train: TrainOptions, device: torch.device) -> contextlib.AbstractC
     if train.precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def compiled(compute: Callable[..., Any], method: Method) -> Callable[..., Any]:
-    """`compute`, which differentiates a loss, as one graph of forward and backward pass (`train.compile`).
-
-    Raises `HypermnesiaError`, at once or at the first call, where that cannot be done.
-    """
-    options = torch._dynamo.config
-    if not hasattr(options, "trace_autograd_ops"):
-        raise HypermnesiaError(
-            f"train.compile=true needs a newer torch, which differentiates inside a graph; this is {torch.__version__}"
-        )
-    from torch._dynamo.exc import TorchDynamoException  # the compiler is imported by those who compile
-    from torch._inductor.exc import InductorError
-
-    graph = torch.compile(compute, fullgraph=True, dynamic=False)
-
-    def run(*arguments: Any) -> Any:
-        try:
-            with options.patch(trace_autograd_ops=True):
-                return graph(*arguments)
-        except (TorchDynamoException, InductorError) as error:
-            name = type(getattr(method, "method", method)).__name__.lower()
-            reason = str(error).strip().partition("\n")[0]
-            raise HypermnesiaError(
-                f"train.compile=true: {name} cannot be compiled here ({reason})"
-            ) from error
-
-    return run

@@ -35,8 +35,8 @@ class TrainOptions:
     channels_last: bool = False
     """Memory layout of images and convolution weights; pays with convolutional targets, changes only rounding."""
     compile: bool = False
-    """Whether loss and gradient run as one compiled graph: after a wait of up to a minute for each task, steps of small
-    networks take half the time and less. Results differ by rounding."""
+    """Whether loss and gradient run as one compiled graph, after some seconds' wait for each task: small steps take a third
+    to two thirds of the time. The network's own Python runs once for each form of a batch. Results differ by rounding."""
     threads: int | None = None
     """CPU threads; none = torch's own choice. Bit-equal results need the same number."""
     check: Literal["loss", "all"] = "loss"
