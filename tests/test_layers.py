@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "hypermnesia"
 NAME = "hypermnesia"
 
 LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below hypermnesia
-    "L0": ("errors", "checks", "shortage", "tensors", "rng", "config"),
+    "L0": ("errors", "checks", "shortage", "tensors", "rng", "config", "varied"),
     "L1": ("streams", "nets", "hyper", "memory", "metrics"),
     "L2": ("events", "optim", "method", "combined", "replay", "trial", "weights", "generative"),
     "L3": ("methods", "infer", "evaluate"),

@@ -81,6 +81,47 @@ def test_each_run_is_what_it_is_by_itself(approach: str, words: list[str]) -> No
         assert losses == pytest.approx(apart, rel=0.02, abs=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("approach", "words", "varied"),
+    [
+        ("finetune", ["optimizer.name=sgd"], ["lr=0.1", "lr=0.02", "lr=0.3"]),
+        ("er", [*MEMORY, "optimizer.schedule=cosine"], ["lr=0.001", "lr=0.003", "lr=0.0001"]),
+        ("finetune", ["optimizer.name=adamw", "optimizer.weight_decay=0.1"], ["lr=0.001", "lr=0.003"]),
+        ("derpp", MEMORY, ["alpha=0.1 beta=1.0 lr=0.001", "alpha=0.7 beta=0.2 lr=0.002"]),
+        ("hcr", MEMORY, ["beta=0.9 rank=0.01", "beta=0.2 rank=0.5"]),
+        ("ewc", [], ["strength=1.0", "strength=100.0"]),
+        ("lwf", [], ["alpha=0.5", "alpha=3.0"]),
+        ("hnet", ["drift.look_ahead=none", "generator.chunk=500"], ["drift.beta=0.01", "drift.beta=10.0"]),
+    ],
+)
+def test_runs_that_differ_in_numbers(approach: str, words: list[str], varied: list[str]) -> None:
+    def several() -> list[Fit]:
+        return [runs(approach, *words, *more.split(), seeds=(0,))[0] for more in varied]
+
+    stacked, single = several(), several()
+    for _ in together(stacked):
+        pass
+    small.all_of(single)
+    for ours, theirs in zip(stacked, single, strict=True):
+        assert_alike(ours, theirs)
+    first, second = values(single[0]), values(single[1])
+    apart = max(float((first[name] - second[name]).abs().max()) for name in first)
+    assert apart > 5e-3, "the numbers make no difference, and so the test none either"
+
+
+def test_runs_that_differ_in_more_than_numbers() -> None:
+    def said(approach: str, *each: str) -> str:
+        return why_apart([runs(approach, *words.split(), seeds=(0,))[0] for words in each])
+
+    assert said("er", "memory.size=20", "memory.size=30") == "their methods differ in more than numbers"
+    assert said("finetune", "optimizer.betas=[0.9,0.99]", "optimizer.betas=[0.8,0.99]") == (
+        "their optimizers differ in more than learning rates"
+    )
+    assert said(
+        "hnet", "drift.look_ahead=none embedding_lr=0.1", "drift.look_ahead=none embedding_lr=0.001"
+    ).startswith("the embeddings of some have a learning rate")
+
+
 def test_memories_hold_the_same_samples() -> None:
     stacked, single = runs("er", *MEMORY), runs("er", *MEMORY)
     small.all_of(single)

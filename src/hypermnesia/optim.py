@@ -62,6 +62,11 @@ class OptimizerOptions:
         if self.nesterov and self.momentum == 0:
             raise HypermnesiaError("optimizer.nesterov=true needs optimizer.momentum above 0")
 
+    @property
+    def apart(self) -> bool:
+        """Whether task embeddings have a learning rate of their own."""
+        return self.embedding_lr not in (None, self.lr)
+
     def factor(self, progress: float) -> float:
         """What the learning rate is multiplied by at `progress` (0..1) of a task."""
         if self.schedule == "cosine":
@@ -76,8 +81,7 @@ def build(options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]) -> 
 
     Each group carries the `names` of its parameters and the `base_lr` that schedules multiply.
     """
-    apart = options.embedding_lr not in (None, options.lr)
-    embeddings = {n: p for n, p in parameters.items() if apart and ".embeddings." in n}
+    embeddings = {n: p for n, p in parameters.items() if options.apart and ".embeddings." in n}
     groups = []
     for members, lr in (
         ({n: p for n, p in parameters.items() if n not in embeddings}, options.lr),

@@ -1,4 +1,6 @@
-"""Several seeds of one configuration as one program: their parameters stacked, their steps taken together.
+"""Several runs as one program: their parameters stacked, their steps taken together.
+
+The runs are seeds of one configuration, or differ in numbers that their losses read and in learning rates.
 
 Every run stays what it is by itself: its own order, draws, memory, evaluation, records and checkpoints. Only gradients
 and optimizer steps are computed for all of them at once, the gradients by replaying recorded operations (`graph`). Between
@@ -17,7 +19,7 @@ from torch.func import vmap
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from hypermnesia import optim, tensors, training
+from hypermnesia import optim, tensors, training, varied
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.events import Event
 from hypermnesia.finite import check_tensors
@@ -50,6 +52,13 @@ def why_apart(runs: Sequence[Fit]) -> str:
     first = runs[0]
     if len(runs) < 2:
         return "there is only one seed"
+    if varied.numbers([run.method for run in runs]) is None:
+        return "their methods differ in more than numbers"
+    rates = varied.numbers([run.optimizer_options for run in runs])
+    if rates is None or not rates.keys() <= {("lr",), ("embedding_lr",)}:
+        return "their optimizers differ in more than learning rates"
+    if len({run.optimizer_options.apart for run in runs}) > 1:
+        return "the embeddings of some have a learning rate of their own"
     if len(first.learner.models) > 1:
         return "the approach trains several models"
     if first.method.custom_gradients:
@@ -110,7 +119,7 @@ class Stack:
     def __init__(self, runs: Sequence[Fit]) -> None:
         self.runs = list(runs)
         self.method, self.train, self.device = runs[0].method, runs[0].train, runs[0].learner.device
-        self._alone = Stepper(self.method, self.train, self.device)
+        self._alone = [Stepper(run.method, self.train, self.device) for run in runs]
         self._bound: _Bound | None = None
 
     def take(self, wanted: Mapping[int, Wanted]) -> None:
@@ -121,7 +130,7 @@ class Stack:
             return
         for i, one in wanted.items():
             if done[i] == min(done.values()):
-                self._alone.take(one)
+                self._alone[i].take(one)
 
     def _take_all(self, wanted: list[Wanted]) -> None:
         started = time.perf_counter()
@@ -131,7 +140,7 @@ class Stack:
         watched = self.method.watches_parameters
         before = [tensors.copy(w.net.params) if watched else {} for w in wanted]
         with precision(self.train, self.device):
-            gradients, losses, auxs = bound.gradients(wanted, self.method)
+            gradients, losses, auxs = bound.gradients(wanted)
         if self.train.check == "all":
             for i, w in enumerate(wanted):
                 check_tensors("gradient", {name: g[i] for name, g in gradients.items()}, w.when())
@@ -148,6 +157,12 @@ class _Bound:
 
     def __init__(self, runs: Sequence[Fit], wanted: Sequence[Wanted]) -> None:
         self.nets = [w.net for w in wanted]
+        self.methods = [run.method for run in runs]
+        found = varied.numbers(self.methods)
+        assert found is not None
+        self._numbers = {
+            place: torch.tensor(each).to(wanted[0].batch.x.device) for place, each in found.items()
+        }
         self.model = self.nets[0].model
         own = [net.params for net in self.nets]
         self.params: dict[str, nn.Parameter] = {}
@@ -169,10 +184,22 @@ class _Bound:
         self.optimizer = optim.build(options, self.params)
         self._take_over()
         self._shared = False
+        self._ratios = self._ratios_of_rates()
 
     def _stacked_rest(self, trained: Mapping[str, Tensor]) -> Tensors:
         found = [others(net.model, trained) for net in self.nets]
         return {name: torch.stack([each[name].detach() for each in found]) for name in found[0]}
+
+    def _ratios_of_rates(self) -> dict[str, Tensor]:
+        """Parameters whose learning rates differ from run to run → each run's rate, in units of the first one's."""
+        found = {}
+        for i, group in enumerate(self.optimizer.param_groups):
+            rates = [optimizer.param_groups[i]["base_lr"] for optimizer in self._optimizers]
+            if len(set(rates)) > 1:
+                ratios = torch.tensor([rate / rates[0] for rate in rates], device=group["params"][0].device)
+                for name, whole in zip(group["names"], group["params"], strict=True):
+                    found[name] = ratios.view(-1, *[1] * (whole.dim() - 1))
+        return found
 
     def _take_over(self) -> None:
         """Begin with the state that the runs' own optimizers have, such as after a resume."""
@@ -184,22 +211,25 @@ class _Bound:
                 joined = {key: _joined([s[key] for s in states], whole) for key in states[0]}
                 self.optimizer.state[whole] = joined
 
-    def gradients(self, wanted: Sequence[Wanted], method: Any) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
+    def gradients(self, wanted: Sequence[Wanted]) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
         """(stacked gradients by name, losses, auxiliary outputs)."""
         states, passing = [flat(w.state) for w in wanted], [flat(w.batch, w.draw) for w in wanted]
         alike = all(s.form == states[0].form for s in states) and all(
             p.form == passing[0].form for p in passing
         )
         if not alike:  # such as rehearsed tasks that differ from run to run
-            return self._one_by_one(wanted, method)
+            return self._one_by_one(wanted)
         held = [
             self._held(i, list(same)) for i, same in enumerate(zip(*(s.leaves for s in states), strict=True))
         ]
         fresh = [torch.stack(same) for same in zip(*(p.leaves for p in passing), strict=True)]
-        edges = [0, *accumulate(map(len, (self.params, self.rest, held, fresh)))]
+        edges = [0, *accumulate(map(len, (self.params, self.rest, self._numbers, held, fresh)))]
         first = wanted[0]
 
-        def loss(params: Tensors, rest: Tensors, held: list[Tensor], fresh: list[Tensor]) -> Any:
+        def loss(
+            params: Tensors, rest: Tensors, own: list[Tensor], held: list[Tensor], fresh: list[Tensor]
+        ) -> Any:
+            method = varied.with_numbers(self.methods[0], dict(zip(self._numbers, own, strict=True)))
             state = rebuilt(first.state, iter(held))
             batch, draw = rebuilt((first.batch, first.draw), iter(fresh))
             value, aux = method.loss(Net(self.model, params, rest), state, batch, draw)
@@ -209,16 +239,16 @@ class _Bound:
         terms: list[str] = []
 
         def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
-            params, rest, held, fresh = (given[a:b] for a, b in pairwise(edges))
+            params, rest, own, held, fresh = (given[a:b] for a, b in pairwise(edges))
             named = dict(zip(self.params, params, strict=True))
             others = dict(zip(self.rest, rest, strict=True))
-            values, parts, logits = vmap(loss)(named, others, held, fresh)
+            values, parts, logits = vmap(loss)(named, others, own, held, fresh)
             found = torch.autograd.grad(values.sum(), params, allow_unused=True)
             gradients = {name: g for name, g in zip(named, found, strict=True) if g is not None}
             shares = dict(zip(terms, (part.detach() for part in parts), strict=True))
             return packed((gradients, values.detach(), Aux(shares, logits[0].detach() if logits else None)))
 
-        inputs = [*self.params.values(), *self.rest.values(), *held, *fresh]
+        inputs = [*self.params.values(), *self.rest.values(), *self._numbers.values(), *held, *fresh]
         if self._graphs.compile and early(first):
             found = compute(inputs)
         else:
@@ -239,10 +269,11 @@ class _Bound:
             known = self._states[position] = (leaves, torch.stack(leaves))
         return known[1]
 
-    def _one_by_one(
-        self, wanted: Sequence[Wanted], method: Any
-    ) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
-        found = [method.gradients(w.net, w.state, w.batch, w.draw, tensors.copy) for w in wanted]
+    def _one_by_one(self, wanted: Sequence[Wanted]) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
+        found = [
+            method.gradients(w.net, w.state, w.batch, w.draw, tensors.copy)
+            for method, w in zip(self.methods, wanted, strict=True)
+        ]
         stacked = {}
         for name, whole in self.params.items():
             own = [gradients.get(name) for gradients, _, _ in found]
@@ -259,7 +290,14 @@ class _Bound:
             self.params[name].grad = g
         for group, own in zip(self.optimizer.param_groups, wanted[0].optimizer.param_groups, strict=True):
             group["lr"] = own["lr"]
+        before = {name: self.params[name].detach().clone() for name in self._ratios}
         self.optimizer.step()
+        for (
+            name,
+            ratio,
+        ) in self._ratios.items():  # every optimizer's move is proportional to its learning rate
+            whole = self.params[name].detach()
+            whole.copy_(torch.lerp(before[name], whole, ratio))
         for parameter in self.params.values():
             parameter.grad = None
         if not self._shared:
