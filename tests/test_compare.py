@@ -159,8 +159,8 @@ def test_seeds_can_be_stacked(tmp_path, capsys):
 
 
 def test_a_stack_that_fails_leaves_its_seeds_to_run_alone(tmp_path, capsys, monkeypatch):
-    def failing(cfg, places, listen):
-        raise RunFailed(f"the loss of one of {len(places)} became nan")
+    def failing(entries, listen):
+        raise RunFailed(f"the loss of one of {len(entries)} became nan")
 
     monkeypatch.setattr(comparing, "execute_together", failing)
     found = compare("split-digits", ["er"], SHORT, [0, 1], out=tmp_path, bounds=False, stack=True)

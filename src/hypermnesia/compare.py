@@ -13,6 +13,7 @@ from hypermnesia.experiment import Config
 from hypermnesia.report import tables
 from hypermnesia.report.summary import Summary, summarise
 from hypermnesia.runs import (
+    Entry,
     Listen,
     Place,
     Unusable,
@@ -164,10 +165,13 @@ def _execute_stacked(
     unfinished afterwards is left to run by itself."""
     configs = {candidate.directory: candidate.config for candidate, _ in to_do}
     for directory, cfg in configs.items():
-        left = [seed for candidate, seed in to_do if candidate.directory == directory]
-        places = {seed: Place(directory / f"seed-{seed}", data_dir, device) for seed in left}
+        entries = [
+            Entry(cfg, seed, Place(directory / f"seed-{seed}", data_dir, device))
+            for candidate, seed in to_do
+            if candidate.directory == directory
+        ]
         try:
-            execute_together(cfg, places, listen)
+            execute_together(entries, listen)
         except (Unusable, CheckpointError, RunFailed) as error:
             told = f"hypermnesia: the seeds of {cfg.approach.name} go on one after another: {error}"
             print(told, file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from hypermnesia import checkpoint, continued, shortage, stack
+from hypermnesia import checkpoint, continued, shortage, stack, varied
 from hypermnesia.continued import Continuation
 from hypermnesia.course import Interrupted, Listener, course, reporter
 from hypermnesia.environment import environment
@@ -53,6 +53,15 @@ class Place:
     """Evaluate on validation parts only (searches)."""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A run that is to be: one seed of a configuration."""
+
+    cfg: Config
+    seed: int
+    place: Place
+
+
 def default_directory(cfg: Config, root: Path = Path("runs")) -> Path:
     """runs/BENCHMARK/APPROACH-<first 8 of the configuration's hash>; characters that paths dislike are replaced."""
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in cfg.benchmark).strip(".") or "stream"
@@ -90,59 +99,77 @@ def execute_seeds(
         except Unusable:
             continue  # told when it is its turn
         _check_same(there, cfg, other.parent)
-    places = {seed: Place(directory / f"seed-{seed}", data_dir, device) for seed in seeds}
-    if stacked == "off" or not execute_together(cfg, places, listen, stacked):
-        for seed, place in places.items():
-            with listen(cfg, seed, place.directory) as listener:
-                execute(cfg, seed, place, listener)
+    entries = [Entry(cfg, seed, Place(directory / f"seed-{seed}", data_dir, device)) for seed in seeds]
+    if stacked == "off" or not execute_together(entries, listen, stacked):
+        for entry in entries:
+            with listen(cfg, entry.seed, entry.place.directory) as listener:
+                execute(cfg, entry.seed, entry.place, listener)
     return summarise(directory)
 
 
-def execute_together(
-    cfg: Config, places: Mapping[int, Place], listen: Listen = silent, stacked: Stacked = "auto"
-) -> bool:
-    """Run all seeds that are not finished as one program; False, with a word why, where they had better run apart.
+def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked: Stacked = "auto") -> bool:
+    """Run all that is not finished as one program; False, with a word why, where they had better run apart.
 
-    Raises as `execute`, and `HypermnesiaError` where `stacked` is on and they have to run apart. When one seed fails,
-    all stop.
+    The entries are seeds of one configuration, or differ in numbers (`stack`). Raises as `execute`, and `HypermnesiaError`
+    where `stacked` is on and they have to run apart. When one fails, all stop.
     """
-    left = {
-        seed: place for seed, place in places.items() if finished_result(cfg, seed, place.directory) is None
-    }
+    left = [e for e in entries if finished_result(e.cfg, e.seed, e.place.directory) is None]
     if not left:
         return True
-    with shortage.told("these seeds together"):
-        built = {seed: _built(cfg, seed, place) for seed, place in left.items()}
-    reason = stack.why_apart(list(built.values()))
-    if not reason and stacked == "auto" and not stack.pays(list(built.values())):
+    with shortage.told("these runs together"):
+        built = [_built(e.cfg, e.seed, e.place) for e in left]
+    reason = _why_unlike(left, built) or stack.why_apart(built)
+    if not reason and stacked == "auto" and not stack.pays(built):
         reason = "a network of this size is bound by arithmetic, which stacking does not spare"
-    if reason and stacked == "on" and len(places) > 1 and len(left) > 1:
-        raise HypermnesiaError(f"--stack on: the seeds of {cfg.approach.name} cannot be stacked: {reason}")
+    alike = len({e.cfg.sha256 for e in left}) == 1
+    these = f"the {'seeds' if alike else 'runs'} of {left[0].cfg.approach.name}"
+    if reason and stacked == "on" and len(left) > 1:
+        raise HypermnesiaError(f"--stack on: {these} cannot be stacked: {reason}")
     if reason:
         if len(left) > 1:
-            told = f"hypermnesia: the seeds of {cfg.approach.name} run one after another: {reason}"
-            print(told, file=sys.stderr)
+            print(f"hypermnesia: {these} run one after another: {reason}", file=sys.stderr)
         return False
-    for seed, run in built.items():
-        if exists(left[seed].directory):
-            _check_stream(run, left[seed].directory)
+    beside = sorted(e.seed for e in left) if alike else [str(e.place.directory) for e in left]
+    for e, run in zip(left, built, strict=True):
+        if exists(e.place.directory):
+            _check_stream(run, e.place.directory)
         else:
-            create(cfg, seed, left[seed], run, {"stacked_with": sorted(left)})
+            create(e.cfg, e.seed, e.place, run, {"stacked_with": beside})
     with contextlib.ExitStack() as open_:
         asked = open_.enter_context(asked_to_stop())
         courses = []
-        for seed, run in built.items():
-            directory = left[seed].directory
+        for e, run in zip(left, built, strict=True):
+            directory = e.place.directory
             open_.enter_context(locked(directory))
-            listener = open_.enter_context(listen(cfg, seed, directory))
-            courses.append(open_.enter_context(course(run, cfg, seed, directory, listener, asked)))
+            listener = open_.enter_context(listen(e.cfg, e.seed, directory))
+            courses.append(open_.enter_context(course(run, e.cfg, e.seed, directory, listener, asked)))
         saved = set()
-        for i, event in stack.together(list(built.values())):
+        for i, event in stack.together(built):
             if courses[i].hear(event):
                 saved.add(i)
             if len(saved) == len(courses):
-                raise Interrupted(asked[0], *(place.directory for place in left.values()))
+                raise Interrupted(asked[0], *(e.place.directory for e in left))
     return True
+
+
+def _why_unlike(entries: Sequence[Entry], built: Sequence[Fit]) -> str:
+    """Why runs of different configurations are no one program; empty if they are, as far as configurations tell.
+
+    They may differ in numbers that end up in the method or as learning rates, where `stack` looks for them, and nowhere
+    else, such as in a mask's sparsity.
+    """
+    if len({e.cfg.sha256 for e in entries}) == 1:
+        return ""
+    chosen = varied.numbers(
+        [
+            {**e.cfg.names, "": [e.cfg.benchmark, e.cfg.approach.name], "sections": dict(e.cfg.sections)}
+            for e in entries
+        ]
+    )
+    read = varied.numbers([(run.method, run.optimizer_options) for run in built])
+    if chosen is None or read is None or len(chosen) != len(read):
+        return "their settings differ in more than numbers of the loss and learning rates"
+    return ""
 
 
 def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = None) -> dict[str, Any]:

@@ -88,6 +88,13 @@ def sweep(  # as long as its options
         str | None,
         typer.Option(help="A database for several machines.", metavar="URL", show_default="a file in DIR"),
     ] = None,
+    stack: Annotated[
+        str,
+        typer.Option(
+            help="Let each worker train trials that differ in numbers only as one program (auto), or off. "
+            "Equal but for rounding; not for tpe and pruning."
+        ),
+    ] = "off",
     data_dir: Annotated[
         Path | None,
         typer.Option(help="Where data sets lie as NAME/*.parquet.", metavar="P", show_default=False),
@@ -142,6 +149,7 @@ def sweep(  # as long as its options
             data_dir=arguments.data_dir(data_dir),
             device=where,
             listener=listener,
+            stack=arguments.choice("--stack", stack, ("auto", "off")) == "auto",
         )
     _say(page, result, final_seeds)
 

@@ -1,10 +1,11 @@
 """Jobs under way: given to an engine, their outcomes and files brought home."""
 
 import base64
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from hypermnesia.errors import HypermnesiaError
@@ -21,11 +22,22 @@ POLL = 0.2
 class InFlight:
     """The jobs of one search that an engine is at, each under a number of the caller's."""
 
-    def __init__(self, engine: Engine, root: Path, sweep_id: str, data_dir: Path | None, device: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        root: Path,
+        sweep_id: str,
+        data_dir: Path | None,
+        device: str,
+        together: int = 1,
+    ) -> None:
+        """`together`: how many jobs a worker takes at a time, to train them as one program."""
         self._engine, self._root, self._id = engine, root.resolve(), sweep_id
         self._data_dir = None if data_dir is None else str(data_dir.resolve())
         self._device = device
-        self._under_way: dict[Future[str], tuple[int, Job, int]] = {}
+        self._together = together
+        self._under_way: dict[Future[str], dict[int, tuple[Job, int]]] = {}
+        """Each call of a worker: its jobs by number, and how often each has been started."""
 
     def job(self, directory: str, cfg: Config, seeds: Sequence[int]) -> Job:
         """A job in `directory` (relative to the sweep's) that ends with test figures; a trial adds its objective."""
@@ -41,7 +53,7 @@ class InFlight:
         )
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return sum(map(len, self._under_way.values()))
 
     @property
     def workers(self) -> int:
@@ -51,35 +63,61 @@ class InFlight:
     @property
     def room(self) -> float:
         """How many more jobs the engine takes now."""
-        return math.inf if self._engine.queues else self._engine.workers - len(self)
+        if self._engine.queues:
+            return math.inf
+        return (self._engine.workers - len(self._under_way)) * self._together
 
     def start(self, jobs: Mapping[int, Job], attempt: int = 1) -> None:
-        """Give jobs to the engine, all at once."""
-        if jobs:
-            futures = self._engine.submit([job.to_json() for job in jobs.values()])
-            for future, (number, job) in zip(futures, jobs.items(), strict=True):
-                self._under_way[future] = number, job, attempt
+        """Give jobs to the engine, all at once; the winner's, which are to be repeatable by themselves, one by one."""
+        numbers = list(jobs)
+        if not numbers:
+            return
+        together = 1 if any(job.objective is None for job in jobs.values()) else self._together
+        size = max(1, min(together, math.ceil(len(numbers) / self._engine.workers)))
+        groups = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+        for numbers, future in zip(
+            groups, self._engine.submit([_asked(jobs, g) for g in groups]), strict=True
+        ):
+            self._under_way[future] = {number: (jobs[number], attempt) for number in numbers}
 
     def finished(self) -> Iterator[tuple[int, Outcome]]:
         """The jobs that have come to an end, each once; waits a moment if there are none."""
         done, _ = wait(self._under_way, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in done:
-            number, job, attempt = self._under_way.pop(future)
-            outcome = _outcome(future)
-            if outcome.state == "interrupted" and attempt < ATTEMPTS:
-                self.start({number: job}, attempt + 1)
-                continue
-            if outcome.state == "interrupted":
-                outcome = replace(outcome, state="failed", reason=f"{ATTEMPTS} times {outcome.reason}")
-            _unpack(self._root / job.directory, outcome)
-            yield number, outcome
+            asked = self._under_way.pop(future)
+            for number, outcome in self._outcomes(future, asked):
+                job, attempt = asked[number]
+                if outcome.state == "interrupted" and attempt < ATTEMPTS:
+                    self.start({number: job}, attempt + 1)
+                    continue
+                if outcome.state == "interrupted":
+                    outcome = replace(outcome, state="failed", reason=f"{ATTEMPTS} times {outcome.reason}")
+                _unpack(self._root / job.directory, outcome)
+                yield number, outcome
+
+    def _outcomes(
+        self, future: "Future[str]", asked: Mapping[int, tuple[Job, int]]
+    ) -> Iterator[tuple[int, Outcome]]:
+        """What became of the jobs of one call. Those that were lost together are started again, each by itself, since one of
+        them may have done it."""
+        try:
+            said = json.loads(future.result())
+        except WorkerLost as lost:
+            if len(asked) == 1:
+                yield next(iter(asked)), Outcome(state="failed", reason=str(lost))
+                return
+            for number, (job, attempt) in asked.items():
+                self.start({number: job}, attempt)
+            return
+        outcomes = said if isinstance(said, list) else [said]
+        for number, values in zip(asked, outcomes, strict=True):
+            yield number, Outcome.read(values)
 
 
-def _outcome(future: "Future[str]") -> Outcome:
-    try:
-        return Outcome.from_json(future.result())
-    except WorkerLost as lost:
-        return Outcome(state="failed", reason=str(lost))
+def _asked(jobs: Mapping[int, Job], numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return jobs[numbers[0]].to_json()
+    return json.dumps([asdict(jobs[number]) for number in numbers])
 
 
 def _unpack(directory: Path, outcome: Outcome) -> None:

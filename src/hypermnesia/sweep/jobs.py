@@ -41,10 +41,12 @@ class Job:
 
     @staticmethod
     def from_json(text: str) -> "Job":
-        values = json.loads(text)
-        for name in ("seeds", "bars"):
-            values[name] = tuple(values[name])
-        return Job(**values)
+        return Job.read(json.loads(text))
+
+    @staticmethod
+    def read(values: Mapping[str, Any]) -> "Job":
+        """From plain values, as `dataclasses.asdict` and JSON make them."""
+        return Job(**{**values, "seeds": tuple(values["seeds"]), "bars": tuple(values["bars"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,9 @@ class Outcome:
     @staticmethod
     def from_json(text: str | bytes) -> "Outcome":
         """Raises ValueError or TypeError for anything that `to_json` did not write."""
-        values: dict[str, Any] = json.loads(text)
-        values["scores"] = tuple(values["scores"])
-        return Outcome(**values)
+        return Outcome.read(json.loads(text))
+
+    @staticmethod
+    def read(values: Mapping[str, Any]) -> "Outcome":
+        """From plain values; raises ValueError or TypeError for others."""
+        return Outcome(**{**values, "scores": tuple(values["scores"])})

@@ -26,6 +26,8 @@ from hypermnesia.sweep.winner import run_winner
 from hypermnesia.sweep.work import SEARCH_FILE
 
 FORMAT = 1
+TOGETHER = 10
+"""Trials that a worker trains as one program, at most."""
 _EMPTY = {"logs", "lock"}
 """What the directory of a search that was killed at its very start may hold."""
 Listener = Callable[[SweepResult], None]
@@ -54,13 +56,16 @@ def sweep(
     data_dir: Path | None = None,
     device: str = "cpu",
     listener: Listener = lambda result: None,
+    stack: bool = False,
 ) -> SweepResult:
     """Search for the best settings of `approach` on `benchmark`, then run them on test with fresh seeds.
 
     `words`: what varies (`hypermnesia.sweep.space`) and what is fixed. `out`: the sweep's directory, below runs/ by
     default; the same search that is there already goes on. `engine`: `Local` by default. `recipe`: published
     settings, and the published grid, to start from. `storage`: a database that several machines share, each with an
-    `out` of its own. `listener` hears the sweep as it stands, several times a second.
+    `out` of its own. `listener` hears the sweep as it stands, several times a second. `stack`: each worker trains several
+    trials as one program where they differ in nothing but numbers of the loss and learning rates (`hypermnesia.stack`);
+    their results are equal but for rounding. Not in a search whose trials depend on earlier ones.
 
     The result's `final` is None if `options.final_seeds` is 0, or if other machines still have trials in hand.
 
@@ -74,6 +79,11 @@ def sweep(
     chosen = plan(benchmark, approach, words, options or SweepOptions(), recipe, data_dir)
     root = chosen.default_directory if out is None else Path(out)
     _same_search(root, chosen)
+    if stack and chosen.adaptive:
+        raise HypermnesiaError(
+            "--stack auto is for searches whose trials do not wait for each other: a grid, or "
+            "--algorithm random --no-prune"
+        )
     database = None if storage is None else open_storage(storage, root)
     engine.open(root)
     with closing(engine):
@@ -86,7 +96,7 @@ def sweep(
                 chosen,
                 trials,
                 owner,
-                InFlight(engine, root, sweep_id, data_dir, device),
+                InFlight(engine, root, sweep_id, data_dir, device, TOGETHER if stack else 1),
                 root,
                 asked,
                 listener,

@@ -1,15 +1,16 @@
-"""The worker's side: one job in, one outcome out, whatever happens in between."""
+"""The worker's side: a job in, its outcome out, whatever happens in between; or several, which train together."""
 
 import base64
 import fcntl
 import json
 import math
 import shutil
+import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -33,21 +34,58 @@ class _GivenUp(Exception):
 
 
 def work(text: str) -> str:
-    """Do the job (JSON) and return its outcome (JSON). Runs finished before are recognised, others resumed."""
-    job = Job.from_json(text)
-    if job.threads is not None:
-        torch.set_num_threads(job.threads)
-    root = Path(job.root)
-    if _sees_the_sweep(root, job.sweep_id):
-        return _done(job, root / job.directory).to_json()
+    """Do the job (JSON), or the list of jobs, and return its outcome, or theirs (JSON). Runs finished before are
+    recognised, others resumed. The trials of a list train as one program where that can be done."""
+    asked = json.loads(text)
+    if isinstance(asked, dict):
+        return json.dumps(_each([Job.read(asked)])[0])
+    return json.dumps(_each([Job.read(values) for values in asked]))
+
+
+def _each(jobs: list[Job]) -> list[dict[str, Any]]:
+    """The jobs' outcomes, as plain values."""
+    first = jobs[0]
+    if first.threads is not None:
+        torch.set_num_threads(first.threads)
+    root = Path(first.root)
+    here = _sees_the_sweep(root, first.sweep_id)
     # A name that a later attempt on this machine finds again.
-    scratch = Path(tempfile.gettempdir()) / f"hypermnesia-{job.sweep_id}"
-    directory = scratch / job.directory
-    outcome = _done(job, directory)
-    if outcome.state != "interrupted":
-        outcome = replace(outcome, files=dict(_packed(directory, checkpoints=job.objective is None)))
-        shutil.rmtree(directory)
-    return outcome.to_json()
+    base = root if here else Path(tempfile.gettempdir()) / f"hypermnesia-{first.sweep_id}"
+    stopped, seconds = _train_together(jobs, base) if len(jobs) > 1 else (None, 0.0)
+    found = []
+    for job in jobs:
+        directory = base / job.directory
+        outcome = stopped or _done(job, directory, seconds)
+        if not here and outcome.state != "interrupted":
+            outcome = replace(outcome, files=dict(_packed(directory, checkpoints=job.objective is None)))
+            shutil.rmtree(directory)
+        found.append(asdict(outcome))
+    return found
+
+
+def _train_together(jobs: list[Job], base: Path) -> tuple[Outcome | None, float]:
+    """Train all runs of some trials as one program: (what to say of each if it was stopped, seconds for each).
+
+    What fails in one ends all of them here; they then go on one by one, from their checkpoints.
+    """
+    started = time.monotonic()
+    entries = []
+    for job in jobs:
+        data_dir = None if job.data_dir is None else Path(job.data_dir)
+        for seed in job.seeds:
+            place = runs.Place(
+                base / job.directory / f"seed-{seed}", data_dir, job.device, sealed=job.objective is not None
+            )
+            entries.append(runs.Entry(experiment.from_toml(job.config), seed, place))
+    try:
+        runs.execute_together(entries)
+    except runs.Interrupted as stopped:
+        return Outcome(state="interrupted", reason=str(stopped)), 0.0
+    except Exception as error:  # each trial by itself tells what is its own
+        kind = "" if isinstance(error, HypermnesiaError) else f"{type(error).__name__}: "
+        reason = kind + str(error).partition("\n")[0]
+        print(f"{len(jobs)} trials go on one by one: {reason}", file=sys.stderr)
+    return None, (time.monotonic() - started) / len(jobs)
 
 
 def _sees_the_sweep(root: Path, sweep_id: str) -> bool:
@@ -64,13 +102,14 @@ def _packed(directory: Path, checkpoints: bool) -> Iterator[tuple[str, str]]:
             yield path.relative_to(directory).as_posix(), base64.b64encode(path.read_bytes()).decode()
 
 
-def _done(job: Job, directory: Path) -> Outcome:
+def _done(job: Job, directory: Path, seconds: float = 0.0) -> Outcome:
+    """`seconds`: what has been spent on it in this attempt."""
     directory.mkdir(parents=True, exist_ok=True)
     record = directory / TRIAL_FILE
     earlier = _seconds_before(record)
     started = time.monotonic()
     outcome = _attempt(job, directory)
-    outcome = replace(outcome, seconds=earlier + time.monotonic() - started)
+    outcome = replace(outcome, seconds=earlier + seconds + time.monotonic() - started)
     if job.objective is not None:
         replace_file(record, outcome.to_json().encode())
         # Nothing goes on from these; a failed run's checkpoints may be looked into.

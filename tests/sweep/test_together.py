@@ -1,0 +1,141 @@
+"""Trials that differ in numbers only train as one program in a worker, and are judged as by themselves."""
+
+import json
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+from sweep.sweep_helpers import TINY, Inline, job
+
+from hypermnesia.errors import HypermnesiaError
+from hypermnesia.rundir import environment_of
+from hypermnesia.sweep import SweepOptions, sweep
+from hypermnesia.sweep import run as searching
+from hypermnesia.sweep.engine import WorkerLost
+from hypermnesia.sweep.jobs import Outcome
+from hypermnesia.sweep.work import work
+
+
+def together(*jobs: str) -> list[Outcome]:
+    answer = work(f"[{', '.join(jobs)}]")
+    assert "\n" not in answer
+    return [Outcome.read(values) for values in json.loads(answer)]
+
+
+def alone(root: Path, name: str, *words: str) -> Outcome:
+    return Outcome.from_json(work(job(root, name, *words)))
+
+
+def stacked_with(root: Path, name: str) -> list[str] | None:
+    return environment_of(root / name / "seed-0").get("stacked_with")
+
+
+def test_several_trials_are_worth_what_each_is_worth(tmp_path: Path) -> None:
+    rates = ["lr=0.001", "lr=0.01", "lr=0.03"]
+    found = together(*(job(tmp_path, f"together/{i}", rate) for i, rate in enumerate(rates)))
+    single = [alone(tmp_path, f"alone/{i}", rate) for i, rate in enumerate(rates)]
+    for i, (ours, theirs) in enumerate(zip(found, single, strict=True)):
+        assert ours.state == "complete" and ours.seconds > 0
+        assert ours.value == pytest.approx(theirs.value) and ours.scores == pytest.approx(theirs.scores)
+        assert stacked_with(tmp_path, f"together/{i}") == [
+            str(tmp_path / f"together/{k}/seed-0") for k in range(3)
+        ]
+        assert stacked_with(tmp_path, f"alone/{i}") is None
+        assert not list((tmp_path / f"together/{i}").rglob("checkpoint"))
+    assert len({outcome.value for outcome in found}) == 3, "the rates make a difference"
+
+
+def test_one_that_fails_takes_no_other_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sgd = "optimizer.name=sgd"
+    found = together(
+        *(job(tmp_path, f"t/{i}", sgd, rate) for i, rate in enumerate(["lr=0.01", "lr=1e30", "lr=0.02"]))
+    )
+    assert [outcome.state for outcome in found] == ["complete", "failed", "complete"]
+    assert "the loss became" in (found[1].reason or "")
+    assert "3 trials go on one by one: the loss became" in capsys.readouterr().err
+
+
+def test_trials_that_differ_in_more_run_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = together(job(tmp_path, "t/0", "net.hidden=[20]"), job(tmp_path, "t/1", "net.hidden=[30]"))
+    assert [outcome.state for outcome in found] == ["complete", "complete"]
+    assert stacked_with(tmp_path, "t/0") is None
+    assert "run one after another: their settings differ in more than numbers" in capsys.readouterr().err
+
+
+def test_a_number_that_no_loss_reads_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as dropout, which belongs to the network."""
+    assert all(
+        outcome.state == "complete"
+        for outcome in together(*(job(tmp_path, f"t/{p}", f"net.dropout={p}") for p in (0.0, 0.5)))
+    )
+    assert "their settings differ in more than numbers" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------------- searches
+
+
+def test_a_grid_gives_workers_several_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "TOGETHER", 3)
+    words = [*TINY, "lr=0.001,0.003,0.01,0.03,0.1"]
+    options = SweepOptions(final_seeds=1)
+
+    def searched(name: str, stack: bool) -> tuple[list[float | None], dict[str, object]]:
+        engine = Inline()
+        result = sweep(
+            "split-digits", "finetune", words, tmp_path / name, options=options, engine=engine, stack=stack
+        )
+        assert result.best is not None and result.final is not None
+        final = environment_of(tmp_path / name / result.final["directory"] / "seed-1")
+        assert "stacked_with" not in final, "the winner's runs can be repeated by themselves"
+        return [trial.value for trial in result.trials], result.best.settings
+
+    values, best = searched("apart", stack=False)
+    ours, winner = searched("together", stack=True)
+    assert ours == pytest.approx(values) and winner == best
+    sizes = [len(stacked_with(tmp_path / "together", f"trials/{i:04d}") or []) for i in range(5)]
+    assert sizes == [3, 3, 3, 2, 2]
+
+
+def test_jobs_that_are_lost_together_start_again_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "TOGETHER", 3)
+
+    class Fragile(Inline):
+        def submit(self, jobs):
+            answers = []
+            for text in jobs:
+                if not isinstance(json.loads(text), list):
+                    answers += super().submit([text])
+                    continue
+                lost: Future[str] = Future()
+                lost.set_exception(WorkerLost("the worker process was killed"))
+                answers.append(lost)
+            return answers
+
+    engine = Fragile()
+    options = SweepOptions(final_seeds=0)
+    words = [*TINY, "lr=0.001,0.003,0.01"]
+    result = sweep(
+        "split-digits", "finetune", words, tmp_path / "s", options=options, engine=engine, stack=True
+    )
+    assert [trial.state for trial in result.trials] == ["complete"] * 3
+    assert engine.batches == [1, 1, 1]
+
+
+def test_searches_that_wait_for_results_are_not_stacked(tmp_path: Path) -> None:
+    for options in (SweepOptions(trials=2, algorithm="tpe"), SweepOptions(trials=2, algorithm="random")):
+        with pytest.raises(
+            HypermnesiaError, match="--stack auto is for searches whose trials do not wait for each"
+        ):
+            sweep(
+                "split-digits",
+                "finetune",
+                [*TINY, "lr=log(1e-4,1)"],
+                tmp_path / "s",
+                options=options,
+                stack=True,
+            )
+    assert not (tmp_path / "s").exists()
