@@ -91,9 +91,13 @@ def course(
     except _Told:
         raise
     except RunFailed as error:
+        if error.of not in (None, run):
+            raise  # another one's, which trained beside this one
         found = sorted(saves.glob("*.json"))
         where = f"the last good checkpoint is {found[-1]}" if found else "no checkpoint had been written yet"
-        raise _Told(f"{error}; {where}") from error
+        told = _Told(f"{error}; {where}")
+        told.of = error.of
+        raise told from error
     except BrokenPipeError:
         raise  # whoever read our output has gone; the disk is sound
     except OSError as error:

@@ -17,6 +17,8 @@ class RunFailed(HypermnesiaError):
     """A run that began well and could not go on, such as one whose loss became NaN."""
 
     exit_code = 3
+    of: object = None
+    """The run that failed, where several trained together."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> HypermnesiaError:

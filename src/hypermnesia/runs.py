@@ -17,7 +17,7 @@ from hypermnesia import checkpoint, continued, shortage, stack, varied
 from hypermnesia.continued import Continuation
 from hypermnesia.course import Interrupted, Listener, course, reporter
 from hypermnesia.environment import environment
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.errors import HypermnesiaError, RunFailed
 from hypermnesia.experiment import Config, assemble, build, without_base
 from hypermnesia.fit import Fit
 from hypermnesia.recipes import flatten
@@ -60,6 +60,14 @@ class Entry:
     cfg: Config
     seed: int
     place: Place
+
+
+class OneFailed(RunFailed):
+    """One of several runs that trained together failed, and all stopped."""
+
+    def __init__(self, error: RunFailed, entry: Entry) -> None:
+        super().__init__(str(error))
+        self.entry = entry
 
 
 def default_directory(cfg: Config, root: Path = Path("runs")) -> Path:
@@ -135,10 +143,19 @@ def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked:
             _check_stream(run, e.place.directory)
         else:
             create(e.cfg, e.seed, e.place, run, {"stacked_with": beside})
+    try:
+        _train_together(left, built, listen)
+    except RunFailed as error:
+        entry = next((e for e, run in zip(left, built, strict=True) if run is error.of), None)
+        raise (error if entry is None else OneFailed(error, entry)) from error
+    return True
+
+
+def _train_together(entries: Sequence[Entry], built: Sequence[Fit], listen: Listen) -> None:
     with contextlib.ExitStack() as open_:
         asked = open_.enter_context(asked_to_stop())
         courses = []
-        for e, run in zip(left, built, strict=True):
+        for e, run in zip(entries, built, strict=True):
             directory = e.place.directory
             open_.enter_context(locked(directory))
             listener = open_.enter_context(listen(e.cfg, e.seed, directory))
@@ -148,8 +165,7 @@ def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked:
             if courses[i].hear(event):
                 saved.add(i)
             if len(saved) == len(courses):
-                raise Interrupted(asked[0], *(e.place.directory for e in left))
-    return True
+                raise Interrupted(asked[0], *(e.place.directory for e in entries))
 
 
 def _why_unlike(entries: Sequence[Entry], built: Sequence[Fit]) -> str:

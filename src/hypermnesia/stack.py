@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from hypermnesia import optim, tensors, training, varied
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.errors import HypermnesiaError, RunFailed
 from hypermnesia.events import Event
 from hypermnesia.finite import check_tensors
 from hypermnesia.fit import Fit
@@ -102,15 +102,23 @@ def together(runs: Sequence[Fit]) -> Iterator[tuple[int, Event]]:
         wanted: dict[int, Wanted] = {}
         while going:
             for i, course in [(i, course) for i, course in going.items() if i not in wanted]:
-                for item in course:
-                    if isinstance(item, Wanted):
-                        wanted[i] = item
-                        break
+                while isinstance(item := _next(course, runs[i]), Event):
                     yield i, item
-                else:
+                if item is None:
                     del going[i]
+                else:
+                    wanted[i] = item
             stack.take(wanted)
             wanted = {i: one for i, one in wanted.items() if one.taken is None}
+
+
+def _next(course: Iterator[Event | Wanted], run: Fit) -> Event | Wanted | None:
+    """The run's next event or step, None at its end; a failure says whose it is."""
+    try:
+        return next(course, None)
+    except RunFailed as error:
+        error.of = run
+        raise
 
 
 class Stack:

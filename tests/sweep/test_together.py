@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sweep.sweep_helpers import TINY, Inline, job
 
+from hypermnesia import runs
 from hypermnesia.errors import HypermnesiaError
 from hypermnesia.rundir import environment_of
 from hypermnesia.sweep import SweepOptions, sweep
@@ -46,13 +47,26 @@ def test_several_trials_are_worth_what_each_is_worth(tmp_path: Path) -> None:
 
 
 def test_one_that_fails_takes_no_other_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sgd = "optimizer.name=sgd"
-    found = together(
-        *(job(tmp_path, f"t/{i}", sgd, rate) for i, rate in enumerate(["lr=0.01", "lr=1e30", "lr=0.02"]))
-    )
-    assert [outcome.state for outcome in found] == ["complete", "failed", "complete"]
-    assert "the loss became" in (found[1].reason or "")
-    assert "3 trials go on one by one: the loss became" in capsys.readouterr().err
+    words = ["optimizer.name=sgd"]
+    rates = ["lr=0.01", "lr=1e30", "lr=0.02", "lr=1e29"]
+    found = together(*(job(tmp_path, f"t/{i}", *words, rate) for i, rate in enumerate(rates)))
+    assert [outcome.state for outcome in found] == ["complete", "failed", "complete", "failed"]
+    assert all("the loss became" in (found[i].reason or "") for i in (1, 3))
+    single = [alone(tmp_path, f"alone/{i}", *words, rates[i]) for i in (0, 2)]
+    assert [found[0].value, found[2].value] == pytest.approx([outcome.value for outcome in single])
+    assert capsys.readouterr().err == ""
+
+
+def test_what_nobody_expected_leaves_each_to_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(entries: object) -> bool:
+        raise RuntimeError("it cannot be done\nin two lines")
+
+    monkeypatch.setattr(runs, "execute_together", wrong)
+    found = together(*(job(tmp_path, f"t/{i}", f"lr=0.0{i}") for i in (1, 2)))
+    assert [outcome.state for outcome in found] == ["complete", "complete"]
+    assert "2 trials go on one by one: RuntimeError: it cannot be done\n" in capsys.readouterr().err
 
 
 def test_trials_that_differ_in_more_run_one_by_one(

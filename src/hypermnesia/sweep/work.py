@@ -66,7 +66,8 @@ def _each(jobs: list[Job]) -> list[dict[str, Any]]:
 def _train_together(jobs: list[Job], base: Path) -> tuple[Outcome | None, float]:
     """Train all runs of some trials as one program: (what to say of each if it was stopped, seconds for each).
 
-    What fails in one ends all of them here; they then go on one by one, from their checkpoints.
+    A trial that fails is left out, to tell its reason by itself; if anything else goes wrong, all go on one by one from
+    their checkpoints.
     """
     started = time.monotonic()
     entries = []
@@ -78,7 +79,13 @@ def _train_together(jobs: list[Job], base: Path) -> tuple[Outcome | None, float]
             )
             entries.append(runs.Entry(experiment.from_toml(job.config), seed, place))
     try:
-        runs.execute_together(entries)
+        while len(entries) > 1:
+            try:
+                runs.execute_together(entries)
+                break
+            except runs.OneFailed as error:
+                lost = error.entry.place.directory.parent
+                entries = [entry for entry in entries if entry.place.directory.parent != lost]
     except runs.Interrupted as stopped:
         return Outcome(state="interrupted", reason=str(stopped)), 0.0
     except Exception as error:  # each trial by itself tells what is its own
