@@ -49,7 +49,6 @@ def test_a_draw_holds_whole_distinct_samples() -> None:
     drawn = draw(memory, 5, numbers)
     assert len(set(drawn.x.tolist())) == 5
     assert drawn.y.tolist() == drawn.x.tolist() == memory.x[drawn.index].tolist()
-    assert drawn.task.tolist() == memory.task[drawn.index].tolist()
     assert drawn.logits is not None and drawn.logits.tolist() == [[n, n] for n in drawn.x.tolist()]
 
 
@@ -58,7 +57,7 @@ def test_a_draw_holds_at_most_what_is_there() -> None:
     assert sorted(draw(memory, 100, rng()).x.tolist()) == list(range(8))
     nothing = draw(empty(3, (1, 2, 2)), 4, rng())
     assert nothing.x.shape == (0, 1, 2, 2)
-    assert (len(nothing.y), len(nothing.task), nothing.logits) == (0, 0, None)
+    assert (len(nothing.y), len(nothing.index), nothing.logits) == (0, 0, None)
 
 
 def test_draws_are_uniform_at_every_place() -> None:
@@ -79,7 +78,7 @@ def test_a_draw_by_task_has_an_equal_slice_of_each() -> None:
     memory, numbers = some(), rng()
     for _ in range(20):
         drawn = draw(memory, 7, numbers, by_task=[2, 0])
-        assert drawn.task.tolist() == [2, 2, 2, 0, 0, 0]
+        assert memory.task[drawn.index].tolist() == [2, 2, 2, 0, 0, 0]
         assert len(set(drawn.x[3:].tolist())) == 3  # task 0 holds four
         assert set(drawn.x[:3].tolist()) <= {6, 7}  # task 2 holds two: drawn again
 

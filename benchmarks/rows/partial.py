@@ -24,7 +24,7 @@ CUTS = {"hnf": None, "hn2": "layer2", "hn4": "layer4"}
 """The last shared stage."""
 
 
-def step(cut: str | None, twin: bool = False) -> Step:
+def step(cut: str | None, twin: bool = False, compile: bool = False) -> Step:
     """A step at 10 earlier tasks: slim ResNet-18, 5 classes, batch 32, first-order look-ahead."""
     method = combine(Finetune(), Drift(beta=0.5, look_ahead="sgd"))
     options = WeightsOptions(kind="partial", cut=cut, embedding_init="previous", plastic_embeddings=True)
@@ -34,7 +34,16 @@ def step(cut: str | None, twin: bool = False) -> Step:
 
     stream = split_stream(EARLIER + 1, 5, each=16, shape=(3, 32, 32))
     placed = Placed(
-        stream, net, method, options, HeadsOptions(), None, EARLIER, BATCH, OptimizerOptions(lr=1e-3)
+        stream,
+        net,
+        method,
+        options,
+        HeadsOptions(),
+        None,
+        EARLIER,
+        BATCH,
+        OptimizerOptions(lr=1e-3),
+        compile=compile,
     )
     if not twin:
         return placed
@@ -45,11 +54,12 @@ def step(cut: str | None, twin: bool = False) -> Step:
     return partial_step(model, EARLIER, stream.preprocess(raw), target, 0.5, 1e-3, optimizer)
 
 
-def beside_twin(name: str, wanted: float) -> Row:
+def beside_twin(name: str, wanted: float | None, compile: bool = False) -> Row:
+    how = (", ours compiled", "-compiled") if compile else ("", "")
     return contest(
-        f"phn-{name}",
-        f"a step of phn at 10 earlier tasks, {name.upper().replace('HN', 'HN-')}",
-        Side("ours", lambda: step(CUTS[name])),
+        f"phn-{name}{how[1]}",
+        f"a step of phn at 10 earlier tasks, {name.upper().replace('HN', 'HN-')}{how[0]}",
+        Side("ours", lambda: step(CUTS[name], compile=compile)),
         Side("slow twin", lambda: step(CUTS[name], twin=True)),
         wanted,
     )
@@ -59,6 +69,9 @@ ROWS = (
     beside_twin("hnf", 5),
     beside_twin("hn2", 5),
     beside_twin("hn4", 3),
+    beside_twin("hnf", None, compile=True),
+    beside_twin("hn2", None, compile=True),
+    beside_twin("hn4", None, compile=True),
     contest(
         "phn-partial",
         "what generating only a part saves",

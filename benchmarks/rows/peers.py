@@ -86,20 +86,23 @@ def beside_avalanche(
     method: Method,
     batch_size: int,
     wanted: float | None,
-    how: Literal["", "compiled", "stacked"] = "",
+    how: Literal["", "compiled", "stacked", "stacked-compiled"] = "",
 ) -> Row:
     label = "-".join(["avalanche", name, str(batch_size), *([how] if how else [])])
-    ours_is = {"": "", "compiled": ", ours compiled", "stacked": ", ours per seed of ten stacked ones"}[how]
+    stacks = how.startswith("stacked")
+    ours_is = (", ours per seed of ten stacked ones" if stacks else "") + (
+        ", ours compiled" if how.endswith("compiled") else ""
+    )
     about = f"a step of {name} at task 5, S-MNIST, batch {batch_size}{ours_is}"
     if not peers.installed():
         return Row(label, about, _absent, peers=True)
     times = steps(batch_size)
-    if how == "stacked":
-        side = Side("ours", stacked(method), SEEDS * STEPS)
+    if stacks:
+        side = Side("ours", stacked(method, how == "stacked-compiled"), SEEDS * STEPS)
     else:
         side = Side("ours", lambda: ours(method, batch_size, how == "compiled"), times)
     other = Side("Avalanche", lambda: avalanche(kind, batch_size), times)
-    return contest(label, about, side, other, wanted, peers=True, threads=2 if how == "stacked" else None)
+    return contest(label, about, side, other, wanted, peers=True, threads=2 if stacks else None)
 
 
 def _absent(_: Budget) -> list[Result]:
@@ -125,6 +128,8 @@ ROWS = (
     beside_avalanche("er", "Replay", _er(10), 10, 3, "compiled"),
     beside_avalanche("finetune", "Naive", Finetune(), 10, 3, "stacked"),
     beside_avalanche("er", "Replay", _er(10), 10, 3, "stacked"),
+    beside_avalanche("finetune", "Naive", Finetune(), 10, 3, "stacked-compiled"),
+    beside_avalanche("er", "Replay", _er(10), 10, 3, "stacked-compiled"),
     beside_avalanche("finetune", "Naive", Finetune(), 128, None),
     beside_avalanche("er", "Replay", _er(128), 128, None),
     beside_avalanche("ewc", "EWC", EWC(mode="online", strength=1.0), 128, None),

@@ -23,9 +23,9 @@ STEPS = 50
 """In one timing: batches, draws and bookkeeping included, evaluation not."""
 
 
-def run(method: Method, seed: int) -> Fit:
+def run(method: Method, seed: int, compile: bool = False) -> Fit:
     stream = split_stream(5, 2, each=600)
-    train = TrainOptions(iterations=1_000_000, batch_size=10)
+    train = TrainOptions(iterations=1_000_000, batch_size=10, compile=compile)
     seeds = Seeds(init=seed, order=seed, method=seed)
     return Fit(model_for(stream, mlp(100, 100)(stream), seed=seed), stream, method, train, SGD, seeds=seeds)
 
@@ -36,31 +36,35 @@ def steps(events: Iterator[Any], count: int) -> Step:
     return lambda: list(islice(done, count))
 
 
-def alone(method: Method) -> Callable[[], Step]:
-    return lambda: steps(iter(run(method, 0)), STEPS)
+def alone(method: Method, compile: bool = False) -> Callable[[], Step]:
+    return lambda: steps(iter(run(method, 0, compile)), STEPS)
 
 
-def stacked(method: Method) -> Callable[[], Step]:
+def stacked(method: Method, compile: bool = False) -> Callable[[], Step]:
     def make() -> Step:
-        events = together([run(method, seed) for seed in range(SEEDS)])
+        events = together([run(method, seed, compile) for seed in range(SEEDS)])
         return steps((event for _, event in events), SEEDS * STEPS)
 
     return make
 
 
-def row(name: str, method: Method) -> Row:
+def row(name: str, method: Method, compile: bool = False) -> Row:
+    how = (", both compiled", "-compiled") if compile else ("", "")
     return contest(
-        f"stacked-{name}",
-        f"a step of ten stacked seeds of {name} in units of a step of one, S-MNIST, batch 10",
-        Side("ten seeds", stacked(method), STEPS),
-        Side("one seed", alone(method), STEPS),
-        4,
+        f"stacked-{name}{how[1]}",
+        f"a step of ten stacked seeds of {name} in units of a step of one, S-MNIST, batch 10{how[0]}",
+        Side("ten seeds", stacked(method, compile), STEPS),
+        Side("one seed", alone(method, compile), STEPS),
+        None if compile else 4,
         "cost",
         threads=2,
     )
 
 
+ER_10 = ER(memory=MemoryOptions(size=200, batch_size=10))
 ROWS = (
     row("finetune", Finetune()),
-    row("er", ER(memory=MemoryOptions(size=200, batch_size=10))),
+    row("er", ER_10),
+    row("finetune", Finetune(), compile=True),
+    row("er", ER_10, compile=True),
 )

@@ -277,9 +277,9 @@ class Fit:
     def _set_progress(self, phase: Phase, optimizer: torch.optim.Optimizer | None, steps: int) -> None:
         learner = self.learner
         learner.progress = self.position.step / steps
-        # HyperMask raises its sparsity over the first task's steps, counted from 1 (spec of the reference).
-        ramp = (self.position.step + 1) / steps if learner.task == 0 else 1.0
-        learner.models[phase.model].ramp = ramp
+        model = learner.models[phase.model]
+        if model.compose is not None:  # HyperMask raises its sparsity over the first task's steps, from 1 on
+            model.ramp = (self.position.step + 1) / steps if learner.task == 0 else 1.0
         if optimizer is not None:
             optim.set_progress(optimizer, phase.optimizer or self.optimizer_options, learner.progress)
 

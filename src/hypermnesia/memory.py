@@ -98,11 +98,9 @@ class Drawn:
     """m samples of a memory, in the order of the draw."""
 
     x: Tensor
-    """(m, …) as stored; on the memory's device, like all but `task`."""
+    """(m, …) as stored; on the memory's device, like all else."""
     y: Tensor
     """(m,) int64 global class ids."""
-    task: Tensor
-    """(m,) int64; on the host."""
     logits: Tensor | None
     """(m, outputs) float32, if the memory keeps them."""
     index: Tensor
@@ -237,7 +235,6 @@ def draw(memory: Memory, count: int, rng: torch.Generator, *, by_task: Sequence[
     return Drawn(
         x=memory.x.index_select(0, index),
         y=memory.y.index_select(0, index),
-        task=memory.task.index_select(0, slots),
         logits=None if memory.logits is None else memory.logits.index_select(0, index),
         index=index,
     )
