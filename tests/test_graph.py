@@ -122,6 +122,20 @@ def test_a_branch_on_a_value_is_refused() -> None:
         call(graphs, [torch.ones(3)], branching)
 
 
+def test_what_cannot_be_recorded_is_computed_as_written() -> None:
+    def branching(inputs: list[Tensor]) -> tuple[list[Tensor], Any]:
+        return [inputs[0] if inputs[0].sum() > 0 else -inputs[0]], None
+
+    graphs, x = Graphs("--stack"), torch.ones(3)
+    assert all(call(graphs, [x], branching)[0] is x for _ in range(SIGHTS))
+    with pytest.warns(
+        UserWarning, match="^--stack: these steps cannot be recorded and are computed as written: "
+    ):
+        call(graphs, [x], branching)
+    assert call(graphs, [-x], branching)[0].tolist() == [1, 1, 1], "and warned of once"
+    assert graphs.recorded == 0
+
+
 # ------------------------------------------------------------------------------------------------------- compiled
 
 

@@ -4,6 +4,7 @@ A replay calls the recorded operations one after another, without the Python, au
 numbers in less time. Compiled, they are fused, which changes rounding.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -54,15 +55,16 @@ class Graphs:
     def __call__(self, form: list[Any], compute: Compute, inputs: list[Tensor]) -> tuple[list[Tensor], Any]:
         """As `compute(inputs)`, whose form (types, shapes, all that are no tensors) is `form`.
 
-        Raises `HypermnesiaError` where `compute` cannot be recorded or compiled.
+        Raises `HypermnesiaError` where `compute` cannot be compiled; warns where it cannot be recorded.
         """
         known = self._find(form)
         if known.graph is None:
             known.seen += 1
-            if known.seen <= SIGHTS and not self.compile:
-                return compute(inputs)
-            known.graph, known.layout = self._made(compute, inputs)
-        with _as_recorded(inputs):
+            if self.compile or known.seen == SIGHTS + 1:
+                self._make(known, compute, inputs)
+        if known.graph is None:
+            return compute(inputs)
+        with _AsRecorded(inputs):
             return known.graph(*inputs), known.layout
 
     def _find(self, form: list[Any]) -> "_Known":
@@ -80,13 +82,18 @@ class Graphs:
         self._known.insert(0, _Known(form))
         return self._known[0]
 
-    def _made(self, compute: Compute, inputs: list[Tensor]) -> tuple[Callable[..., Any], Any]:
+    def _make(self, known: "_Known", compute: Compute, inputs: list[Tensor]) -> None:
         try:
-            graph, layout = record(compute, inputs)
-            return (self._fused(graph, inputs) if self.compile else graph), layout
+            graph, known.layout = record(compute, inputs)
+            known.graph = self._fused(graph, inputs) if self.compile else graph
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0]
-            raise HypermnesiaError(f"{self.what} is not possible here: {reason}") from error
+            if self.compile:
+                raise HypermnesiaError(f"{self.what} is not possible here: {reason}") from error
+            warnings.warn(
+                f"{self.what}: these steps cannot be recorded and are computed as written: {reason}",
+                stacklevel=2,
+            )
 
     def _fused(self, graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
         from torch._inductor import compile as fuse  # imported by those who compile
@@ -95,7 +102,7 @@ class Graphs:
         constants = any(node.op == "get_attr" for node in graph.graph.nodes)
         key = f"{graph.code}{described}"
         if constants or key not in self._compiled:
-            with _as_recorded(inputs):
+            with _AsRecorded(inputs):
                 fused: Any = fuse(graph, [x.detach() for x in inputs], options=OPTIONS)
                 self._compare(graph, fused, inputs)
             self._compiled[key] = fused
@@ -129,7 +136,7 @@ class _Known:
         self.layout: Any = None
 
 
-class _as_recorded:
+class _AsRecorded:
     """The context of a replay: derivatives and the casts of autocast were recorded with the rest."""
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypermnesia.memory import Memory
 
@@ -34,7 +34,7 @@ def flat(*values: Any) -> Flat:
 
 def _flatten(value: Any, found: Flat) -> None:
     kind = type(value)
-    if kind is Tensor or kind is nn.Parameter:
+    if kind is Tensor or issubclass(kind, Tensor):
         found.leaves.append(value)
         found.form.append((value.shape, value.stride(), value.dtype))
         return
@@ -52,7 +52,7 @@ def _flatten(value: Any, found: Flat) -> None:
 def rebuilt(value: Any, leaves: Iterator[Tensor]) -> Any:
     """`value` with its tensors replaced by the next of `leaves`, in the order of `flat`."""
     kind = type(value)
-    if kind is Tensor or kind is nn.Parameter:
+    if kind is Tensor or issubclass(kind, Tensor):
         return next(leaves)
     open_up = _opener(kind)
     if open_up is None:
