@@ -150,27 +150,21 @@ class Reads(NamedTuple):
     """The parameters."""
     states: dict[str, dict[str, Any]]
     """Moments and counters."""
-    rates: list[Tensor | float]
+    rates: list[Tensor]
     """Learning rate of each group."""
     others: list[dict[str, Any]]
     """Each group's other settings and its `names`."""
 
 
-def reads(optimizer: torch.optim.Optimizer, as_tensors: bool = False) -> Reads:
-    """What `candidate` needs. `as_tensors`: also the numbers that change from step to step, for graphs that are recorded
-    once."""
+def reads(optimizer: torch.optim.Optimizer) -> Reads:
+    """What `candidate` needs, for graphs that are recorded once: what changes from step to step is a tensor."""
     values: Tensors = {}
     states, rates, others = {}, [], []
     for group in optimizer.param_groups:
-        device = group["params"][0].device
-        rate = group["lr"]
-        rates.append(torch.tensor(rate, dtype=torch.float64, device=device) if as_tensors else rate)
+        rates.append(torch.tensor(group["lr"], dtype=torch.float64, device=group["params"][0].device))
         others.append({key: value for key, value in group.items() if key not in ("params", "lr", "base_lr")})
         for name, parameter in zip(group["names"], group["params"], strict=True):
-            values[name], state = parameter.detach(), dict(optimizer.state.get(parameter, {}))
-            if "step" in state and not as_tensors and device.type == "cpu":
-                state["step"] = float(state["step"])  # cheaper than arithmetic on tensors of one number
-            states[name] = state
+            values[name], states[name] = parameter.detach(), dict(optimizer.state.get(parameter, {}))
     return Reads(values, states, rates, others)
 
 
@@ -183,14 +177,19 @@ def candidate(
     weight decay (which the published code forgets for Adam). Parameters without a gradient do not move. `given` stands for
     what the optimizer holds.
     """
-    given = reads(optimizer) if given is None else given
     change: Tensors = {}
-    for rate, group in zip(given.rates, given.others, strict=True):
-        for name in group["names"]:
-            if name in gradients:
-                settings = {**group, "lr": rate}
+    for i, group in enumerate(optimizer.param_groups):
+        settings = group if given is None else {**given.others[i], "lr": given.rates[i]}
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            if name not in gradients:
+                continue
+            if given is None:
+                value, state = parameter.detach(), optimizer.state.get(parameter, {})
+                if "step" in state and not value.is_cuda:  # cheaper than arithmetic on tensors of one number
+                    state = {**state, "step": float(state["step"])}
+            else:
                 value, state = given.values[name], given.states[name]
-                change[name] = _change(optimizer, settings, value, gradients[name], state)
+            change[name] = _change(optimizer, settings, value, gradients[name], state)
     return change
 
 

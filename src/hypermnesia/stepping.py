@@ -87,7 +87,7 @@ class Stepper:
 def by_graph(graphs: Graphs, method: Method, wanted: Wanted) -> Gradients:
     """`method.gradients` for a wanted step, as one of the graphs."""
     net, optimizer = wanted.net, wanted.optimizer
-    ahead = optim.reads(optimizer, as_tensors=True) if method.custom_gradients else None
+    ahead = optim.reads(optimizer) if method.custom_gradients else None
     nested = (net.params, others(net.model, net.params), wanted.state, wanted.batch, wanted.draw, ahead)
 
     def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
