@@ -1,6 +1,7 @@
 """Slow twins: the same step as the published code arranges it, written from the papers and without its mistakes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -55,9 +56,11 @@ def partial_step(
     strength: float,
     ahead: float,
     optimizer: torch.optim.Optimizer,
+    everything: bool = False,
 ) -> Callable[[], None]:
     """A step of a partial hypernetwork: weights generated for every sample, and the penalty at θ − ahead · ∇ task by
-    task, for the old generator and the new one, with a graph for both."""
+    task, for the old generator and the new one, with a graph for both. `everything`: also what the published step does
+    beside that: both generators copied anew, and a backward pass more for the angle between the two gradients."""
     generator = model.generator
     assert generator is not None
     old = {name: value.detach().clone().requires_grad_() for name, value in generator.named_parameters()}
@@ -67,6 +70,9 @@ def partial_step(
         return functional_call(model.target, own | weights, (sample[None],), tie_weights=False)[0]
 
     def step() -> None:
+        if everything:
+            copies = deepcopy(generator), deepcopy(generator)
+            del copies
         params = dict(generator.named_parameters())
         optimizer.zero_grad()
         loss = F.cross_entropy(vmap(of_one)(generator([task] * len(x)), x), y)
@@ -76,10 +82,26 @@ def partial_step(
         for j in range(task):
             now, then = written(generator, shifted, [j]), written(generator, old, [j])
             total = total + torch.stack([(now[n] - then[n].detach()).square().sum() for n in now]).sum()
+        if everything:
+            _angle(
+                params,
+                torch.autograd.grad(total, list(params.values()), retain_graph=True, allow_unused=True),
+            )
         (strength / task * total).backward()
         optimizer.step()
 
     return step
+
+
+def _angle(params: Mapping[str, Tensor], gradients: Sequence[Tensor | None]) -> Tensor:
+    """The cosine between the parameters' gradients and these."""
+    pairs = [
+        (p.grad, g)
+        for p, g in zip(params.values(), gradients, strict=True)
+        if p.grad is not None and g is not None
+    ]
+    first, second = (torch.cat([each.flatten() for each in side]) for side in zip(*pairs, strict=True))
+    return F.cosine_similarity(first, second, dim=0)
 
 
 def accuracy_by_loop(model: Model, x: Tensor, tasks: int, batch_size: int) -> Callable[[], Tensor]:

@@ -24,7 +24,7 @@ CUTS = {"hnf": None, "hn2": "layer2", "hn4": "layer4"}
 """The last shared stage."""
 
 
-def step(cut: str | None, twin: bool = False, compile: bool = False) -> Step:
+def step(cut: str | None, twin: bool = False, compile: bool = False, everything: bool = False) -> Step:
     """A step at 10 earlier tasks: slim ResNet-18, 5 classes, batch 32, first-order look-ahead."""
     method = combine(Finetune(), Drift(beta=0.5, look_ahead="sgd"))
     options = WeightsOptions(kind="partial", cut=cut, embedding_init="previous", plastic_embeddings=True)
@@ -51,7 +51,7 @@ def step(cut: str | None, twin: bool = False, compile: bool = False) -> Step:
     raw, y = stream.tasks[EARLIER].train.batch(torch.arange(BATCH))
     optimizer = torch.optim.Adam(model.trainable().values(), lr=1e-3)
     target = run.learner.targets(y, EARLIER)
-    return partial_step(model, EARLIER, stream.preprocess(raw), target, 0.5, 1e-3, optimizer)
+    return partial_step(model, EARLIER, stream.preprocess(raw), target, 0.5, 1e-3, optimizer, everything)
 
 
 def beside_twin(name: str, wanted: float | None, compile: bool = False) -> Row:
@@ -65,7 +65,20 @@ def beside_twin(name: str, wanted: float | None, compile: bool = False) -> Row:
     )
 
 
+def beside_published(name: str, wanted: float) -> Row:
+    return contest(
+        f"phn-{name}-published",
+        f"the same step, {name.upper().replace('HN', 'HN-')}, beside all that the published one does",
+        Side("ours", lambda: step(CUTS[name])),
+        Side("slow twin, whole", lambda: step(CUTS[name], twin=True, everything=True)),
+        wanted,
+    )
+
+
 ROWS = (
+    beside_published("hnf", 5),
+    beside_published("hn2", 5),
+    beside_published("hn4", 3),
     beside_twin("hnf", 5),
     beside_twin("hn2", 5),
     beside_twin("hn4", 3),
