@@ -61,6 +61,18 @@ def test_the_candidate_carries_the_gradients_graph() -> None:
     assert change.requires_grad
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()))
+def test_numbers_that_never_had_a_gradient_do_not_break_the_graph(case: dict) -> None:
+    """√0 has no derivative: Adam's step, differentiated there, would be NaN, and so would a look-ahead of second order."""
+    own = parameters()
+    optimizer = build(OptimizerOptions(lr=0.05, **case), own)
+    x = torch.ones(2, requires_grad=True)
+    gradient = x.square() * torch.tensor([1.0, 0.0])
+    change = candidate(optimizer, {"target.bias": gradient})["target.bias"]
+    (slope,) = torch.autograd.grad(change.sum(), x)
+    assert bool(torch.isfinite(slope).all()) and slope[1] == 0
+
+
 def test_embeddings_have_a_rate_of_their_own() -> None:
     optimizer = build(OptimizerOptions(lr=0.1, embedding_lr=0.01), parameters())
     rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}

@@ -217,11 +217,20 @@ def _sgd_change(group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tenso
     return -group["lr"] * g
 
 
+def _root(square: Tensor) -> Tensor:
+    """√square with the derivative 0 at 0, where a look-ahead of second order would else be 0 · ∞ for every number whose
+    gradients were all 0 so far."""
+    if not square.requires_grad:
+        return square.sqrt()
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+
+
 def _rmsprop_change(group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tensor:
     g = g + group["weight_decay"] * parameter
     square = state.get("square_avg", torch.zeros_like(parameter))
     square = group["alpha"] * square + (1 - group["alpha"]) * g.square()
-    direction = g / (square.sqrt() + group["eps"])
+    direction = g / (_root(square) + group["eps"])
     if group["momentum"]:
         direction = group["momentum"] * state.get("momentum_buffer", torch.zeros_like(parameter)) + direction
     return -group["lr"] * direction
@@ -236,6 +245,6 @@ def _adam_change(group: dict, parameter: Tensor, g: Tensor, state: dict) -> Tens
     zero = torch.zeros_like(parameter)
     mean = beta1 * state.get("exp_avg", zero) + (1 - beta1) * g
     square = beta2 * state.get("exp_avg_sq", zero) + (1 - beta2) * g.square()
-    direction = (mean / (1 - beta1**step)) / ((square / (1 - beta2**step)).sqrt() + group["eps"])
+    direction = (mean / (1 - beta1**step)) / (_root(square / (1 - beta2**step)) + group["eps"])
     change = -lr * direction
     return change - lr * decay * parameter if group["decoupled_weight_decay"] else change
