@@ -64,7 +64,8 @@ class Graphs:
                 self._make(known, compute, inputs)
         if known.graph is None:
             return compute(inputs)
-        with _AsRecorded(inputs):
+        # Derivatives, and the casts of autocast, were recorded with the rest.
+        with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False):
             return known.graph(*inputs), known.layout
 
     def _find(self, form: list[Any]) -> "_Known":
@@ -102,7 +103,7 @@ class Graphs:
         constants = any(node.op == "get_attr" for node in graph.graph.nodes)
         key = f"{graph.code}{described}"
         if constants or key not in self._compiled:
-            with _AsRecorded(inputs):
+            with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False):
                 fused: Any = fuse(graph, [x.detach() for x in inputs], options=OPTIONS)
                 self._compare(graph, fused, inputs)
             self._compiled[key] = fused
@@ -134,21 +135,6 @@ class _Known:
         self.form, self.seen = form, 0
         self.graph: Callable[..., Any] | None = None
         self.layout: Any = None
-
-
-class _AsRecorded:
-    """The context of a replay: derivatives and the casts of autocast were recorded with the rest."""
-
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
-        self._contexts = torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False)
-
-    def __enter__(self) -> None:
-        for context in self._contexts:
-            context.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for context in reversed(self._contexts):
-            context.__exit__(*error)
 
 
 def record(compute: Compute, inputs: Sequence[Tensor]) -> tuple[GraphModule, Any]:

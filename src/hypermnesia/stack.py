@@ -249,8 +249,8 @@ class _Bound:
         def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
             params, rest, own, held, fresh = (given[a:b] for a, b in pairwise(edges))
             named = dict(zip(self.params, params, strict=True))
-            others = dict(zip(self.rest, rest, strict=True))
-            values, parts, logits = vmap(loss)(named, others, own, held, fresh)
+            untrained = dict(zip(self.rest, rest, strict=True))
+            values, parts, logits = vmap(loss)(named, untrained, own, held, fresh)
             found = torch.autograd.grad(values.sum(), params, allow_unused=True)
             gradients = {name: g for name, g in zip(named, found, strict=True) if g is not None}
             shares = dict(zip(terms, (part.detach() for part in parts), strict=True))
@@ -300,10 +300,8 @@ class _Bound:
             group["lr"] = own["lr"]
         before = {name: self.params[name].detach().clone() for name in self._ratios}
         self.optimizer.step()
-        for (
-            name,
-            ratio,
-        ) in self._ratios.items():  # every optimizer's move is proportional to its learning rate
+        # Every optimizer's move is proportional to its learning rate.
+        for name, ratio in self._ratios.items():
             whole = self.params[name].detach()
             whole.copy_(torch.lerp(before[name], whole, ratio))
         for parameter in self.params.values():
