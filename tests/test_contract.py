@@ -10,7 +10,6 @@ import small
 import torch
 from contract import BY_NAME, GENERATORS, ROWS, Row, Same, words_of
 from exact import Make, assert_equal_runs, finished, resumed
-from methods.helpers import leaves, rebuilt
 from torch import Tensor
 from torch.func import grad, vmap
 
@@ -22,8 +21,9 @@ from hypermnesia.experiment import from_toml, resolve
 from hypermnesia.fit import Fit
 from hypermnesia.graph import SIGHTS, Graphs
 from hypermnesia.method import Batch, Net
+from hypermnesia.nested import flat, rebuilt
 from hypermnesia.optim import candidate
-from hypermnesia.stepping import Gradients, Wanted, by_graph
+from hypermnesia.stepping import Gradients, Wanted, by_graph, others
 from hypermnesia.tensors import Tensors
 
 torch.set_num_threads(1)
@@ -149,6 +149,9 @@ class Midway:
         optimizer = run.optimizers[run.learner.phase.model]
         return Wanted(Net(self.model), self.state, self.batch, self.draw, optimizer, 99, lambda: "now")
 
+    def rest(self) -> Tensors:
+        return others(self.model, Net(self.model).params)
+
     def whole_gradients(self) -> Gradients:
         """With a look-ahead or a projection, where the method has one."""
         run = self.run
@@ -183,7 +186,7 @@ def test_two_seeds_are_one_stacked_program(row: Row) -> None:
     first = pair[0]
     params = stacked(pair, lambda one: dict(one.model.named_parameters()))
     buffers = stacked(pair, lambda one: dict(one.model.named_buffers()))
-    inputs = [leaves((one.state, one.batch, one.draw)) for one in pair]
+    inputs = [flat(one.state, one.batch, one.draw).leaves for one in pair]
     tensors = [torch.stack(both) for both in zip(*inputs, strict=True)]
 
     def loss(params: Tensors, buffers: Tensors, tensors: list[Tensor]) -> Tensor:
@@ -207,10 +210,10 @@ def test_its_gradients_are_one_graph(row: Row) -> None:
     graphs = Graphs("recording")
     one, other = Midway(row, 0), Midway(row, 1)
     for _ in range(SIGHTS + 1):
-        found = by_graph(graphs, one.run.method, one.wanted())
+        found = by_graph(graphs, one.run.method, one.wanted(), one.rest())
     assert (graphs.forms, graphs.recorded) == (1, 1)
     assert_equal(found, one.whole_gradients())
-    found = by_graph(graphs, other.run.method, other.wanted())
+    found = by_graph(graphs, other.run.method, other.wanted(), other.rest())
     if row.approach != "latent-replay":  # its draw holds a module, which is another one in another run
         assert (graphs.forms, graphs.recorded) == (1, 1)
     assert_equal(found, other.whole_gradients())

@@ -60,6 +60,7 @@ class Stepper:
         name = type(getattr(method, "method", method)).__name__.lower()
         self._graphs = Graphs(f"train.compile=true with {name}", compile=True) if train.compile else None
         self._net: Net | None = None
+        self._rest: Tensors = {}
 
     def take(self, wanted: Wanted) -> None:
         """Compute the step and move the parameters; `wanted.taken` tells what was done."""
@@ -76,19 +77,19 @@ class Stepper:
             else:
                 if net is not self._net:
                     self._graphs.renew()
-                    self._net = net
-                found = by_graph(self._graphs, self.method, wanted)
+                    self._net, self._rest = net, others(net.model, net.params)
+                found = by_graph(self._graphs, self.method, wanted, self._rest)
         gradients, loss, aux = found
         gradients = move(optimizer, net.params, gradients, self.train, wanted.when)
         step = Step(before, net.params, gradients)
         wanted.taken = Taken(loss, aux, step, time.perf_counter() - started)
 
 
-def by_graph(graphs: Graphs, method: Method, wanted: Wanted) -> Gradients:
-    """`method.gradients` for a wanted step, as one of the graphs."""
+def by_graph(graphs: Graphs, method: Method, wanted: Wanted, rest: Tensors) -> Gradients:
+    """`method.gradients` for a wanted step, as one of the graphs; `rest`: the net's `others`."""
     net, optimizer = wanted.net, wanted.optimizer
     ahead = optim.reads(optimizer) if method.custom_gradients else None
-    nested = (net.params, others(net.model, net.params), wanted.state, wanted.batch, wanted.draw, ahead)
+    nested = (net.params, rest, wanted.state, wanted.batch, wanted.draw, ahead)
 
     def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
         params, rest, state, batch, draw, reads = rebuilt(nested, iter(given))

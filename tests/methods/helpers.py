@@ -1,7 +1,7 @@
 """Small learners and batches for tests of methods, and the checks that every loss must pass."""
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.func import grad, stack_module_state, vmap
 from hypermnesia.hyper.head import Head, HeadKind
 from hypermnesia.hyper.model import Model, Role
 from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
+from hypermnesia.nested import flat, rebuilt
 from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.replay import Replay
 from hypermnesia.rng import generator
@@ -173,7 +174,7 @@ def assert_stacks(
     first, second = learner.model, make_model_like(learner)
     params, buffers = stack_module_state([first, second])
     params = {name: value.detach() for name, value in params.items()}
-    inputs = [leaves((s, b, d)) for s, b, d in zip(states, batches, draws, strict=True)]
+    inputs = [flat(s, b, d).leaves for s, b, d in zip(states, batches, draws, strict=True)]
     stacked = [torch.stack(pair) for pair in zip(*inputs, strict=True)]
 
     def value(params: Tensors, buffers: Tensors, tensors: list[Tensor]) -> Tensor:
@@ -211,38 +212,6 @@ def assert_compiles(method: Method, learner: Learner, state: Any, batch: Batch, 
     found = torch.autograd.grad(compiled, list(params.values()), allow_unused=True)
     gradients = {name: g for name, g in zip(params, found, strict=True) if g is not None}
     assert_same((compiled, gradients), loss_and_gradients(method, learner, state, batch, draw))
-
-
-def leaves(value: Any) -> list[Tensor]:
-    """The tensors of nested dataclasses, tuples and dicts, in a fixed order; a memory's own are left out."""
-    if isinstance(value, Tensor):
-        return [value]
-    return [leaf for part in _parts(value) for leaf in leaves(part)]
-
-
-def rebuilt(value: Any, tensors: Any) -> Any:
-    """`value` with its tensors replaced by the next of `tensors`, an iterator."""
-    if isinstance(value, Tensor):
-        return next(tensors)
-    if isinstance(value, tuple):
-        return tuple(rebuilt(part, tensors) for part in value)
-    if isinstance(value, dict):
-        return {key: rebuilt(part, tensors) for key, part in value.items()}
-    if _is_record(value):
-        return replace(value, **{f.name: rebuilt(getattr(value, f.name), tensors) for f in fields(value)})
-    return value
-
-
-def _parts(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    if isinstance(value, tuple):
-        return list(value)
-    return [getattr(value, f.name) for f in fields(value)] if _is_record(value) else []
-
-
-def _is_record(value: Any) -> bool:
-    return is_dataclass(value) and not isinstance(value, type) and type(value).__name__ != "Memory"
 
 
 def consecutive(replay: Replay) -> bool:
