@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 EXTRAS := hub,nets,sweep,ray,slurm,track,test
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow lint check bench faults
+.PHONY: help demo test test-slow lint check bench faults proof
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make lint       ruff and pyright'
 	@echo 'make check      lint and test'
 	@echo 'make bench      the benchmarks'
+	@echo 'make proof      some sixty small runs: the bits of their results are those written down (or, with AGAINST=REV, that commit'\''s)'
 	@echo 'make faults     kill runs, damage checkpoints, fill disks: nothing may be lost'
 
 demo: $(VENV)/core.stamp
@@ -40,6 +41,9 @@ check: lint test
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks
+
+proof: $(VENV)/test.stamp
+	$(BIN)/python tests/proof/prove.py $(if $(AGAINST),--against $(AGAINST))
 
 faults: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests/faults -m ''
