@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from hypermnesia import checkpoint, continued, shortage, stack, varied
+from hypermnesia import checkpoint, continued, shortage, varied
 from hypermnesia.continued import Continuation
 from hypermnesia.course import Interrupted, Listener, course, reporter
 from hypermnesia.environment import environment
@@ -33,6 +33,7 @@ from hypermnesia.rundir import (
     stream_sha256,
     write_json,
 )
+from hypermnesia.stack import pays, together, why_apart
 from hypermnesia.stopping import asked_to_stop
 from hypermnesia.streams.outline import outline
 
@@ -126,8 +127,8 @@ def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked:
         return True
     with shortage.told("these runs together"):
         built = [_built(e.cfg, e.seed, e.place) for e in left]
-    reason = _why_unlike(left, built) or stack.why_apart(built)
-    if not reason and stacked == "auto" and not stack.pays(built):
+    reason = _why_unlike(left, built) or why_apart(built)
+    if not reason and stacked == "auto" and not pays(built):
         reason = "a network of this size is bound by arithmetic, which stacking does not spare"
     alike = len({e.cfg.sha256 for e in left}) == 1
     these = f"the {'seeds' if alike else 'runs'} of {left[0].cfg.approach.name}"
@@ -161,7 +162,7 @@ def _train_together(entries: Sequence[Entry], built: Sequence[Fit], listen: List
             listener = open_.enter_context(listen(e.cfg, e.seed, directory))
             courses.append(open_.enter_context(course(run, e.cfg, e.seed, directory, listener, asked)))
         saved = set()
-        for i, event in stack.together(built):
+        for i, event in together(built):
             if courses[i].hear(event):
                 saved.add(i)
             if len(saved) == len(courses):

@@ -9,25 +9,25 @@ from torch import Tensor, nn
 from hypermnesia.checks import check_choice
 from hypermnesia.nets.options import Shape, check_shape
 
-Variant = Literal["small", "large"]
-_KERNEL = 5
-_SMALLEST = 16  # pixels that leave one after two rounds of a 5 x 5 convolution without padding and a halving
+LeNetVariant = Literal["small", "large"]
+_LENET_KERNEL = 5
+_LENET_SMALLEST = 16  # pixels that leave one after two rounds of a 5 x 5 convolution without padding and a halving
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeNetOptions:
     """LeNet (LeCun et al. 1998): two convolutions 5 x 5 with ReLU and max-pooling, one hidden layer."""
 
-    variant: Variant = "large"
+    variant: LeNetVariant = "large"
     """Channels of the convolutions and hidden units. small: 10, 20, 50. large: 20, 50, 500.
     On gray images of 28 x 28 pixels and 10 classes these are 21,840 and 431,080 weights."""
 
     def __post_init__(self) -> None:
-        check_choice("net.variant", self.variant, get_args(Variant))
+        check_choice("net.variant", self.variant, get_args(LeNetVariant))
 
     def build(self, shape: Shape, outputs: int) -> "LeNet":
         """A network from images (B, *shape), at least 16 x 16 pixels, to logits (B, outputs)."""
-        check_shape("lenet", shape, outputs, smallest=_SMALLEST)
+        check_shape("lenet", shape, outputs, smallest=_LENET_SMALLEST)
         return LeNet(self, shape, outputs)
 
 
@@ -40,10 +40,10 @@ class LeNet(nn.Module):
         super().__init__()
         channels1, channels2, hidden = {"small": (10, 20, 50), "large": (20, 50, 500)}[options.variant]
         channels, height, width = shape
-        self.conv1 = _convolution(channels, channels1)
-        self.conv2 = _convolution(channels1, channels2)
+        self.conv1 = _pooled_convolution(channels, channels1)
+        self.conv2 = _pooled_convolution(channels1, channels2)
         self.flatten = nn.Flatten()
-        features = channels2 * _side_after(_side_after(height)) * _side_after(_side_after(width))
+        features = channels2 * _side_after_pooled(_side_after_pooled(height)) * _side_after_pooled(_side_after_pooled(width))
         self.fc = nn.Sequential(OrderedDict(linear=nn.Linear(features, hidden), relu=nn.ReLU()))
         self.head = nn.Linear(hidden, outputs)
 
@@ -53,11 +53,11 @@ class LeNet(nn.Module):
         return x
 
 
-def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+def _pooled_convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(inputs, outputs, _KERNEL), relu=nn.ReLU(), pool=nn.MaxPool2d(2))
+        OrderedDict(conv=nn.Conv2d(inputs, outputs, _LENET_KERNEL), relu=nn.ReLU(), pool=nn.MaxPool2d(2))
     )
 
 
-def _side_after(side: int) -> int:
-    return (side - _KERNEL + 1) // 2
+def _side_after_pooled(side: int) -> int:
+    return (side - _LENET_KERNEL + 1) // 2

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from hypermnesia.checks import check_choice
 from hypermnesia.nets.options import Shape, check_probability, check_shape
 
-Variant = Literal["cifar", "tiny"]
-_SMALLEST = 10  # pixels that leave one after two rounds of a trimming convolution and a halving
+ZenkeVariant = Literal["cifar", "tiny"]
+_ZENKE_SMALLEST = 10  # pixels that leave one after two rounds of a trimming convolution and a halving
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZenkeNetOptions:
     """Four convolutions 3 x 3 in two pairs, each with max-pooling, and one or two linear layers."""
 
-    variant: Variant = "cifar"
+    variant: ZenkeVariant = "cifar"
     """cifar: channels 32, 32, 64, 64 and a hidden layer of 512 units; 1,250,858 weights on 3 x 32 x 32 images
     and 10 classes. tiny (HyperMask): 64 channels throughout, no hidden layer; 175,301 weights on 3 x 64 x 64
     images and 5 classes."""
@@ -27,13 +27,13 @@ class ZenkeNetOptions:
     """Probability of dropping a unit of the hidden layer (`cifar` alone has one), at least 0 and below 1."""
 
     def __post_init__(self) -> None:
-        check_choice("net.variant", self.variant, get_args(Variant))
+        check_choice("net.variant", self.variant, get_args(ZenkeVariant))
         check_probability("net.dropout2d", self.dropout2d)
         check_probability("net.dropout", self.dropout)
 
     def build(self, shape: Shape, outputs: int) -> "ZenkeNet":
         """A network from images (B, *shape), at least 10 x 10 pixels, to logits (B, outputs)."""
-        check_shape("zenkenet", shape, outputs, smallest=_SMALLEST)
+        check_shape("zenkenet", shape, outputs, smallest=_ZENKE_SMALLEST)
         return ZenkeNet(self, shape, outputs)
 
 
@@ -53,7 +53,7 @@ class ZenkeNet(nn.Module):
         self.conv3 = _convolution(early, late)
         self.conv4 = _convolution_and_pool(late, late, options.dropout2d)
         self.flatten = nn.Flatten()
-        features = late * _side_after(_side_after(height)) * _side_after(_side_after(width))
+        features = late * _side_after_pair(_side_after_pair(height)) * _side_after_pair(_side_after_pair(width))
         convolutions = ("conv1", "conv2", "conv3", "conv4", "flatten")
         if hidden is None:
             self.head = nn.Linear(features, outputs)
@@ -88,5 +88,5 @@ def _convolution_and_pool(inputs: int, outputs: int, dropout: float) -> nn.Seque
     )
 
 
-def _side_after(side: int) -> int:
+def _side_after_pair(side: int) -> int:
     return (side - 2) // 2

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hypermnesia.errors import HypermnesiaError, unknown
-from hypermnesia.report import page, tables
+from hypermnesia.report import tables
+from hypermnesia.report.page import html
 from hypermnesia.report.runs import Runs, load
 from hypermnesia.report.summary import Summary, summarise
 
 FORMATS: dict[str, Callable[[Runs, Sequence[Summary]], str]] = {
-    "html": page.html,
+    "html": html,
     "md": tables.markdown,
     "latex": tables.latex,
     "csv": tables.comma_separated,

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypermnesia.errors import HypermnesiaError, unknown
-from hypermnesia.streams import look
 from hypermnesia.streams.augment import Preprocess
 from hypermnesia.streams.build import beginning, blurry, capped, with_validation
 from hypermnesia.streams.domain import permuted, rotated
-from hypermnesia.streams.look import Look
+from hypermnesia.streams.look import CIFAR10, CIFAR100, CIFAR100_PARTIAL, DIGITS, FASHION, MNIST, TINY, TINY_MASKS, TINY_PARTIAL, Look
 from hypermnesia.streams.mnist360 import mnist360
 from hypermnesia.streams.noise import noisy
 from hypermnesia.streams.options import StreamOptions, refuse_others
@@ -147,13 +146,13 @@ def _tasks(tasks: int, classes: int, **more: object) -> StreamOptions:
 
 BENCHMARKS: dict[str, Benchmark] = {
     "split-digits": Benchmark(
-        "scikit-learn's 8 × 8 digits: 5 tasks of 2", ("digits",), SPLIT, look.DIGITS, _tasks(5, 2)
+        "scikit-learn's 8 × 8 digits: 5 tasks of 2", ("digits",), SPLIT, DIGITS, _tasks(5, 2)
     ),
     "permuted-digits": Benchmark(
         "scikit-learn's digits, 10 pixel permutations",
         ("digits",),
         PERMUTED,
-        look.DIGITS,
+        DIGITS,
         StreamOptions(tasks=10),
     ),
     "split-docstrings": Benchmark(
@@ -163,96 +162,96 @@ BENCHMARKS: dict[str, Benchmark] = {
         Look(),
         _tasks(5, 2),
     ),
-    "split-mnist": Benchmark("MNIST: 5 tasks of 2 digits", ("mnist",), SPLIT, look.MNIST, _tasks(5, 2)),
+    "split-mnist": Benchmark("MNIST: 5 tasks of 2 digits", ("mnist",), SPLIT, MNIST, _tasks(5, 2)),
     "permuted-mnist": Benchmark(
         "MNIST padded to 32 × 32, 10 pixel permutations, the first task unpermuted",
         ("mnist",),
         PADDED_PERMUTED,
-        look.MNIST,
+        MNIST,
         StreamOptions(tasks=10, first_permuted=False),
     ),
     "permuted-mnist-20": Benchmark(
         "MNIST at 28 × 28, 20 pixel permutations: the replay papers' form",
         ("mnist",),
         PERMUTED,
-        look.MNIST,
+        MNIST,
         StreamOptions(tasks=20),
     ),
     "rotated-mnist": Benchmark(
         "MNIST turned by 20 angles of 0 to 180 degrees",
         ("mnist",),
         ROTATED,
-        look.MNIST,
+        MNIST,
         StreamOptions(tasks=20),
     ),
     "mnist-360": Benchmark(
-        "MNIST digits 0 to 8 in turning pairs, without task boundaries", ("mnist",), TURNING, look.MNIST
+        "MNIST digits 0 to 8 in turning pairs, without task boundaries", ("mnist",), TURNING, MNIST
     ),
     "cir-mnist": Benchmark(
-        "MNIST, classes return: 5 tasks of 5 slots", ("mnist",), SLOTS, look.MNIST, _tasks(5, 5)
+        "MNIST, classes return: 5 tasks of 5 slots", ("mnist",), SLOTS, MNIST, _tasks(5, 5)
     ),
     "split-fashion-mnist": Benchmark(
-        "Fashion-MNIST: 5 tasks of 2 classes", ("fashion-mnist",), SPLIT, look.FASHION, _tasks(5, 2)
+        "Fashion-MNIST: 5 tasks of 2 classes", ("fashion-mnist",), SPLIT, FASHION, _tasks(5, 2)
     ),
     "split-cifar10": Benchmark(
-        "CIFAR-10: 5 tasks of 2 classes", ("cifar10",), SPLIT, look.CIFAR10, _tasks(5, 2)
+        "CIFAR-10: 5 tasks of 2 classes", ("cifar10",), SPLIT, CIFAR10, _tasks(5, 2)
     ),
     "split-cifar100": Benchmark(
-        "CIFAR-100: 10 tasks of 10 classes", ("cifar100",), SPLIT, look.CIFAR100, _tasks(10, 10)
+        "CIFAR-100: 10 tasks of 10 classes", ("cifar100",), SPLIT, CIFAR100, _tasks(10, 10)
     ),
     "split-cifar100-20x5": Benchmark(
         "CIFAR-100: 20 tasks of 5 classes in random order",
         ("cifar100",),
         SPLIT,
-        look.CIFAR100_PARTIAL,
+        CIFAR100_PARTIAL,
         _tasks(20, 5, order="seed"),
     ),
     "split-cifar100-5x20-fecam": Benchmark(
         "CIFAR-100: 5 tasks of 20 classes in FeCAM's fixed order",
         ("cifar100",),
         SPLIT,
-        look.CIFAR100,
+        CIFAR100,
         _tasks(5, 20, order=ICARL_ORDER),
     ),
     "split-cifar10-100": Benchmark(
         "CIFAR-10, then blocks of 10 classes of CIFAR-100: 6 tasks, at most 11",
         ("cifar10", "cifar100"),
         FIXED_SPLIT,
-        look.CIFAR10,
+        CIFAR10,
         _tasks(6, 10),
     ),
     "noisy-cifar": Benchmark(
         "CIFAR-100: 4 tasks of 5 classes, each under its own image corruption",
         ("cifar100",),
         NOISY,
-        look.CIFAR100_PARTIAL,
+        CIFAR100_PARTIAL,
         _tasks(4, 5, order="seed"),
     ),
     "cir-slot-cifar100": Benchmark(
-        "CIFAR-100, classes return: 10 tasks of 30 slots", ("cifar100",), SLOTS, look.CIFAR100, _tasks(10, 30)
+        "CIFAR-100, classes return: 10 tasks of 30 slots", ("cifar100",), SLOTS, CIFAR100, _tasks(10, 30)
     ),
     "cir-sampling-cifar100": Benchmark(
         "CIFAR-100, classes and samples return at random: 500 tasks of 500 samples",
         ("cifar100",),
         SAMPLING,
-        look.CIFAR100,
+        CIFAR100,
         StreamOptions(tasks=500),
     ),
     "split-tiny-imagenet": Benchmark(
-        "Tiny ImageNet: 10 tasks of 20 classes", ("tiny-imagenet",), SPLIT, look.TINY, _tasks(10, 20)
+        "Tiny ImageNet: 10 tasks of 20 classes", ("tiny-imagenet",), SPLIT, TINY, _tasks(10, 20)
     ),
     "split-tiny-imagenet-20x10": Benchmark(
         "Tiny ImageNet at 32 × 32: 20 tasks of 10 classes in random order",
         ("tiny-imagenet",),
         SPLIT,
-        look.TINY_PARTIAL,
+        TINY_PARTIAL,
         _tasks(20, 10, order="seed", size=32),
     ),
     "split-tiny-imagenet-40x5": Benchmark(
         "Tiny ImageNet: 40 tasks of 5 classes in random order",
         ("tiny-imagenet",),
         SPLIT,
-        look.TINY_MASKS,
+        TINY_MASKS,
         _tasks(40, 5, order="seed"),
     ),
 }

@@ -18,6 +18,7 @@ from hypermnesia.errors import HypermnesiaError
 from hypermnesia.rng import generator
 from hypermnesia.streams.cache import cached
 from hypermnesia.streams.choose import hold_out
+from hypermnesia.streams.digits import TEST_SHARE
 from hypermnesia.streams.source import Images, Source
 from hypermnesia.streams.text import TextForm, tokenise
 
@@ -34,7 +35,6 @@ MODULES = {
     "xml": "xml",
 }
 """Class → its file or folder in the standard library: the ten with most docstrings that every installation has."""
-TEST_SHARE = 0.2
 FEWEST_WORDS = 4
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.rng import generator
-from hypermnesia.streams import corrupt
+from hypermnesia.streams.corrupt import KINDS
 
 Code = int | Tensor
 
@@ -141,16 +141,16 @@ class Rotations:
 
 @dataclass(frozen=True)
 class Corruptions:
-    """`corrupt.KINDS[kinds[code]]` of each image."""
+    """`KINDS[kinds[code]]` of each image."""
 
     kinds: tuple[str, ...]
 
     def __call__(self, x: Tensor, code: Code) -> Tensor:
         if isinstance(code, int):
-            return corrupt.KINDS[self.kinds[code]](x)
+            return KINDS[self.kinds[code]](x)
         out = x
         for member, kind in enumerate(self.kinds):
-            out = torch.where((code == member).view(-1, 1, 1, 1), corrupt.KINDS[kind](x), out)
+            out = torch.where((code == member).view(-1, 1, 1, 1), KINDS[kind](x), out)
         return out
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
