@@ -30,14 +30,15 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import hypermnesia as hm
-from hypermnesia import metrics, tensors
-from hypermnesia.base import start_from
-from hypermnesia.infer import Prototype
-from hypermnesia.infer.features import features
-from hypermnesia.method import Method
+from hypermnesia.core import tensors
+from hypermnesia.data import Part, Stream
+from hypermnesia.evaluation import metrics
+from hypermnesia.evaluation.infer import Prototype
+from hypermnesia.evaluation.infer.base import features
+from hypermnesia.experiments.pretrained import start_from
+from hypermnesia.methods.base import Method
 from hypermnesia.nets import ViTOptions
-from hypermnesia.streams import Part, Stream
-from hypermnesia.weights import WeightsOptions, default_generator
+from hypermnesia.weights.options import WeightsOptions, default_generator
 
 TARGETS = ("*.attn.*",)
 ADDED = ".parametrizations.weight.0."

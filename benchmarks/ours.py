@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from hypermnesia import training
-from hypermnesia.events import StepDone
-from hypermnesia.fit import Fit
-from hypermnesia.method import Method
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.rng import generator
+from hypermnesia.data import Stream, from_tensors, permuted, split
+from hypermnesia.methods.base import Method
 from hypermnesia.nets import MLPOptions
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.rng import generator
-from hypermnesia.stepping import Stepper, Wanted
-from hypermnesia.streams import Stream, from_tensors, permuted, split
-from hypermnesia.training import TrainOptions
-from hypermnesia.weights import WeightsOptions, model_for
+from hypermnesia.training import determinism
+from hypermnesia.training.events import StepDone
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import TrainOptions
+from hypermnesia.training.step import Stepper, StepRequest
+from hypermnesia.weights.build import model_for
+from hypermnesia.weights.options import WeightsOptions
 
 ENDLESS = 10**9
 """Iterations per task: no row reaches a task's end."""
@@ -25,7 +26,7 @@ ENDLESS = 10**9
 
 def settle() -> None:
     """The settings of torch that training has, for the whole process: both sides run under them."""
-    training.keep_freed_memory()
+    determinism.keep_freed_memory()
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -88,7 +89,7 @@ class Placed:
 
     def __call__(self) -> None:
         for item in self._items:
-            if isinstance(item, Wanted):
+            if isinstance(item, StepRequest):
                 self._stepper.take(item)
             elif isinstance(item, StepDone):
                 return

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.streams import load
+from hypermnesia.data import load
 
 SHAPES = ((400, 784), (400,), (400, 400), (400,), (10, 400), (10,))
 SIZES = [torch.Size(shape).numel() for shape in SHAPES]

@@ -19,9 +19,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import machine
 from benchmarks.ours import settle, split_stream
-from hypermnesia.events import StepDone
-from hypermnesia.experiment import assemble, resolve
-from hypermnesia.fit import Fit
+from hypermnesia.experiments.build import assemble
+from hypermnesia.experiments.resolve import resolve
+from hypermnesia.training.events import StepDone
+from hypermnesia.training.loop import Fit
 
 APPROACHES = (
     *("finetune", "ewc", "si", "lwf", "er", "derpp", "er-ace", "hcr", "agem", "icarl"),

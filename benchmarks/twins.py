@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from hypermnesia.hyper.generator import Generator
-from hypermnesia.hyper.model import Model
-from hypermnesia.tensors import Tensors, copy
+from hypermnesia.core.tensors import Tensors, copy
+from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.model import Model
 
 
 def written(generator: Generator, params: Tensors, tasks: Sequence[int]) -> Tensors:

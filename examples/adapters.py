@@ -9,8 +9,8 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 import hypermnesia as hm
+from hypermnesia.core.tensors import num_bytes
 from hypermnesia.nets import ViTOptions
-from hypermnesia.tensors import num_bytes
 
 NET = ["net=vit", "net.patch=2", "net.depth=2", "net.width=32", "net.heads=2"]
 

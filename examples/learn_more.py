@@ -15,9 +15,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import hypermnesia as hm
-from hypermnesia.learn import learn
-from hypermnesia.predict import predict
-from hypermnesia.runs import execute_seeds
+from hypermnesia.runs.execute import execute_seeds
+from hypermnesia.runs.learn import learn
+from hypermnesia.runs.predict import predict
 
 
 def draw(folder: Path) -> None:

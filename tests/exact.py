@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from hypermnesia import checkpoint
-from hypermnesia.events import StepDone, TaskEnded
-from hypermnesia.fit import Fit
-from hypermnesia.tensors import Tensors
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.training import checkpoint
+from hypermnesia.training.events import StepDone, TaskEnded
+from hypermnesia.training.loop import Fit
 
 Make = Callable[[], Fit]
 """Builds the run anew, always the same."""

@@ -8,17 +8,19 @@ import small
 import torch
 from torch import Tensor
 
-from hypermnesia import optim
-from hypermnesia.combined import Combined, combine
-from hypermnesia.hyper import DenseOptions
-from hypermnesia.method import Batch, Learner, Net, Penalty
-from hypermnesia.methods.drift import Drift
+from hypermnesia.core import optim
+from hypermnesia.core.lookahead import candidate
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.rng import generator
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Stream, Task
+from hypermnesia.methods.base import Penalty
+from hypermnesia.methods.combine import Combined, combine
 from hypermnesia.methods.finetune import Finetune
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.rng import generator
-from hypermnesia.streams import Stream, Task
-from hypermnesia.tensors import Tensors
-from hypermnesia.weights import WeightsOptions
+from hypermnesia.methods.learner import Batch, Learner, Net
+from hypermnesia.methods.penalties.drift import Drift
+from hypermnesia.weights import DenseOptions
+from hypermnesia.weights.options import WeightsOptions
 
 WRITER = DenseOptions(embedding=3, hidden=(4,), activation="tanh")
 
@@ -128,4 +130,4 @@ def step_of(scene: Scene, options: OptimizerOptions) -> tuple[Any, Tensors]:
         for name, p in params.items():
             p.copy_(before[name])
     fresh = optim.build(options, params)
-    return (lambda gradients: optim.candidate(fresh, gradients)), change
+    return (lambda gradients: candidate(fresh, gradients)), change

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hypermnesia.cli import main
+from hypermnesia.commands.app import main
 
 SHORT = ["train.iterations=5", "train.threads=1"]
 """Words for a run of a second; more than one thread would wait for the other tests."""

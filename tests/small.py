@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.evaluate import EvaluateOptions
-from hypermnesia.fit import Fit
-from hypermnesia.hyper import ChunkedOptions, DenseOptions, HeadsOptions, LowRankOptions, Model
-from hypermnesia.method import Method
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.rng import derive, generator
+from hypermnesia.data import Preprocess, Source, Stream, from_tensors, permuted, split
+from hypermnesia.evaluation.evaluate import EvaluateOptions
+from hypermnesia.methods.base import Method
 from hypermnesia.methods.finetune import Finetune
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.rng import derive, generator
-from hypermnesia.streams import Preprocess, Source, Stream, from_tensors, permuted, split
-from hypermnesia.training import Seeds, TrainOptions
-from hypermnesia.weights import Kind, WeightsOptions, model_for
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import Seeds, TrainOptions
+from hypermnesia.weights import ChunkedOptions, DenseOptions, HeadsOptions, LowRankOptions, Model
+from hypermnesia.weights.build import model_for
+from hypermnesia.weights.options import Kind, WeightsOptions
 
 SHAPE = (1, 4, 4)
 WRITERS: dict[Kind, Any] = {

@@ -13,18 +13,18 @@ from exact import Make, assert_equal_runs, finished, resumed
 from torch import Tensor
 from torch.func import grad, vmap
 
-from hypermnesia.approaches import APPROACHES
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.events import StepDone, TaskEnded, TaskStarted
-from hypermnesia.experiment import build as build_run
-from hypermnesia.experiment import from_toml, resolve
-from hypermnesia.fit import Fit
-from hypermnesia.graph import SIGHTS, Graphs
-from hypermnesia.method import Batch, Net
-from hypermnesia.nested import flat, rebuilt
-from hypermnesia.optim import candidate
-from hypermnesia.stepping import Gradients, Wanted, by_graph, others
-from hypermnesia.tensors import Tensors
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.lookahead import candidate
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.core.trees import flat, rebuilt
+from hypermnesia.experiments.approaches import APPROACHES
+from hypermnesia.experiments.build import build as build_run
+from hypermnesia.experiments.resolve import from_toml, resolve
+from hypermnesia.methods.learner import Batch, Net
+from hypermnesia.training.events import StepDone, TaskEnded, TaskStarted
+from hypermnesia.training.graphs import SIGHTS, Graphs
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.step import Gradients, StepRequest, by_graph, others
 
 torch.set_num_threads(1)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.approach)
@@ -144,10 +144,10 @@ class Midway:
         self.run, self.state, self.model = run, run.state, learner.models[learner.phase.model]
         self.draw = run.method.draw(run.state, learner, self.batch, run.rngs["method"])
 
-    def wanted(self) -> Wanted:
+    def request(self) -> StepRequest:
         run = self.run
         optimizer = run.optimizers[run.learner.phase.model]
-        return Wanted(Net(self.model), self.state, self.batch, self.draw, optimizer, 99, lambda: "now")
+        return StepRequest(Net(self.model), self.state, self.batch, self.draw, optimizer, 99, lambda: "now")
 
     def rest(self) -> Tensors:
         return others(self.model, Net(self.model).params)
@@ -210,10 +210,10 @@ def test_its_gradients_are_one_graph(row: Row) -> None:
     graphs = Graphs("recording")
     one, other = Midway(row, 0), Midway(row, 1)
     for _ in range(SIGHTS + 1):
-        found = by_graph(graphs, one.run.method, one.wanted(), one.rest())
+        found = by_graph(graphs, one.run.method, one.request(), one.rest())
     assert (graphs.forms, graphs.recorded) == (1, 1)
     assert_equal(found, one.whole_gradients())
-    found = by_graph(graphs, other.run.method, other.wanted(), other.rest())
+    found = by_graph(graphs, other.run.method, other.request(), other.rest())
     if row.approach != "latent-replay":  # its draw holds a module, which is another one in another run
         assert (graphs.forms, graphs.recorded) == (1, 1)
     assert_equal(found, other.whole_gradients())

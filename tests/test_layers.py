@@ -1,59 +1,35 @@
-"""A file imports only from lower layers; within a layer, only what stands before it. See the table below."""
+"""The rooms of the house: a file imports from its own room and from rooms below, and nothing else."""
 
 import ast
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "src" / "hypermnesia"
 NAME = "hypermnesia"
+PACKAGE = Path(__file__).parents[1] / "src" / NAME
 
-LAYERS: dict[str, tuple[str, ...]] = {  # the modules and packages right below hypermnesia
-    "L0": ("errors", "checks", "shortage", "tensors", "rng", "config", "varied"),
-    "L1": ("streams", "nets", "hyper", "memory", "metrics"),
-    "L2": ("events", "optim", "method", "combined", "replay", "trial", "weights", "generative"),
-    "L3": ("methods", "infer", "evaluate"),
-    "L4": (
-        "finite",
-        "nested",
-        "graph",
-        "packing",
-        "order",
-        "batches",
-        "training",
-        "records",
-        "stepping",
-        "fit",
-        "stack",
-        "checkpoint",
-        "portrait",
-    ),
-    "L5": (
-        "recipes",
-        "approaches",
-        "base",
-        "layering",
-        "experiment",
-        "seeds",
-        "environment",
-        "eventlog",
-        "results",
-        "stopping",
-        "rundir",
-        "course",
-        "continued",
-        "runs",
-        "learn",
-    ),
-    "R": ("report",),
-    "L6": (
-        *("track", "sweep", "compare", "reproduce", "export", "predict"),
-        *("pasted", "tables", "listing", "display", "arguments", "sweep_command", "cli", "__main__"),
-    ),
-}
-PLACES = {unit: place for place, unit in enumerate(chain.from_iterable(LAYERS.values()))}
-LAYER_OF = {unit: layer for layer, units in LAYERS.items() for unit in units}
-REPORT_MAY = {"errors", "config", "metrics"}  # all else that a report needs stands in the run directory
+FLOORS = (
+    ("core",),
+    ("data", "nets"),
+    ("weights",),
+    ("methods",),
+    ("evaluation",),
+    ("training", "report"),
+    ("experiments",),
+    ("runs",),
+    ("sweep",),
+    ("commands",),
+    ("__main__",),
+)
+"""From the ground up. Rooms of one floor do not know each other."""
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+WITHOUT_TORCH = (
+    *("report/", "core/errors.py", "core/units.py", "core/secrets.py"),
+    *("evaluation/__init__.py", "evaluation/metrics.py", "evaluation/statistics.py"),
+)
+"""The report, and all that it imports: reading runs takes no torch."""
+METHODS_SHARE = ("base", "combine", "learner", "replay", "penalties")
+"""What a method may import of its own room: no method imports another."""
+MOST_LINES = 400
 
 
 def imports(path: str, source: str) -> Iterator[str]:
@@ -71,66 +47,74 @@ def imports(path: str, source: str) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def unit_of(path: str) -> str:
-    """The module or package right below hypermnesia that a file belongs to."""
-    return Path(path).parts[0].removesuffix(".py")
-
-
 def fault(path: str, imported: str) -> str | None:
     """What is wrong with a file's importing `imported`, or None."""
-    unit, _, rest = imported.removeprefix(f"{NAME}.").partition(".")
-    if path == "__init__.py" or imported == f"{NAME}.__version__":
-        return None
-    mine = unit_of(path)
-    if unit not in PLACES:
-        return f"{path} ({LAYER_OF[mine]}) imports {unit}, which has no layer"
-    if unit == mine:
+    room = Path(path).parts[0].removesuffix(".py")
+    other, _, rest = imported.removeprefix(f"{NAME}.").partition(".")
+    if other not in FLOOR_OF:
+        return None if imported == f"{NAME}.__version__" else f"{path} imports {other}, which is no room"
+    if other == room:
         sibling = rest.partition(".")[0]
-        if mine != "methods" or path == "methods/__init__.py" or sibling.startswith("_"):
-            return None
-        return f"{path} (L3) imports methods.{sibling} (L3): no method imports another"
-    said = f"{path} ({LAYER_OF[mine]}) imports {unit} ({LAYER_OF[unit]})"
-    if LAYER_OF[unit] == LAYER_OF[mine] == "L1":
-        return f"{said}: the parts of L1 do not know each other"
-    if mine == "report" and unit not in REPORT_MAY:
-        return f"{said}: report reads run directories only"
-    if unit == "methods" and LAYER_OF[mine] in ("L3", "L4"):
-        return f"{said}: the driver knows the protocol, never a concrete method"
-    return said if PLACES[unit] > PLACES[mine] else None
+        if room == "methods" and Path(path).parts[1:2] != ("penalties",) and sibling not in METHODS_SHARE:
+            return f"{path} imports methods.{sibling}: no method imports another"
+        return None
+    if path.startswith("report/") and not f"{other}/{rest}".replace(".", "/").startswith(_reports_own()):
+        return f"{path} imports {other}.{rest}: report reads run directories only"
+    return f"{path} imports {other}: not below it" if FLOOR_OF[other] >= FLOOR_OF[room] else None
+
+
+def _reports_own() -> tuple[str, ...]:
+    return tuple(path.removesuffix(".py") for path in WITHOUT_TORCH)
 
 
 def faults(files: Mapping[str, str]) -> list[str]:
-    """Every import in `files` (path relative to the package → source) that the layers forbid."""
+    """Every import in `files` (path relative to the package → source) that the rooms forbid."""
     found = []
     for path, source in sorted(files.items()):
-        if unit_of(path) not in PLACES and path != "__init__.py":
-            found.append(f"{path} has no layer; give {unit_of(path)} its place in tests/test_layers.py")
+        if path == "__init__.py":
+            continue
+        if Path(path).parts[0].removesuffix(".py") not in FLOOR_OF:
+            found.append(f"{path} stands in no room; see FLOORS in tests/test_layers.py")
             continue
         for imported in imports(path, source):
             if imported.split(".")[0] == NAME and (said := fault(path, imported)):
                 found.append(said)
-            if imported.split(".")[0] == "torch" and unit_of(path) in {"report", *REPORT_MAY}:
+            if imported.split(".")[0] == "torch" and path.startswith(WITHOUT_TORCH):
                 found.append(f"{path} imports torch: the report and what it uses never do")
     return found
 
 
-def test_the_package_keeps_its_layers():
-    files = {str(path.relative_to(PACKAGE)): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
-    assert "errors.py" in files
+def sources() -> dict[str, str]:
+    return {str(path.relative_to(PACKAGE)): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
+
+
+def test_the_package_keeps_its_rooms():
+    files = sources()
+    assert "core/errors.py" in files
     assert faults(files) == []
+
+
+def test_the_house_is_seen_at_a_glance():
+    entries = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert entries - {"__init__.py", "__init__.pyi", "py.typed"} == {*FLOOR_OF, "__main__.py"} - {"__main__"}
+
+
+def test_no_file_is_longer_than_a_reader_can_hold():
+    lengths = {path: source.count("\n") for path, source in sources().items()}
+    assert {path: n for path, n in lengths.items() if n > MOST_LINES} == {}
 
 
 def test_allowed_imports():
     assert not faults(
         {
-            "__init__.py": "from hypermnesia.fit import fit",
-            "tensors.py": "from .errors import HypermnesiaError\nimport torch",
-            "streams/split.py": "from . import source\nfrom ..rng import derive",
-            "methods/__init__.py": "from hypermnesia.methods.er import ER",
-            "methods/er.py": "from . import _blocks\nfrom hypermnesia import replay",
-            "experiment.py": "from hypermnesia import __version__, recipes\nimport hypermnesia.methods.drift",
-            "report/page.py": "import jinja2\nfrom hypermnesia.errors import HypermnesiaError",
-            "cli.py": "def report():\n    from hypermnesia.report import write",
+            "__init__.py": "from hypermnesia.training.loop import fit",
+            "core/tensors.py": "from .errors import HypermnesiaError\nimport torch",
+            "data/split.py": "from .sources import source\nfrom ..core.rng import derive",
+            "methods/er.py": "from .replay import rehearsal\nfrom hypermnesia.methods.base import Method",
+            "methods/penalties/drift.py": "from hypermnesia.methods.penalties.quadratic import pull",
+            "experiments/build.py": "import hypermnesia.methods.penalties.drift",
+            "report/page.py": "import jinja2\nfrom hypermnesia.core.errors import HypermnesiaError",
+            "commands/app.py": "def report():\n    from hypermnesia.report import write",
         }
     )
 
@@ -139,25 +123,21 @@ def test_forbidden_imports_are_named():
     said = faults(
         {
             "brandnew.py": "",
-            "hyper/heads.py": "from hypermnesia.nets.mlp import MLP",
-            "evaluate.py": "from hypermnesia.methods.er import ER",
-            "fit.py": "import hypermnesia.cli",
-            "methods/derpp.py": "def f():\n    from ..methods import er",
-            "methods/er.py": "from hypermnesia import fit",
-            "optim.py": "from .method import Method",
-            "report/page.py": "import torch.nn\nfrom hypermnesia.memory import Memory",
-            "rng.py": "from hypermnesia import memoize",
+            "data/split.py": "from hypermnesia.nets.mlp import MLP",
+            "evaluation/evaluate.py": "import hypermnesia.commands.app",
+            "methods/der.py": "def f():\n    from ..methods import er",
+            "methods/er.py": "from hypermnesia.training import loop",
+            "report/page.py": "import torch.nn\nfrom hypermnesia.evaluation.evaluate import evaluate",
+            "core/rng.py": "from hypermnesia import memoize",
         }
     )
     assert said == [
-        "brandnew.py has no layer; give brandnew its place in tests/test_layers.py",
-        "evaluate.py (L3) imports methods (L3): the driver knows the protocol, never a concrete method",
-        "fit.py (L4) imports cli (L6)",
-        "hyper/heads.py (L1) imports nets (L1): the parts of L1 do not know each other",
-        "methods/derpp.py (L3) imports methods.er (L3): no method imports another",
-        "methods/er.py (L3) imports fit (L4)",
-        "optim.py (L2) imports method (L2)",
+        "brandnew.py stands in no room; see FLOORS in tests/test_layers.py",
+        "core/rng.py imports memoize, which is no room",
+        "data/split.py imports nets: not below it",
+        "evaluation/evaluate.py imports commands: not below it",
+        "methods/der.py imports methods.er: no method imports another",
+        "methods/er.py imports training: not below it",
         "report/page.py imports torch: the report and what it uses never do",
-        "report/page.py (R) imports memory (L1): report reads run directories only",
-        "rng.py (L0) imports memoize, which has no layer",
+        "report/page.py imports evaluation.evaluate.evaluate: report reads run directories only",
     ]

@@ -58,7 +58,7 @@ def test_the_wheel_says_what_it_is(wheel):
     info = f"hypermnesia-{hypermnesia.__version__}.dist-info"
     assert wheel.name == f"hypermnesia-{hypermnesia.__version__}-py3-none-any.whl"
     assert archive.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
-    assert b"hypermnesia = hypermnesia.cli:main" in archive.read(f"{info}/entry_points.txt")
+    assert b"hypermnesia = hypermnesia.commands.app:main" in archive.read(f"{info}/entry_points.txt")
     metadata = archive.read(f"{info}/METADATA").decode()
     assert "License-Expression: Apache-2.0" in metadata
     assert "Requires-Python: >=3.11" in metadata

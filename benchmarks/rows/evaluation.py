@@ -6,10 +6,10 @@ from benchmarks.measure import Step
 from benchmarks.ours import Placed, images, mlp
 from benchmarks.row import Side, contest
 from benchmarks.twins import accuracy_by_loop
-from hypermnesia.evaluate import evaluate
-from hypermnesia.hyper import ChunkedOptions
+from hypermnesia.data import Stream, from_tensors, split
+from hypermnesia.evaluation.evaluate import evaluate
 from hypermnesia.methods.finetune import Finetune
-from hypermnesia.streams import Stream, from_tensors, split
+from hypermnesia.weights import ChunkedOptions
 
 TASKS, IMAGES = 10, 10_000
 

@@ -10,17 +10,19 @@ from benchmarks.measure import Budget, Step, in_turn
 from benchmarks.ours import Placed, mlp, permuted_stream, settle, split_stream
 from benchmarks.row import Result, Row, Side, contest, milliseconds
 from benchmarks.twins import hypernetwork_step
-from hypermnesia.combined import combine
-from hypermnesia.fit import Fit
-from hypermnesia.hyper import ChunkedOptions, DenseOptions, MaskOptions, Model, drift
-from hypermnesia.methods.anchor import Anchor
-from hypermnesia.methods.drift import Drift
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.data import Stream, StreamOptions, load
+from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
+from hypermnesia.methods.penalties.anchor import Anchor
+from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.nets import ResNetOptions
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.streams import Stream, StreamOptions, load
-from hypermnesia.training import TrainOptions
-from hypermnesia.weights import WeightsOptions, model_for
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import TrainOptions
+from hypermnesia.weights import ChunkedOptions, DenseOptions, MaskOptions, Model
+from hypermnesia.weights.build import model_for
+from hypermnesia.weights.distance import forms
+from hypermnesia.weights.options import WeightsOptions
 
 EXAMPLE = OptimizerOptions(lr=1e-4)
 """Of hypnettorch's example: Split MNIST, MLP 100-100, chunks of 750, hidden 100-100, batches of 32."""
@@ -122,16 +124,16 @@ def penalty(stream_net: Callable[[], Fit], form: str) -> Step:
     tasks = range(9)
     with torch.no_grad():
         factors = generator(tasks, factored=True)
-        held = drift.snapshot(factors) if form == "gram" else generator.assemble(factors)
+        held = forms.snapshot(factors) if form == "gram" else generator.assemble(factors)
         for parameter in generator.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     params = list(generator.parameters())
 
     def step() -> None:
         if form == "gram":
-            value = drift.gram(generator(tasks, factored=True), held)
+            value = forms.gram(generator(tasks, factored=True), held)
         else:
-            value = drift.direct(generator(tasks), held).sum()
+            value = forms.direct(generator(tasks), held).sum()
         torch.autograd.grad(value, params)
 
     return step
@@ -225,7 +227,7 @@ def _gradient_error(exact: Placed, rounded: Placed) -> float:
         state = placed.run.state.penalties[0]
         factors = generator(range(run.learner.task), factored=True)
         trains = [p for p in at.values() if p.requires_grad]
-        found = torch.autograd.grad(drift.gram(factors, state.anchor), trains, allow_unused=True)
+        found = torch.autograd.grad(forms.gram(factors, state.anchor), trains, allow_unused=True)
         gradients.append(torch.cat([g.flatten() for g in found if g is not None]))
     return float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
 

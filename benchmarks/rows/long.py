@@ -9,13 +9,13 @@ import torch
 from benchmarks.measure import Budget, in_turn
 from benchmarks.ours import Placed, images, mlp
 from benchmarks.row import Result, Row, Side, milliseconds, peak_memory
-from hypermnesia.combined import combine
-from hypermnesia.hyper import ChunkedOptions
-from hypermnesia.methods.drift import Drift
+from hypermnesia.core.tensors import Tensors, num_bytes
+from hypermnesia.data import Stream, from_tensors, permuted
+from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
-from hypermnesia.packing import pack
-from hypermnesia.streams import Stream, from_tensors, permuted
-from hypermnesia.tensors import Tensors, num_bytes
+from hypermnesia.methods.penalties.drift import Drift
+from hypermnesia.training.serialise import pack
+from hypermnesia.weights import ChunkedOptions
 
 SHORT, LONG = 10, 1000
 PER_STEP = 8

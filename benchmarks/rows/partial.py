@@ -9,14 +9,14 @@ from benchmarks.measure import Step
 from benchmarks.ours import Placed, split_stream
 from benchmarks.row import Row, Side, contest
 from benchmarks.twins import partial_step
-from hypermnesia.combined import combine
-from hypermnesia.hyper import HeadsOptions
-from hypermnesia.methods.drift import Drift
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.data import Stream
+from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
+from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.nets import ResNet18Options
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.streams import Stream
-from hypermnesia.weights import WeightsOptions
+from hypermnesia.weights import HeadsOptions
+from hypermnesia.weights.options import WeightsOptions
 
 EARLIER = 10
 BATCH = 32

@@ -12,11 +12,11 @@ from benchmarks.ours import Placed, mlp, settle, split_stream
 from benchmarks.row import Absent, Result, Row, Side, contest
 from benchmarks.rows.replay import SGD
 from benchmarks.rows.stacked import SEEDS, STEPS, stacked
-from hypermnesia.method import Method
+from hypermnesia.methods.base import Method
 from hypermnesia.methods.er import ER
 from hypermnesia.methods.ewc import EWC
 from hypermnesia.methods.finetune import Finetune
-from hypermnesia.replay import MemoryOptions
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
 
 SAMPLES = 6000
 """Of each experience, half of S-MNIST's."""

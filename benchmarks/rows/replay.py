@@ -7,13 +7,13 @@ from torch import nn
 from benchmarks.measure import Step
 from benchmarks.ours import Placed, mlp, settle, split_stream
 from benchmarks.row import Row, Side, contest
-from hypermnesia.method import Method
-from hypermnesia.methods.derpp import DERPP
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.der import DERPP
 from hypermnesia.methods.er import ER
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.hcr import HCR
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.replay import MemoryOptions
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
 
 SGD = OptimizerOptions(name="sgd", lr=0.03)
 MEMORY = MemoryOptions(size=200, batch_size=10)

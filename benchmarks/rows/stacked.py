@@ -8,15 +8,15 @@ from benchmarks.measure import Step
 from benchmarks.ours import mlp, split_stream
 from benchmarks.row import Row, Side, contest
 from benchmarks.rows.replay import SGD
-from hypermnesia.events import StepDone
-from hypermnesia.fit import Fit, Seeds
-from hypermnesia.method import Method
+from hypermnesia.methods.base import Method
 from hypermnesia.methods.er import ER
 from hypermnesia.methods.finetune import Finetune
-from hypermnesia.replay import MemoryOptions
-from hypermnesia.stack import together
-from hypermnesia.training import TrainOptions
-from hypermnesia.weights import model_for
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.training.events import StepDone
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import Seeds, TrainOptions
+from hypermnesia.training.stacked import together
+from hypermnesia.weights.build import model_for
 
 SEEDS = 10
 STEPS = 50

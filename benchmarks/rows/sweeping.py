@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.measure import Budget
 from benchmarks.row import Absent, Result, Row
-from hypermnesia import experiment
+from hypermnesia.experiments.resolve import resolve
 from hypermnesia.sweep import Local
 from hypermnesia.sweep.jobs import Job, Outcome
 
@@ -64,7 +64,7 @@ def _rate(engine: Local, root: Path, name: str, jobs: int) -> float:
 
 
 def _job(root: Path, name: str) -> str:
-    cfg = experiment.resolve("permuted-digits", "hnet", WORDS)
+    cfg = resolve("permuted-digits", "hnet", WORDS)
     return Job(
         root=str(root),
         sweep_id="benchmark",

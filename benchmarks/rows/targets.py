@@ -8,11 +8,11 @@ from torch import nn
 from benchmarks.measure import Budget, in_turn
 from benchmarks.ours import Placed
 from benchmarks.row import Result, Row, Side, milliseconds
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.rng import generator
+from hypermnesia.data import Stream, from_tensors, split
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.nets import ResNet18Options
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.rng import generator
-from hypermnesia.streams import Stream, from_tensors, split
 
 CLASSES, STEPS = 10, 60
 

@@ -1,5 +1,5 @@
 """`python -m hypermnesia`."""
 
-from hypermnesia.cli import main
+from hypermnesia.commands.app import main
 
 main()

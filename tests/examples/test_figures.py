@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hypermnesia.compare import compare
+from hypermnesia.commands.compare import compare
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "figures.ipynb"
 CHECK = """

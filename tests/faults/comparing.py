@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hypermnesia import checkpoint
+from hypermnesia.training import checkpoint
 
 TIMES = ("train_seconds", "steps_per_second", "peak_memory_bytes")
 _CHECKPOINT = re.compile(r"seed-0/checkpoint/[0-9]{10}-[0-9]{5}\.(json|safetensors)")

@@ -19,11 +19,12 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / 
 
 import torch  # noqa: E402
 
-from hypermnesia import checkpoint, config  # noqa: E402
-from hypermnesia.config.words import write_value  # noqa: E402
-from hypermnesia.errors import HypermnesiaError  # noqa: E402
-from hypermnesia.experiment import from_toml, resolve  # noqa: E402
-from hypermnesia.packing import unpack  # noqa: E402
+from hypermnesia.core.errors import HypermnesiaError  # noqa: E402
+from hypermnesia.experiments import config  # noqa: E402
+from hypermnesia.experiments.config.words import write_value  # noqa: E402
+from hypermnesia.experiments.resolve import from_toml, resolve  # noqa: E402
+from hypermnesia.training import checkpoint  # noqa: E402
+from hypermnesia.training.serialise import unpack  # noqa: E402
 
 Target = Callable[[bytes], None]
 

@@ -20,8 +20,8 @@ from contract import BY_NAME, TINY, words_of
 from hypothesis import strategies as st
 from PIL import Image
 
-from hypermnesia import config
-from hypermnesia.experiment import resolve
+from hypermnesia.experiments import config
+from hypermnesia.experiments.resolve import resolve
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

@@ -37,8 +37,10 @@ torch.set_num_threads(1)
 from contract import BY_NAME, ROWS, Row, words_of  # noqa: E402
 from faults.comparing import differences  # noqa: E402
 
-from hypermnesia import checkpoint, experiment, runs, streams, tables  # noqa: E402, F401 (what a child would import)
-from hypermnesia.cli import main as hypermnesia  # noqa: E402
+from hypermnesia import data  # noqa: E402
+from hypermnesia.commands import tables  # noqa: E402, F401 (what a child would import)
+from hypermnesia.commands.app import main as hypermnesia  # noqa: E402
+from hypermnesia.training import checkpoint  # noqa: E402
 
 BENCHMARK = "split-digits"
 KILLS_IN_A_ROW = 6
@@ -303,7 +305,7 @@ def main() -> None:
             [sys.executable, __file__, *sys.argv[1:], "--plain"], check=True, stdout=subprocess.DEVNULL
         )
     chosen.directory.mkdir(parents=True, exist_ok=True)
-    streams.load(BENCHMARK)  # imports what reads the digits, for all children
+    data.load(BENCHMARK)  # imports what reads the digits, for all children
     scores = in_jobs([BY_NAME[n] for n in chosen.approaches.split(",")], chosen.jobs, work, chosen.directory)
     print(f"{sum(s['kills'] for s in scores)} kills in {time.monotonic() - started:.0f} s")
     print(json.dumps(scores))

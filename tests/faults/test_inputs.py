@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from running import Said, files_below, said
 
-from hypermnesia import runs
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.experiment import resolve
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.experiments.resolve import resolve
+from hypermnesia.runs import execute as runs
 
 SPACE = 4 * 2**30
 """Bytes of memory that bad input may take."""

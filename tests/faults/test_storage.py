@@ -19,10 +19,13 @@ from faults.comparing import differences
 from faults.test_kills import ENVIRONMENT
 from running import Said, files_below
 
-from hypermnesia import checkpoint, runs
-from hypermnesia.events import StepDone
-from hypermnesia.experiment import build, resolve
-from hypermnesia.runs import Interrupted, Place
+from hypermnesia.experiments.build import build
+from hypermnesia.experiments.resolve import resolve
+from hypermnesia.runs.directory import Place
+from hypermnesia.runs.execute import execute, execute_seeds
+from hypermnesia.runs.recorder import Interrupted
+from hypermnesia.training import checkpoint
+from hypermnesia.training.events import StepDone
 
 Command = Callable[..., Said]
 Mounted = Callable[[Path, int], AbstractContextManager[None]]
@@ -34,7 +37,7 @@ WORDS = ["split-digits", "er", *words_of(BY_NAME["er"], "checkpoint.every=0")]
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that had all the room it wanted."""
     out = tmp_path_factory.mktemp("plain") / "o"
-    runs.execute_seeds(resolve(WORDS[0], WORDS[1], WORDS[2:]), [0], out)
+    execute_seeds(resolve(WORDS[0], WORDS[1], WORDS[2:]), [0], out)
     return out
 
 
@@ -137,7 +140,7 @@ def half_done(directory: Path) -> list[Path]:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        runs.execute(resolve(WORDS[0], WORDS[1], WORDS[2:]), 0, Place(directory), stop)
+        execute(resolve(WORDS[0], WORDS[1], WORDS[2:]), 0, Place(directory), stop)
     return sorted((directory / "checkpoint").iterdir())
 
 

@@ -10,15 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad, stack_module_state, vmap
 
-from hypermnesia.hyper.head import Head, HeadKind
-from hypermnesia.hyper.model import Model, Role
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.nested import flat, rebuilt
+from hypermnesia.core.rng import generator
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.core.trees import flat, rebuilt
+from hypermnesia.data import Preprocess, Stream, from_tensors, split
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.replay.rehearsal import Replay
 from hypermnesia.nets.mlp import MLPOptions
-from hypermnesia.replay import Replay
-from hypermnesia.rng import generator
-from hypermnesia.streams import Preprocess, Stream, from_tensors, split
-from hypermnesia.tensors import Tensors
+from hypermnesia.weights.model import Model, Role
+from hypermnesia.weights.outputs import Head, HeadKind
 
 SHAPE = (1, 4, 4)
 SPLIT = ((0, 1), (2, 3), (4, 5))

@@ -6,14 +6,14 @@ from typing import Literal
 import torch
 from torch import nn
 
-from hypermnesia.hyper.dense import DenseOptions
-from hypermnesia.hyper.head import Head, HeadKind
-from hypermnesia.hyper.mask import MaskOptions, SemiBinaryMask
-from hypermnesia.hyper.model import WRITTEN, Model, Role
-from hypermnesia.method import Batch, Learner, Net
-from hypermnesia.rng import generator
-from hypermnesia.streams import Preprocess, Task, from_tensors, split
-from hypermnesia.tensors import Tensors
+from hypermnesia.core.rng import generator
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Preprocess, Task, from_tensors, split
+from hypermnesia.methods.learner import Batch, Learner, Net
+from hypermnesia.weights.compose import MaskOptions, SemiBinaryMask
+from hypermnesia.weights.hypernets.dense import DenseOptions
+from hypermnesia.weights.model import WRITTEN, Model, Role
+from hypermnesia.weights.outputs import Head, HeadKind
 
 Weights = Literal["plain", "hyper", "mask"]
 SHAPE = (1, 4, 4)

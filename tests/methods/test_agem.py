@@ -19,12 +19,12 @@ from methods.helpers import (
 )
 from torch.func import vmap
 
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.method import Batch, Learner, Net
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
+from hypermnesia.core.tensors import Tensors, dot
 from hypermnesia.methods.agem import AGEM, project
-from hypermnesia.replay import MemoryOptions
-from hypermnesia.rng import generator
-from hypermnesia.tensors import Tensors, dot
+from hypermnesia.methods.learner import Batch, Learner, Net
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
 
 METHOD = AGEM(memory=MemoryOptions(size=12, batch_size=5))
 

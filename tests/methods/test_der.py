@@ -18,10 +18,10 @@ from methods.helpers import (
     slow_rows,
 )
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
 from hypermnesia.methods.der import DER
-from hypermnesia.replay import MemoryOptions
-from hypermnesia.rng import generator
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
 
 METHOD = DER(alpha=0.7, memory=MemoryOptions(size=12, batch_size=5))
 

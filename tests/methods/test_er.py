@@ -18,9 +18,9 @@ from methods.helpers import (
     slow_rows,
 )
 
+from hypermnesia.core.rng import generator
 from hypermnesia.methods.er import ER
-from hypermnesia.replay import MemoryOptions
-from hypermnesia.rng import generator
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
 
 METHOD = ER(memory=MemoryOptions(size=12, batch_size=5))
 

@@ -17,10 +17,10 @@ from methods.helpers import (
     slow_rows,
 )
 
-from hypermnesia.method import Net
+from hypermnesia.core.rng import generator
 from hypermnesia.methods.er_ace import ERACE
-from hypermnesia.replay import MemoryOptions
-from hypermnesia.rng import generator
+from hypermnesia.methods.learner import Net
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
 
 METHOD = ERACE(memory=MemoryOptions(size=12, batch_size=5))
 

@@ -18,11 +18,11 @@ from methods.regularisation_helpers import (
 )
 from torch import Tensor, nn
 
-from hypermnesia import tensors
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.method import Learner, Net
+from hypermnesia.core import tensors
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
 from hypermnesia.methods.ewc import EWC, EWCState, merged
-from hypermnesia.rng import generator
+from hypermnesia.methods.learner import Learner, Net
 
 ALL_WEIGHTS: tuple[Weights, ...] = ("plain", "hyper", "mask")
 

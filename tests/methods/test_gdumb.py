@@ -21,14 +21,15 @@ from methods.helpers import (
     slow_gradients,
 )
 
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.events import StepDone
-from hypermnesia.fit import Fit, TrainOptions
-from hypermnesia.method import Batch, Learner, Net, Phase
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.rng import generator
 from hypermnesia.methods.gdumb import GDumb
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.replay import MemoryOptions
-from hypermnesia.rng import generator
+from hypermnesia.methods.learner import Batch, Learner, Net, Phase
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.training.events import StepDone
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import TrainOptions
 
 MEMORY = MemoryOptions(size=12, policy="class-balanced")
 METHOD = GDumb(cutmix=1.0, memory=MEMORY)

@@ -24,11 +24,11 @@ from methods.helpers import (
 )
 from torch import Tensor
 
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.method import Learner, Net
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
 from hypermnesia.methods.hcr import HCR, dist, kern, kernel, neigh, rank, released_dist
-from hypermnesia.replay import MemoryOptions, Replay
-from hypermnesia.rng import generator
+from hypermnesia.methods.learner import Learner, Net
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
 
 METHOD = HCR(alpha=0.3, beta=0.8, gamma=0.02, rank=0.6, memory=MemoryOptions(size=18, batch_size=9))
 

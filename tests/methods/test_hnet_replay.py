@@ -24,18 +24,19 @@ from methods.helpers import (
 from methods.regularisation_helpers import learner_on
 from torch import Tensor, nn
 
-from hypermnesia import checkpoint
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.events import Event, StepDone, TaskEnded
-from hypermnesia.experiment import build, resolve
-from hypermnesia.fit import Fit
-from hypermnesia.generative import GenerativeOptions, VAEDraw
-from hypermnesia.hyper.chunked import ChunkedOptions
-from hypermnesia.method import Learner, Net, Phase
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.experiments.build import build
+from hypermnesia.experiments.resolve import resolve
 from hypermnesia.methods.hnet_replay import Answered, HNETReplay, HNETReplayState
+from hypermnesia.methods.learner import Learner, Net, Phase
+from hypermnesia.methods.replay.generative import GenerativeOptions, VAEDraw
 from hypermnesia.nets.vae import VAEOptions
-from hypermnesia.rng import generator
-from hypermnesia.tensors import Tensors
+from hypermnesia.training import checkpoint
+from hypermnesia.training.events import Event, StepDone, TaskEnded
+from hypermnesia.training.loop import Fit
+from hypermnesia.weights.hypernets.chunked import ChunkedOptions
 
 METHOD = HNETReplay(
     replay=GenerativeOptions(

@@ -19,18 +19,19 @@ from methods.regularisation_helpers import learner_on
 from torch import Tensor
 from torch.func import grad, stack_module_state, vmap
 
-from hypermnesia import checkpoint
-from hypermnesia.events import StepDone
-from hypermnesia.experiment import build, resolve
-from hypermnesia.fit import Fit
-from hypermnesia.generative import Dreams, GenerativeOptions, VAEDraw
-from hypermnesia.hyper.chunked import ChunkedOptions
-from hypermnesia.method import Batch, Learner, Net
+from hypermnesia.core.rng import generator
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.experiments.build import build
+from hypermnesia.experiments.resolve import resolve
 from hypermnesia.methods.hnet_tir import HNETTIR
+from hypermnesia.methods.learner import Batch, Learner, Net
+from hypermnesia.methods.replay.generative import Generated, GenerativeOptions, VAEDraw
 from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.nets.vae import VAEOptions
-from hypermnesia.rng import generator
-from hypermnesia.tensors import Tensors
+from hypermnesia.training import checkpoint
+from hypermnesia.training.events import StepDone
+from hypermnesia.training.loop import Fit
+from hypermnesia.weights.hypernets.chunked import ChunkedOptions
 
 METHOD = HNETTIR(
     inference=MLPOptions(hidden=(8,), activation="tanh", init="xavier"),
@@ -60,9 +61,9 @@ def focused(learner: Learner) -> Learner:
     return learner
 
 
-def drawn(learner: Learner, batch: Batch) -> Dreams:
+def drawn(learner: Learner, batch: Batch) -> Generated:
     draw = METHOD.draw(None, learner, batch, generator(0, "draw"))
-    assert isinstance(draw, Dreams)
+    assert isinstance(draw, Generated)
     return draw
 
 
@@ -116,7 +117,7 @@ def test_stacks_and_compiles() -> None:
     params, _ = stack_module_state(models)
 
     def value(params: Tensors, x: Tensor) -> Tensor:
-        return METHOD.loss(Net(models[0], params), None, batch, Dreams(draws[0].tasks, x))[0]
+        return METHOD.loss(Net(models[0], params), None, batch, Generated(draws[0].tasks, x))[0]
 
     stacked = {name: p.detach() for name, p in params.items()}
     together = vmap(grad(value))(stacked, torch.stack([d.x for d in draws]))

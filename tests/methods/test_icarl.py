@@ -19,15 +19,16 @@ from methods.helpers import (
 )
 from torch import nn
 
-from hypermnesia import tensors
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.fit import Fit, TrainOptions
-from hypermnesia.memory import herding
-from hypermnesia.method import Learner, Net
+from hypermnesia.core import tensors
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.rng import generator
 from hypermnesia.methods.icarl import ICaRL
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.replay import MemoryOptions
-from hypermnesia.rng import generator
+from hypermnesia.methods.learner import Learner, Net
+from hypermnesia.methods.replay.buffer import herding
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import TrainOptions
 
 METHOD = ICaRL(memory=MemoryOptions(size=8, batch_size=5, policy="herding"))
 

@@ -8,16 +8,16 @@ from methods.regularisation_helpers import batch_of, learner_on, make_task, move
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from hypermnesia import tensors
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.hyper.head import HeadKind
-from hypermnesia.hyper.model import Role
-from hypermnesia.memory import Memory
-from hypermnesia.method import Learner, Net
+from hypermnesia.core import tensors
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
 from hypermnesia.methods.latent_replay import LatentDraw, LatentReplay, LatentState, body_length, cut
-from hypermnesia.replay import MemoryOptions
-from hypermnesia.rng import generator
-from hypermnesia.weights import Kind, WeightsOptions, roles
+from hypermnesia.methods.learner import Learner, Net
+from hypermnesia.methods.replay.buffer import Memory
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.weights.model import Role
+from hypermnesia.weights.options import Kind, WeightsOptions, roles
+from hypermnesia.weights.outputs import HeadKind
 
 BODY: dict[str, Role] = {"layer.0.weight": "body", "layer.0.bias": "body"}
 METHOD = LatentReplay(coefficient=0.7, memory=MemoryOptions(size=12, batch_size=5, policy="class-balanced"))

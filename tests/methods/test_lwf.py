@@ -15,11 +15,11 @@ from methods.helpers import (
 from methods.regularisation_helpers import Weights, batch_of, learner_on, make_task, move
 from torch import Tensor, nn
 
-from hypermnesia import tensors
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.method import Learner, Net
+from hypermnesia.core import tensors
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
+from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.lwf import LwF, LwFDraw, LwFState
-from hypermnesia.rng import generator
 
 ALL_WEIGHTS: tuple[Weights, ...] = ("plain", "hyper", "mask")
 

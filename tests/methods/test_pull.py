@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from hypermnesia.methods._pull import pull
-from hypermnesia.rng import generator
+from hypermnesia.core.rng import generator
+from hypermnesia.methods.penalties.quadratic import pull
 
 SHAPES = ((3, 4), (4,), (), (2, 1, 3, 3))
 

@@ -17,13 +17,13 @@ from methods.regularisation_helpers import (
     next_task,
 )
 
-from hypermnesia import tensors
-from hypermnesia.combined import combine
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.method import Aux, Learner, Net, Step
-from hypermnesia.methods.anchor import Anchor
+from hypermnesia.core import tensors
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
+from hypermnesia.methods.combine import combine
+from hypermnesia.methods.learner import Aux, Learner, Net, Step
+from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.si import SI, SIState
-from hypermnesia.rng import generator
 
 ALL_WEIGHTS: tuple[Weights, ...] = ("plain", "hyper", "mask")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets import (
     NETS,
     LeNetOptions,

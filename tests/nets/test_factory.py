@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets import from_factory
 
 SHAPE = (1, 4, 4)

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import count
 from hypermnesia.nets import MLPOptions
-from hypermnesia.tensors import count
 
 MNIST = (1, 28, 28)
 PADDED = (1, 32, 32)

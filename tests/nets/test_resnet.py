@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets import ResNetOptions, stages
 
 HYPERMASK = ResNetOptions(depth=20, widening=2)

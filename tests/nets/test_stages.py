@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets import MLPOptions, ResNet18Options, classifier, run, section, stages
 from hypermnesia.nets.stages import classifier_inputs
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import count, under_prefix
 from hypermnesia.nets.vae import VAEOptions
-from hypermnesia.tensors import count, under_prefix
 
 MNIST = (1, 28, 28)
 SMALL = VAEOptions(encoder=(6,), decoder=(7, 5), latent=3, code=4)

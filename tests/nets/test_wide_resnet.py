@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets import WideResNetOptions
 from hypermnesia.nets.wide_resnet import WideBlock, WideResNet
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hypermnesia.report.colours import png
+from hypermnesia.report.draw.colours import png
 
 HOSTILE = "<script>alert(1)</script>"
 Matrix = list[list[float | None]]

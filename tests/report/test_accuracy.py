@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from hypermnesia import report
-from hypermnesia.metrics import average_accuracy
+from hypermnesia.evaluation.metrics import average_accuracy
 from hypermnesia.report import accuracy
-from hypermnesia.report.records import Result
+from hypermnesia.report.schema import Result
 from hypermnesia.report.summary import summarise
 
 

@@ -7,8 +7,8 @@ from sklearn.decomposition import PCA
 
 from hypermnesia import report
 from hypermnesia.report import inside
-from hypermnesia.report.colours import png
-from hypermnesia.report.runs import Note
+from hypermnesia.report.draw.colours import png
+from hypermnesia.report.load import Note
 from hypermnesia.report.summary import Summary, summarise
 
 

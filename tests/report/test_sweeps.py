@@ -7,7 +7,7 @@ import pytest
 
 from hypermnesia import report
 from hypermnesia.report import sweeps
-from hypermnesia.report.records import Sweep, Trial
+from hypermnesia.report.schema import Sweep, Trial
 
 
 def sweep(settings: list[dict[str, Any]], values: list[float | None], **more: Any) -> Sweep:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from hypermnesia import experiment
+from hypermnesia.experiments.resolve import from_toml, resolve
 from hypermnesia.sweep.jobs import Job, Outcome
 from hypermnesia.sweep.work import work
 
@@ -20,7 +20,7 @@ def job(root: Path, name: str, *words: str) -> str:
     (root / "search.json").write_text(json.dumps({"id": "x"}))
     said = {word.partition("=")[0] for word in words}
     tiny = [word for word in TINY if word.partition("=")[0] not in said and word.split(".")[0] not in said]
-    cfg = experiment.resolve("split-digits", "finetune", [*tiny, *words])
+    cfg = resolve("split-digits", "finetune", [*tiny, *words])
     return Job(
         root=str(root),
         sweep_id="x",
@@ -74,7 +74,7 @@ def pretended(text: str) -> str:
     job = Job.from_json(text)
     if job.objective is None:
         return work(text)
-    lr = experiment.from_toml(job.config).sections["optimizer"].lr
+    lr = from_toml(job.config).sections["optimizer"].lr
     value = 1 - abs(math.log10(lr) + 2) / 10
     scores: list[float | None] = []
     for task in range(job.tasks):

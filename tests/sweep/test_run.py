@@ -9,8 +9,9 @@ from threading import Timer
 import pytest
 from sweep.sweep_helpers import TINY, Inline, pretended, values
 
-from hypermnesia import report, runs
-from hypermnesia.errors import HypermnesiaError, RunFailed
+from hypermnesia import report
+from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.runs.directory import locked, read_result, saved_config
 from hypermnesia.sweep import Local, Stopped, SweepOptions, WorkerLost, sweep
 from hypermnesia.sweep.work import work
 
@@ -52,17 +53,17 @@ def test_a_grid_is_tried_and_its_winner_run_on_test_with_fresh_seeds(grid):
     assert grid.best.value == max(t.value for t in grid.trials)
     assert grid.final["seeds"] == [1, 2] and grid.final["trial"] == grid.best.number
     for trial in grid.trials:
-        result = runs.read_result(grid.directory / f"trials/{trial.number:04d}/seed-0")
+        result = read_result(grid.directory / f"trials/{trial.number:04d}/seed-0")
         assert result["scenarios"] == {} and "infer" not in result
         found = result["validation"]["scenarios"]["class"]["average_accuracy"]
         assert trial.value == found
     for seed in (1, 2):
-        result = runs.read_result(grid.directory / f"final/{grid.best.number:04d}/seed-{seed}")
+        result = read_result(grid.directory / f"final/{grid.best.number:04d}/seed-{seed}")
         assert result["seed"] == seed and "validation" not in result
         assert result["search"]["trials"] == 4 and result["search"]["complete"] == 4
         assert result["search"]["space"] == {"optimizer.lr": [0.0001, 0.01], "memory.size": [10, 40]}
         assert result["search"]["seconds"] == pytest.approx(sum(t.seconds for t in grid.trials))
-    cfg = runs.saved_config(grid.directory / f"final/{grid.best.number:04d}/seed-1")
+    cfg = saved_config(grid.directory / f"final/{grid.best.number:04d}/seed-1")
     assert cfg.sections["stream"].validation is None, "the winner learns from all training samples"
 
 
@@ -287,7 +288,7 @@ def test_a_directory_belongs_to_one_search(tmp_path, grid):
     (tmp_path / "file").write_text("")
     with pytest.raises(HypermnesiaError, match="exists and holds no search; give another --out"):
         tiny(tmp_path, LR)
-    with runs.locked(grid.directory), pytest.raises(HypermnesiaError, match="is in use by process"):
+    with locked(grid.directory), pytest.raises(HypermnesiaError, match="is in use by process"):
         tiny(grid.directory, options={"final_seeds": 2})
     (tmp_path / "s").mkdir()
     (tmp_path / "s/search.json").write_text("{")

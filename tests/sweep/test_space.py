@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from hypermnesia.config import parse_words
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.experiments.config import parse_words
 from hypermnesia.sweep.space import (
     Choice,
     Range,

@@ -5,9 +5,10 @@ import time
 import optuna
 import pytest
 
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.sweep import connect, storage
-from hypermnesia.sweep.connect import Unreachable, reach, within
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.sweep import storage
+from hypermnesia.sweep.engines import reach as connect
+from hypermnesia.sweep.engines.reach import Unreachable, reach, within
 
 
 @pytest.fixture

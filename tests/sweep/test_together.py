@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from sweep.sweep_helpers import TINY, Inline, job
 
-from hypermnesia import runs
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.rundir import environment_of
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.runs import execute as runs
+from hypermnesia.runs.directory import environment_of
 from hypermnesia.sweep import SweepOptions, sweep
 from hypermnesia.sweep import run as searching
-from hypermnesia.sweep.engine import WorkerLost
+from hypermnesia.sweep.engines.base import WorkerLost
 from hypermnesia.sweep.jobs import Outcome
 from hypermnesia.sweep.work import work
 

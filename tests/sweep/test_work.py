@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypermnesia.execute import execute
 
-from hypermnesia import experiment, runs
-from hypermnesia.events import StepDone, TaskEnded
+from hypermnesia.experiments.resolve import from_toml, resolve
+from hypermnesia.runs.directory import Place
 from hypermnesia.sweep import work as worker
 from hypermnesia.sweep.jobs import Job, Outcome
 from hypermnesia.sweep.work import score_of, work
+from hypermnesia.training.events import StepDone, TaskEnded
 
 PATH = "validation.scenarios.class.average_accuracy"
 WORDS = ("train.iterations=5", "stream.samples_per_task=40", "stream.validation=0.2", "net.hidden=[20]")
 
 
 def job(root: Path, *words: str, **more) -> Job:
-    cfg = experiment.resolve("split-digits", "finetune", [*WORDS, *words])
+    cfg = resolve("split-digits", "finetune", [*WORDS, *words])
     (root / "search.json").write_text(json.dumps({"id": "x"}))
     made = Job(
         root=str(root),
@@ -97,7 +99,7 @@ def test_a_trial_that_fails_says_why(tmp_path, words, said):
     words = [
         word for word in (*WORDS, *words) if not (word == "net.hidden=[20]" and "net=python" in words[0])
     ]
-    cfg = experiment.resolve("split-digits", "finetune", words)
+    cfg = resolve("split-digits", "finetune", words)
     found = done(replace(job(tmp_path), config=cfg.to_toml()))
     assert found.state == "failed" and said in (found.reason or "")
 
@@ -114,7 +116,7 @@ def test_any_error_is_the_trials_own(tmp_path, monkeypatch, error, said):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr(runs, "execute", fail)
+    monkeypatch.setattr(worker, "execute", fail)
     found = done(job(tmp_path))
     assert (found.state, found.reason) == ("failed", said)
     expected = isinstance(error, ZeroDivisionError)
@@ -136,7 +138,7 @@ def test_an_undefined_objective_fails_the_trial(tmp_path):
 
 
 def test_an_interrupted_trial_goes_on_and_ends_the_same(tmp_path, monkeypatch, plain):
-    made, execute = job(tmp_path), runs.execute
+    made = job(tmp_path)
 
     def stopped(cfg, seed, place, listener):
         def hear(event):
@@ -146,14 +148,16 @@ def test_an_interrupted_trial_goes_on_and_ends_the_same(tmp_path, monkeypatch, p
 
         return execute(cfg, seed, place, hear)
 
-    monkeypatch.setattr(runs, "execute", stopped)
+    monkeypatch.setattr(worker, "execute", stopped)
     first = done(made)
     assert first.state == "interrupted" and first.reason.startswith("stopped by SIGTERM")
     assert list((tmp_path / "trials/0000/seed-0/checkpoint").iterdir())
     monkeypatch.undo()
     heard = []
     monkeypatch.setattr(
-        runs, "execute", lambda c, s, p, listener: execute(c, s, p, lambda e: (heard.append(e), listener(e)))
+        worker,
+        "execute",
+        lambda c, s, p, listener: execute(c, s, p, lambda e: (heard.append(e), listener(e))),
     )
     again = done(made)
     assert [event.task for event in heard if isinstance(event, TaskEnded)] == [2, 3, 4], "it resumed"
@@ -170,7 +174,7 @@ def test_a_trial_that_was_killed_as_it_fell_behind_falls_behind_again(tmp_path, 
 
 def test_test_figures_are_refused(tmp_path):
     made = job(tmp_path)
-    runs.execute(experiment.from_toml(made.config), 0, runs.Place(tmp_path / "trials/0000/seed-0"))
+    execute(from_toml(made.config), 0, Place(tmp_path / "trials/0000/seed-0"))
     found = done(made)
     assert found.state == "failed" and "holds test figures, which no trial may have" in found.reason
 

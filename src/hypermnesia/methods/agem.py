@@ -7,14 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia import replay as rehearsal
-from hypermnesia.checks import check_choices
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.memory import Memory, insert
-from hypermnesia.method import Aux, Batch, Candidate, Learner, Method, Net, Step
-from hypermnesia.replay import MemoryOptions, Replay, ReplayState
-from hypermnesia.streams import Task
-from hypermnesia.tensors import NamedTensors, Tensors, add, dot
+from hypermnesia.core.checks import check_choices
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import NamedTensors, Tensors, add, dot
+from hypermnesia.data import Task
+from hypermnesia.methods.base import Lookahead, Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.replay import rehearsal
+from hypermnesia.methods.replay.buffer import Memory, insert
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
 
 Filling = Literal["reservoir", "task"]
 
@@ -73,7 +74,7 @@ class AGEM(Method):
         return value, Aux({"cross_entropy": value.detach()}, logits.detach())
 
     def gradients(
-        self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Candidate
+        self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Lookahead
     ) -> tuple[Tensors, Tensor, Aux]:
         value, aux = self.loss(net, state, batch, draw)
         gradient = net.gradients(value)

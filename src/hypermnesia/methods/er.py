@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.replay import (
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
     ReplayState,

@@ -6,9 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.memory import Memory
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.replay import MemoryOptions, Replay, empty_memory, forward, rehearse, remember
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.replay.buffer import Memory
+from hypermnesia.methods.replay.rehearsal import (
+    MemoryOptions,
+    Replay,
+    empty_memory,
+    forward,
+    rehearse,
+    remember,
+)
 
 CLOSED = -1e9
 """Logit of a closed output: probability 0, gradient 0."""

@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
-from hypermnesia import tensors
-from hypermnesia.checks import check_choices, check_not_negative
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.hyper.model import evaluating
-from hypermnesia.method import Aux, Batch, Learner, Method, Net
-from hypermnesia.methods._pull import pull
-from hypermnesia.streams import Task
-from hypermnesia.tensors import Tensors
+from hypermnesia.core import tensors
+from hypermnesia.core.checks import check_choices, check_not_negative
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Task
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.penalties.quadratic import pull
+from hypermnesia.weights.model import evaluating
 
 Fisher = Literal["empirical", "sampled", "true_class"]
 _SCALARS = 2**24  # of per-sample gradients held at once: 64 MiB

@@ -7,7 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.method import Aux, Batch, Method, Net
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Net
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia import replay as rehearsal
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.memory import Memory
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase, Step
-from hypermnesia.optim import OptimizerOptions
-from hypermnesia.replay import Block, MemoryOptions, Replay, ReplayState
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step
+from hypermnesia.methods.replay import rehearsal
+from hypermnesia.methods.replay.buffer import Memory
+from hypermnesia.methods.replay.rehearsal import Block, MemoryOptions, Replay, ReplayState
 
 
 @dataclass(frozen=True)

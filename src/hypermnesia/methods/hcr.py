@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.checks import check_not_negative
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.replay import (
+from hypermnesia.core.checks import check_not_negative
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
     ReplayState,

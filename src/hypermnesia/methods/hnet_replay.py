@@ -9,15 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia import generative, tensors
-from hypermnesia.checks import check_choices
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.generative import Dreams, GenerativeOptions, VAEDraw
-from hypermnesia.hyper.model import Model, evaluating
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase
-from hypermnesia.replay import ABSENT, mixes_samples
-from hypermnesia.streams import Stream
-from hypermnesia.tensors import Tensors
+from hypermnesia.core import tensors
+from hypermnesia.core.checks import check_choices
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Stream
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase
+from hypermnesia.methods.replay import generative
+from hypermnesia.methods.replay.generative import Generated, GenerativeOptions, VAEDraw
+from hypermnesia.methods.replay.rehearsal import ABSENT, mixes_samples
+from hypermnesia.weights.model import Model, evaluating
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class HNETReplay(Method):
         return self._answered(state, learner, dreams) if dreams is not None else ()
 
     @torch.no_grad()
-    def _answered(self, state: HNETReplayState, learner: Learner, dreams: Dreams) -> tuple[Answered, ...]:
+    def _answered(self, state: HNETReplayState, learner: Learner, dreams: Generated) -> tuple[Answered, ...]:
         model = learner.model
         old = Net(model, state.old)
         blocks = list(zip(dreams.tasks, dreams.x, strict=True))

@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia import generative
-from hypermnesia.generative import Dreams, GenerativeOptions, VAEDraw
-from hypermnesia.hyper.model import Model
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Phase
+from hypermnesia.core.rng import derive
+from hypermnesia.data import Stream
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase
+from hypermnesia.methods.replay import generative
+from hypermnesia.methods.replay.generative import Generated, GenerativeOptions, VAEDraw
 from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.nets.vae import VAEOptions
-from hypermnesia.rng import derive
-from hypermnesia.streams import Stream
+from hypermnesia.weights.model import Model
 
 INFERENCE = "inference"
 """Name of the task-inference network among a learner's models; `infer.TIR` asks it."""
@@ -55,23 +56,25 @@ class HNETTIR(Method):
 
     def draw(
         self, state: None, learner: Learner, batch: Batch, rng: torch.Generator
-    ) -> Dreams | VAEDraw | None:
+    ) -> Generated | VAEDraw | None:
         if learner.phase.model == generative.MODEL:
             return generative.draw_noise(learner, self.replay, batch, rng)
         if learner.phase.model == INFERENCE:
             return generative.dream(learner, self.replay, len(batch.y), rng)
         return None
 
-    def loss(self, net: Net, state: None, batch: Batch, draw: Dreams | VAEDraw | None) -> tuple[Tensor, Aux]:
+    def loss(
+        self, net: Net, state: None, batch: Batch, draw: Generated | VAEDraw | None
+    ) -> tuple[Tensor, Aux]:
         if isinstance(draw, VAEDraw):
             return generative.vae_loss(net, batch, draw)
-        if isinstance(draw, Dreams):
+        if isinstance(draw, Generated):
             return self._inference_loss(net, batch, draw)
         logits = net(batch.x, batch.task)
         value = F.cross_entropy(logits, batch.target)
         return value, Aux({"cross_entropy": value.detach()}, logits.detach())
 
-    def _inference_loss(self, net: Net, batch: Batch, dreams: Dreams) -> tuple[Tensor, Aux]:
+    def _inference_loss(self, net: Net, batch: Batch, dreams: Generated) -> tuple[Tensor, Aux]:
         logits = net(torch.cat([batch.x, dreams.x.flatten(0, 1)]), batch.task)[:, : batch.task + 1]
         real, replayed = logits.split([len(batch.y), len(logits) - len(batch.y)])
         own = F.cross_entropy(real, torch.full_like(batch.y, batch.task))

@@ -6,15 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia import replay as rehearsal
-from hypermnesia import tensors
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.hyper.model import evaluating
-from hypermnesia.memory import Memory, herd
-from hypermnesia.method import Aux, Batch, Learner, Method, Net
-from hypermnesia.replay import MemoryOptions, Replay
-from hypermnesia.streams import Task
-from hypermnesia.tensors import Tensors
+from hypermnesia.core import tensors
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Task
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.replay import rehearsal
+from hypermnesia.methods.replay.buffer import Memory, herd
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
+from hypermnesia.weights.model import evaluating
 
 CHUNK = 500
 """Samples per forward pass outside training; changes no result beyond rounding."""

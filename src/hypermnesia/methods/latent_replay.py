@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from hypermnesia.checks import check_not_negative
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.hyper.model import Model, evaluating
-from hypermnesia.memory import Memory, check, empty, insert
-from hypermnesia.method import Aux, Batch, Learner, Method, Net
+from hypermnesia.core.checks import check_not_negative
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data import Task
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.replay.buffer import Memory, check, empty, insert
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, logits, rehearse
 from hypermnesia.nets.stages import section, stages
-from hypermnesia.replay import MemoryOptions, Replay, logits, rehearse
-from hypermnesia.streams import Task
+from hypermnesia.weights.model import Model, evaluating
 
 _CHUNK = 256  # samples per forward pass when a task is remembered
 

@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia import tensors
-from hypermnesia.checks import check_not_negative
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.hyper.model import evaluating
-from hypermnesia.method import Aux, Batch, Learner, Method, Net
-from hypermnesia.tensors import Tensors
+from hypermnesia.core import tensors
+from hypermnesia.core.checks import check_not_negative
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.weights.model import evaluating
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia import tensors
-from hypermnesia.checks import check_not_negative
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.method import Aux, Batch, Learner, Method, Net, Step
-from hypermnesia.methods._pull import pull
-from hypermnesia.streams import Task
-from hypermnesia.tensors import Tensors
+from hypermnesia.core import tensors
+from hypermnesia.core.checks import check_not_negative
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Task
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.penalties.quadratic import pull
 
 
 @dataclass(frozen=True)

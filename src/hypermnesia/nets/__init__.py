@@ -5,17 +5,14 @@ Every network maps images (B, C, H, W), or texts (B, L), to logits (B, outputs),
 `torch.random.fork_rng()`, before building.
 """
 
+from hypermnesia.nets.convnets import LeNet, LeNetOptions, ZenkeNet, ZenkeNetOptions
 from hypermnesia.nets.factory import from_factory
-from hypermnesia.nets.lenet import LeNet, LeNetOptions
 from hypermnesia.nets.mlp import MLP, MLPOptions
 from hypermnesia.nets.options import NetOptions, Shape
-from hypermnesia.nets.resnet import ResNet, ResNetOptions
-from hypermnesia.nets.resnet18 import ResNet18, ResNet18Options
+from hypermnesia.nets.resnet import ResNet, ResNet18, ResNet18Options, ResNetOptions
 from hypermnesia.nets.stages import classifier, run, section, stages
-from hypermnesia.nets.text import TextTransformer, TextTransformerOptions
-from hypermnesia.nets.vit import ViT, ViTOptions
+from hypermnesia.nets.transformer import TextTransformer, TextTransformerOptions, ViT, ViTOptions
 from hypermnesia.nets.wide_resnet import WideResNet, WideResNetOptions
-from hypermnesia.nets.zenkenet import ZenkeNet, ZenkeNetOptions
 
 NETS: dict[str, type[NetOptions]] = {
     "mlp": MLPOptions,

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets.options import Shape, check_shape, check_text_shape
 
 PREFIX = "python:"

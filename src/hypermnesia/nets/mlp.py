@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from hypermnesia.checks import check_choice
+from hypermnesia.core.checks import check_choice
 from hypermnesia.nets.options import Shape, check_counts, check_probability, check_shape
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "linear"]

@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from hypermnesia.checks import check_choice, check_count
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.checks import check_choice, check_count
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets.options import Shape
 
 NormName = Literal["batch", "batch-stats", "instance", "group", "none"]

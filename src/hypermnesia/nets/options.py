@@ -4,8 +4,8 @@ from typing import Protocol
 
 from torch import nn
 
-from hypermnesia.checks import check_count
-from hypermnesia.errors import HypermnesiaError
+from hypermnesia.core.checks import check_count
+from hypermnesia.core.errors import HypermnesiaError
 
 Shape = tuple[int, ...]
 """Channels, height and width of one image, or the number of tokens of one text."""

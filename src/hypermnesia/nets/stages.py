@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from hypermnesia.errors import HypermnesiaError, unknown
+from hypermnesia.core.errors import HypermnesiaError, unknown
 
 
 def stages(net: nn.Module) -> tuple[str, ...]:

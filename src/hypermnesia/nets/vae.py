@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.checks import check_choice, check_count
+from hypermnesia.core.checks import check_choice, check_count
 from hypermnesia.nets.mlp import Activation, Init, MLPOptions
 from hypermnesia.nets.options import Shape, check_counts, check_shape
 

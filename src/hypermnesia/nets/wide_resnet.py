@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.checks import check_count
+from hypermnesia.core.checks import check_count
 from hypermnesia.nets.norms import Norm, NormName, check_norm, check_norm_shape, norm2d
 from hypermnesia.nets.options import Shape, check_depth, check_probability, check_shape
-from hypermnesia.nets.residual import average_pool
+from hypermnesia.nets.resnet import average_pool
 
 _STEM = 16
 

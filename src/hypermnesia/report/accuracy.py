@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 from markupsafe import Markup
 
-from hypermnesia.metrics import statistics
-from hypermnesia.report import units
+from hypermnesia.core import units
+from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.report.blocks import Block, Figure, Section, key, ordered_key
-from hypermnesia.report.heat import heat_map
-from hypermnesia.report.plots import Dot, Series, dots, lines
-from hypermnesia.report.records import Matrix, Result
-from hypermnesia.report.runs import Group
+from hypermnesia.report.draw.heat import heat_map
+from hypermnesia.report.draw.plots import Dot, Series, dots, lines
+from hypermnesia.report.draw.svg import Scale
+from hypermnesia.report.load import Group
+from hypermnesia.report.schema import Matrix, Result
 from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
-from hypermnesia.report.svg import Scale
 
 _FEW_TASKS = 10  # up to here a legend names every task and lines have markers
 _FEW_MARKS = 20  # tasks up to which lines of averages have markers

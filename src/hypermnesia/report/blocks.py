@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from hypermnesia.report import colours
-from hypermnesia.report.svg import el
-from hypermnesia.report.units import percent
+from hypermnesia.core.units import percent
+from hypermnesia.report.draw import colours
+from hypermnesia.report.draw.svg import el
 
 
 @dataclass(frozen=True)

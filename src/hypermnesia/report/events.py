@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypermnesia.report.records import LARGEST
+from hypermnesia.report.schema import LARGEST
 
 _MOST_POINTS = 2048  # even, so that merged points stand for equally many readings
 _LONGEST_LINE = 16 * 2**20

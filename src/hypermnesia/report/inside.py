@@ -9,12 +9,12 @@ import numpy as np
 from hypermnesia.report import events
 from hypermnesia.report.accuracy import mean_matrix, names_of_tasks, names_of_tests
 from hypermnesia.report.blocks import Block, Figure, Section, key
-from hypermnesia.report.heat import heat_map
-from hypermnesia.report.plots import Series, columns, lines, point_map
-from hypermnesia.report.records import Masks, Matrix, Result
-from hypermnesia.report.runs import Group, Note
+from hypermnesia.report.draw.heat import heat_map
+from hypermnesia.report.draw.plots import Series, columns, lines, point_map
+from hypermnesia.report.draw.svg import fitted
+from hypermnesia.report.load import Group, Note
+from hypermnesia.report.schema import Masks, Matrix, Result
 from hypermnesia.report.summary import Summary
-from hypermnesia.report.svg import fitted
 
 _MOST_IMAGES = 200
 _LARGEST_IMAGE = 2**18  # bytes of a PNG file

@@ -1,18 +1,22 @@
 """The page: sections from the runs, laid out by the template, one file that loads nothing."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hypermnesia import __version__
-from hypermnesia.report import accuracy, inside, sweeps, tables, units
+from hypermnesia.core import units
+from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.core.secrets import flatten
+from hypermnesia.report import accuracy, inside, sweeps, tables
 from hypermnesia.report.blocks import Block, Figure, Section, colour_bar, key
-from hypermnesia.report.labels import flatten
-from hypermnesia.report.records import Sweep
-from hypermnesia.report.runs import Benchmark, Note, Runs, SweepRecord
-from hypermnesia.report.summary import BOUNDS, SCENARIO_MEANINGS, SCENARIO_NAMES, Summary
+from hypermnesia.report.load import Benchmark, Note, Runs, SweepRecord, load
+from hypermnesia.report.schema import Sweep
+from hypermnesia.report.summary import BOUNDS, SCENARIO_MEANINGS, SCENARIO_NAMES, Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def html(runs: Runs, summaries: Sequence[Summary]) -> str:
     )
     return environment.get_template("report.html.j2").render(
         title=", ".join(dict.fromkeys(names)),
-        version=__version__,
+        version=version("hypermnesia"),
         chapters=chapters,
         searches=searches,
         notes=notes,
@@ -222,3 +226,47 @@ _PARALLEL = "One line per complete trial, coloured from the worst to the best; t
 
 def _pairs(tree: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, sweeps.shown(value)) for name, value in tree.items()]
+
+
+FORMATS: dict[str, Callable[[Runs, Sequence[Summary]], str]] = {
+    "html": html,
+    "md": tables.markdown,
+    "latex": tables.latex,
+    "csv": tables.comma_separated,
+}
+
+
+def render(runs: Runs, format: str) -> str:
+    """The report of `runs` as text. `format`: html (the page), md, latex or csv (the summary table)."""
+    if format not in FORMATS:
+        raise unknown("report format", format, FORMATS)
+    made = FORMATS[format](runs, [summarise(benchmark) for benchmark in runs.benchmarks])
+    return made.encode("utf-8", "replace").decode()  # names of files may hold bytes that are no text
+
+
+def write(directories: Sequence[Path], output: Path | None = None, format: str = "html") -> Path | str:
+    """Read the runs in or below `directories` and report them.
+
+    Returns `output` once the file is complete (an older one is replaced in one go), or the text when `output`
+    is None. Raises `HypermnesiaError` when nothing usable was found, for an unknown format and for a place
+    that cannot be written to. Damaged runs are skipped and named in the report.
+    """
+    if format not in FORMATS:
+        raise unknown("report format", format, FORMATS)
+    made = render(load(directories), format)
+    if output is None:
+        return made
+    try:
+        _replace(output, made)
+    except OSError as error:
+        raise HypermnesiaError(f"cannot write the report to {str(output)!r}: {error.strerror}") from error
+    return output
+
+
+def _replace(output: Path, made: str) -> None:
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        partial.write_text(made, encoding="utf-8")
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from hypermnesia.metrics import PairedDifference, Statistics, paired_difference, statistics
-from hypermnesia.report import units
-from hypermnesia.report.records import Anytime, Result, Scenario
-from hypermnesia.report.runs import Benchmark, Group
+from hypermnesia.core import units
+from hypermnesia.evaluation.statistics import PairedDifference, Statistics, paired_difference, statistics
+from hypermnesia.report.load import Benchmark, Group
+from hypermnesia.report.schema import Anytime, Result, Scenario
 
 BOUNDS = {"joint": "upper bound", "finetune": "lower bound"}
 """Approaches that frame a comparison and do not compete: never the best, never what others differ from."""

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from hypermnesia.report import colours
-from hypermnesia.report.plots import bars
-from hypermnesia.report.records import LARGEST, Sweep, Trial
-from hypermnesia.report.svg import (
+from hypermnesia.core.units import plain, tick
+from hypermnesia.report.draw import colours
+from hypermnesia.report.draw.plots import bars
+from hypermnesia.report.draw.svg import (
     WIDTH,
     Frame,
     Scale,
@@ -24,7 +24,7 @@ from hypermnesia.report.svg import (
     text,
     whole_ticks,
 )
-from hypermnesia.report.units import plain, tick
+from hypermnesia.report.schema import LARGEST, Sweep, Trial
 
 _BINS = 4
 _FEWEST_TRIALS = 8

@@ -5,9 +5,9 @@ import io
 import re
 from collections.abc import Callable, Sequence
 
-from hypermnesia.report.runs import Note, Runs
+from hypermnesia.core.units import interval
+from hypermnesia.report.load import Note, Runs
 from hypermnesia.report.summary import Row, Summary
-from hypermnesia.report.units import interval
 
 Escape = Callable[[str], str]
 

@@ -8,13 +8,13 @@ print(result.best, result.final)
 ```
 """
 
-from hypermnesia.sweep.engine import Engine, WorkerLost
-from hypermnesia.sweep.local import Local
-from hypermnesia.sweep.options import SweepOptions
-from hypermnesia.sweep.ray import Ray
+from hypermnesia.sweep.engines.base import Engine, WorkerLost
+from hypermnesia.sweep.engines.local import Local
+from hypermnesia.sweep.engines.ray import Ray
+from hypermnesia.sweep.engines.slurm import Slurm
+from hypermnesia.sweep.plan import SweepOptions
 from hypermnesia.sweep.record import SweepResult, TrialRecord
 from hypermnesia.sweep.run import Stopped, sweep
-from hypermnesia.sweep.slurm import Slurm
 
 __all__ = [
     "Engine",

@@ -3,21 +3,141 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from hypermnesia import experiment
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.evaluate import applicable
-from hypermnesia.recipes import Recipe
-from hypermnesia.runs import default_directory
-from hypermnesia.sweep.objective import Objective, choose
-from hypermnesia.sweep.options import Algorithm, SweepOptions
-from hypermnesia.sweep.protocols import Problem, check, check_length
+from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.evaluation.evaluate import applicable
+from hypermnesia.experiments import config
+from hypermnesia.experiments.build import build
+from hypermnesia.experiments.recipes import Recipe
+from hypermnesia.experiments.resolve import SELECTORS, Config, resolve
+from hypermnesia.runs.directory import default_directory
 from hypermnesia.sweep.record import space_json
-from hypermnesia.sweep.space import Space, corners, parse_space, published_words, size
+from hypermnesia.sweep.space import Space, corners, parse_space, published_words, setting_words, size
+
+Algorithm = Literal["grid", "random", "tpe"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A figure of one scenario, on the validation parts."""
+
+    scenario: str
+    figure: str
+
+    @property
+    def path(self) -> str:
+        """Where result.json of a sealed run holds it."""
+        return f"validation.scenarios.{self.scenario}.{self.figure}"
+
+    @property
+    def maximise(self) -> bool:
+        return FIGURES[self.figure]
+
+
+ProtocolName = Literal["validation", "first-tasks", "transfer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """How settings are tried and judged."""
+
+    trials: int | None = None
+    """Settings to try, ≥ 1; None = the whole grid, or `DEFAULT_TRIALS` where there is a range."""
+    objective: str | None = None
+    """`validation.scenarios.SCENARIO.FIGURE`; None = average accuracy in class, else domain, else task."""
+    protocol: ProtocolName = "validation"
+    """What trials see, none of which is a test part: a validation part of each task; of the first tasks only
+    (first-tasks); of the tasks of another benchmark (transfer)."""
+    first_tasks: int = 3
+    """Tasks that trials see under first-tasks, ≥ 1; with 1, nothing can be said of forgetting."""
+    transfer: str | None = None
+    """The benchmark that trials run on under transfer."""
+    algorithm: Algorithm | None = None
+    """grid, random, or tpe (Bergstra et al. 2011, as Optuna has it); None = grid if it is whole, else tpe."""
+    prune: bool | None = None
+    """Give a trial up when its accuracy after a task is below the median of finished trials at that task; None = yes,
+    but for a grid."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of every trial, whose value is their mean."""
+    final_seeds: int = 3
+    """Runs of the winner on test, with the first seeds beyond all of `seeds`; 0 = none."""
+    seed: int = 0
+    """Seed of the search itself: trial number and earlier results decide the settings, nothing else does."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("trials", 1), ("first_tasks", 1), ("final_seeds", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise HypermnesiaError(f"{name}={value} must be at least {least}")
+        for name, value, known in (
+            ("protocol", self.protocol, get_args(ProtocolName)),
+            ("algorithm", self.algorithm, get_args(Algorithm)),
+        ):
+            if value is not None and value not in known:
+                raise unknown(name, value, known)
+        if (self.protocol == "transfer") != (self.transfer is not None):
+            raise HypermnesiaError(
+                "the protocol transfer needs the benchmark to tune on (transfer=NAME), and it alone takes one"
+            )
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise HypermnesiaError(f"seeds={list(self.seeds)}: give at least one seed, each once")
+
+    @property
+    def fresh_seeds(self) -> tuple[int, ...]:
+        """The seeds of the winner's runs: none that the search has seen."""
+        first = max(self.seeds) + 1
+        return tuple(range(first, first + self.final_seeds))
+
+    def plan(self, points: int | None) -> tuple[Algorithm, int]:
+        """The algorithm and the number of trials for a grid of `points` points (None: there is a range)."""
+        whole = points is not None and (self.trials is None or self.trials >= points)
+        algorithm = self.algorithm or ("grid" if whole else "tpe")
+        if algorithm != "grid":
+            return algorithm, self.trials or DEFAULT_TRIALS
+        if points is None:
+            raise HypermnesiaError(
+                "a grid has no ranges; list the values to try, or search with random or tpe"
+            )
+        if not whole:
+            raise HypermnesiaError(
+                f"the grid has {points} points and trials={self.trials}: leave trials out, or search with "
+                "random or tpe"
+            )
+        return "grid", points
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched for: the best settings of an approach on a benchmark."""
+
+    benchmark: str
+    approach: str
+    fixed: tuple[str, ...]
+    """Words that hold for every trial and for the winner."""
+    options: SweepOptions
+    recipe: Recipe | None = None
+    """Published settings to start from instead of the approach's own defaults."""
+
+    def trial(self, settings: Mapping[str, Any]) -> Config:
+        """The configuration of a trial."""
+        words = [*self.fixed, *setting_words(settings)]
+        if not any(_is_validation(word) for word in words):
+            words.append(f"stream.validation={VALIDATION}")
+        if self.options.protocol == "first-tasks":
+            words.append(f"stream.first_tasks={self.options.first_tasks}")
+        if self.options.transfer is not None:
+            return resolve(self.options.transfer, self.approach, words)
+        return resolve(self.benchmark, self.approach, words, recipe=self.recipe)
+
+    def final(self, settings: Mapping[str, Any]) -> Config:
+        """The configuration of the winner's runs on test: no sample is held back."""
+        words = [word for word in self.fixed if not _is_validation(word)]
+        words += setting_words(settings)
+        return resolve(self.benchmark, self.approach, words, recipe=self.recipe)
 
 
 @dataclass(frozen=True)
@@ -105,9 +225,9 @@ def plan(
     check(problem, space)
     first = corners(space)[0]
     if options.protocol != "validation":
-        whole = experiment.build(problem.final(first), options.seeds[0], data_dir)
+        whole = build(problem.final(first), options.seeds[0], data_dir)
         check_length(options, len(whole.tested_on.tasks))
-    trial = experiment.build(problem.trial(first), options.seeds[0], data_dir, sealed=True)
+    trial = build(problem.trial(first), options.seeds[0], data_dir, sealed=True)
     algorithm, trials = options.plan(size(space))
     return Plan(
         problem,
@@ -118,3 +238,92 @@ def plan(
         len(trial.stream.tasks),
         options.prune if options.prune is not None else algorithm != "grid",
     )
+
+
+DEFAULT_TRIALS = 24
+
+FIGURES = {
+    "average_accuracy": True,
+    "average_incremental_accuracy": True,
+    "learning_accuracy": True,
+    "backward_transfer": True,
+    "forgetting": False,
+}
+"""Figure → whether more of it is better. Forward transfer is none: it is measured on test parts only."""
+PREFERRED = ("class", "domain", "task")
+
+
+def choose(path: str | None, scenarios: Sequence[str]) -> Objective:
+    """The objective that `path` names; by default the average accuracy of the hardest scenario there is.
+
+    `scenarios`: those that apply to the stream and the head. Raises `HypermnesiaError` for figures that a search
+    must not see, that do not exist, and of scenarios that do not apply.
+    """
+    if path is None:
+        return Objective(next(name for name in PREFERRED if name in scenarios), "average_accuracy")
+    parts = path.split(".")
+    if parts[0] == "scenarios":
+        raise HypermnesiaError(
+            f"--objective {path} is a test figure, which no search may see; write validation.{path}"
+        )
+    if len(parts) != 4 or parts[:2] != ["validation", "scenarios"]:
+        raise HypermnesiaError(
+            f"--objective {path}: expected validation.scenarios.SCENARIO.FIGURE, "
+            "for example validation.scenarios.class.average_accuracy"
+        )
+    _, _, scenario, figure = parts
+    if scenario not in scenarios:
+        raise unknown("scenario of this stream and head", scenario, scenarios)
+    if figure not in FIGURES:
+        raise unknown("figure", figure, FIGURES)
+    return Objective(scenario, figure)
+
+
+VALIDATION = 0.1
+"""Fraction of the training samples that trials are judged on, unless `stream.validation` says another."""
+NOT_SEARCHED = {
+    "stream": "it decides what the problem is",
+    "seeds": "it decides what chance brings",
+    "evaluate": "it decides how results are measured",
+    "checkpoint": "it changes no result",
+}
+
+
+def check(problem: Problem, space: Space) -> None:
+    """Raise `HypermnesiaError` for settings that do not exist, that must not be searched, and for values that they
+    cannot have, alone or together."""
+    for number, settings in enumerate(corners(space)):
+        try:
+            cfg = problem.trial(settings)
+            problem.final(settings)
+        except HypermnesiaError as error:
+            if number == 0:  # what is wrong with the first one is wrong with the others, too
+                raise
+            said = " ".join(setting_words(settings))
+            raise HypermnesiaError(
+                f"{error} (in the trial {said}; search apart what does not go together)"
+            ) from error
+        for key in space:
+            _refuse(key, cfg)
+
+
+def check_length(options: SweepOptions, tasks: int) -> None:
+    """Raise unless the benchmark, of `tasks` tasks, goes on after the first ones."""
+    if options.protocol == "first-tasks" and options.first_tasks >= tasks:
+        raise HypermnesiaError(
+            f"first_tasks={options.first_tasks}: the benchmark has {tasks} tasks, so none would be left unseen; "
+            "take fewer, or the protocol validation"
+        )
+
+
+def _refuse(key: str, cfg: Config) -> None:
+    full = SELECTORS.get(key, key)
+    if "." not in full:
+        full = next((k for k in config.keys(cfg.sections) if k.endswith(f".{full}")), full)
+    section = full.partition(".")[0]
+    if section in NOT_SEARCHED:
+        raise HypermnesiaError(f"{key} cannot be searched over: {NOT_SEARCHED[section]}; give it one value")
+
+
+def _is_validation(word: str) -> bool:
+    return word.partition("=")[0].strip() in ("validation", "stream.validation")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hypermnesia.checkpoint import replace_file
+from hypermnesia.core.files import replace_file
 from hypermnesia.sweep.space import Choice, Settings, Space
 
 FORMAT = 1

@@ -11,18 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypermnesia import runs
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.recipes import Recipe
-from hypermnesia.sweep.driver import Driver
-from hypermnesia.sweep.engine import Engine
-from hypermnesia.sweep.inflight import InFlight
-from hypermnesia.sweep.local import Local
-from hypermnesia.sweep.options import SweepOptions
-from hypermnesia.sweep.plan import Plan, plan
+from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.experiments.recipes import Recipe
+from hypermnesia.runs.directory import locked, read_result
+from hypermnesia.runs.execute import summarise
+from hypermnesia.sweep.engines.base import Engine
+from hypermnesia.sweep.engines.local import Local
+from hypermnesia.sweep.plan import Plan, SweepOptions, plan
 from hypermnesia.sweep.record import SweepResult, write_json
 from hypermnesia.sweep.storage import check_storage, open_storage
-from hypermnesia.sweep.winner import run_winner
+from hypermnesia.sweep.trials import Driver, InFlight
 from hypermnesia.sweep.work import SEARCH_FILE
 
 FORMAT = 1
@@ -64,7 +62,7 @@ def sweep(
     default; the same search that is there already goes on. `engine`: `Local` by default. `recipe`: published
     settings, and the published grid, to start from. `storage`: a database that several machines share, each with an
     `out` of its own. `listener` hears the sweep as it stands, several times a second. `stack`: each worker trains several
-    trials as one program where they differ in nothing but numbers of the loss and learning rates (`hypermnesia.stack`);
+    trials as one program where they differ in nothing but numbers of the loss and learning rates (see `training.stacked`);
     their results are equal but for rounding. Not in a search whose trials depend on earlier ones.
 
     The result's `final` is None if `options.final_seeds` is 0, or if other machines still have trials in hand.
@@ -88,7 +86,7 @@ def sweep(
     engine.open(root)
     with closing(engine):
         _make(root)
-        with runs.locked(root), _signals() as asked:
+        with locked(root), _signals() as asked:
             sweep_id = _identity(root, chosen)
             trials = open_storage(None, root) if database is None else database
             owner = None if database is None else f"{socket.gethostname()}:{root.resolve()}"
@@ -112,7 +110,7 @@ def _run(
     asked: list[int],
     listener: Listener,
 ) -> SweepResult:
-    from hypermnesia.sweep.search import Numbered, Search
+    from hypermnesia.sweep.study import Numbered, Search
 
     sampler = Numbered(chosen.algorithm, chosen.space, chosen.problem.options.seed)
     name = f"hypermnesia {chosen.sha256[:16]}"
@@ -218,3 +216,53 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def run_winner(
+    plan: Plan, jobs: InFlight, root: Path, result: SweepResult, show: Callable[[], None]
+) -> dict[str, Any]:
+    """Run the best trial's settings on test in `root`/final/NNNN and return `final` of sweep.json.
+
+    What the search cost is written into every result as `search`. Raises `RunFailed` when no trial was completed, or
+    none of these runs.
+    """
+    best = result.best
+    if best is None:
+        reason = next((t.reason for t in result.trials if t.reason), "there was none")
+        raise RunFailed(f"no trial was completed, so there is no winner; the first reason: {reason}")
+    directory = f"final/{best.number:04d}"
+    cfg = plan.problem.final(best.settings)
+    jobs.start({seed: jobs.job(directory, cfg, [seed]) for seed in plan.problem.options.fresh_seeds})
+    failed: dict[int, str] = {}
+    while jobs:
+        for seed, outcome in jobs.finished():
+            if outcome.state != "complete":
+                failed[seed] = outcome.reason or outcome.state
+        show()
+    seeds = [seed for seed in plan.problem.options.fresh_seeds if seed not in failed]
+    if not seeds:
+        raise RunFailed(f"trial {best.number} won, and none of its runs on test succeeded: {failed}")
+    cost = result.cost()
+    for seed in seeds:
+        _record(root / directory / f"seed-{seed}", cost)
+    summary = summarise(root / directory)
+    return {
+        "trial": best.number,
+        "settings": best.settings,
+        "directory": directory,
+        "seeds": seeds,
+        "failed": {str(seed): reason for seed, reason in failed.items()},
+        "scenarios": {
+            name: {figure: value["mean"] for figure, value in figures.items()}
+            for name, figures in summary["scenarios"].items()
+        },
+        "search": cost,
+    }
+
+
+def _record(directory: Path, cost: dict[str, Any]) -> None:
+    """Note in a run's result what it took to find its settings."""
+    result = read_result(directory)
+    if result is None:
+        raise RunFailed(f"{directory} was reported complete and holds no result")
+    write_json(directory / "result.json", {**result, "search": cost})

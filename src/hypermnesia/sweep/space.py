@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, cast
 
-from hypermnesia import config
-from hypermnesia.config.words import write_value
-from hypermnesia.errors import HypermnesiaError, unknown
+from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.experiments import config
+from hypermnesia.experiments.config.words import write_value
 
 Kind = Literal["uniform", "log", "int"]
 KINDS: tuple[Kind, ...] = ("uniform", "log", "int")

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hypermnesia.errors import HypermnesiaError
-from hypermnesia.sweep.connect import ANSWER, Unreachable, reach, within
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.sweep.engines.reach import ANSWER, Unreachable, reach, within
 
 JOURNAL = "study.journal"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}

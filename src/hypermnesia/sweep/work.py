@@ -4,25 +4,32 @@ import base64
 import fcntl
 import json
 import math
+import os
+import queue
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from hypermnesia import experiment, runs
-from hypermnesia.checkpoint import replace_file
-from hypermnesia.errors import HypermnesiaError, RunFailed
-from hypermnesia.events import Evaluated, Event
-from hypermnesia.results import read_figure
+from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.core.files import replace_file
+from hypermnesia.experiments.resolve import from_toml
+from hypermnesia.runs import recorder
+from hypermnesia.runs.directory import Entry, Place
+from hypermnesia.runs.execute import OneFailed, execute, execute_together
+from hypermnesia.runs.results import read_figure
 from hypermnesia.sweep.jobs import TRIAL_FILE, Job, Outcome
+from hypermnesia.training.events import Evaluated, Event
 
 SEARCH_FILE = "search.json"
 PATIENCE = 60.0
@@ -74,19 +81,19 @@ def _train_together(jobs: list[Job], base: Path) -> tuple[Outcome | None, float]
     for job in jobs:
         data_dir = None if job.data_dir is None else Path(job.data_dir)
         for seed in job.seeds:
-            place = runs.Place(
+            place = Place(
                 base / job.directory / f"seed-{seed}", data_dir, job.device, sealed=job.objective is not None
             )
-            entries.append(runs.Entry(experiment.from_toml(job.config), seed, place))
+            entries.append(Entry(from_toml(job.config), seed, place))
     try:
         while len(entries) > 1:
             try:
-                runs.execute_together(entries)
+                execute_together(entries)
                 break
-            except runs.OneFailed as error:
+            except OneFailed as error:
                 lost = error.entry.place.directory.parent
                 entries = [entry for entry in entries if entry.place.directory.parent != lost]
-    except runs.Interrupted as stopped:
+    except recorder.Interrupted as stopped:
         return Outcome(state="interrupted", reason=str(stopped)), 0.0
     except Exception as error:  # each trial by itself tells what is its own
         kind = "" if isinstance(error, HypermnesiaError) else f"{type(error).__name__}: "
@@ -139,7 +146,7 @@ def _attempt(job: Job, directory: Path) -> Outcome:
         return _run(job, directory, scores)
     except _GivenUp as given_up:
         return Outcome(state="pruned", reason=str(given_up), scores=tuple(scores))
-    except runs.Interrupted as stopped:
+    except recorder.Interrupted as stopped:
         return Outcome(state="interrupted", reason=str(stopped))
     except (torch.OutOfMemoryError, MemoryError) as error:
         return Outcome(state="failed", reason=f"out of memory: {error}", scores=tuple(scores))
@@ -155,16 +162,16 @@ def _attempt(job: Job, directory: Path) -> Outcome:
 
 def _run(job: Job, directory: Path, scores: list[float | None]) -> Outcome:
     """Run all seeds; `scores` takes the accuracies as they come, also when this raises."""
-    cfg, sealed = experiment.from_toml(job.config), job.objective is not None
+    cfg, sealed = from_toml(job.config), job.objective is not None
     data_dir = None if job.data_dir is None else Path(job.data_dir)
     values: list[float] = []
     for turn, seed in enumerate(job.seeds):
-        place = runs.Place(directory / f"seed-{seed}", data_dir, job.device, sealed)
+        place = Place(directory / f"seed-{seed}", data_dir, job.device, sealed)
         first = turn * job.tasks
         for task, score in _logged_scores(place.directory / "events.jsonl", job):
             scores[first + task] = score
         _wait_until_free(place.directory)
-        result = runs.execute(cfg, seed, place, _judge(job, scores, first))
+        result = execute(cfg, seed, place, _judge(job, scores, first))
         if job.objective is not None:
             values.append(_value(result, job.objective, place.directory))
     return Outcome(state="complete", value=fmean(values) if values else None, scores=tuple(scores))
@@ -228,3 +235,31 @@ def _wait_until_free(directory: Path) -> None:
                 return
             except BlockingIOError:
                 time.sleep(0.1)
+
+
+def main() -> None:
+    """Work until the input ends or a signal asks to stop."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a run prints must not look like an answer
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(
+        target=_read, args=(os.fdopen(os.dup(sys.stdin.fileno()), "rb"), jobs), daemon=True
+    ).start()
+    while line := jobs.get():
+        answer = work(line.decode())
+        try:
+            answers.write(answer.encode() + b"\n")
+            answers.flush()
+        except BrokenPipeError:
+            return  # the driver has gone; what was done is on disk
+
+
+def _read(lines: BinaryIO, jobs: "queue.SimpleQueue[bytes]") -> None:
+    for line in lines:
+        jobs.put(line)
+    jobs.put(b"")
+    os.kill(os.getpid(), signal.SIGTERM)  # the driver has gone: a run saves itself, an idle worker ends
+
+
+if __name__ == "__main__":
+    main()

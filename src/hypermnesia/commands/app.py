@@ -1,0 +1,319 @@
+"""The command line. Each command reads its words, calls the function of the same name, and prints what came of it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hypermnesia import __version__
+from hypermnesia.commands import arguments, reading
+from hypermnesia.commands.arguments import (
+    DataDir,
+    Device,
+    Directory,
+    Out,
+    Seeds,
+    Stack,
+    StackWherePays,
+    Track,
+    Words,
+)
+from hypermnesia.commands.sweep import sweep
+from hypermnesia.core.errors import HypermnesiaError
+
+# What is heavy is imported inside the commands: `hypermnesia --help` waits for none of it.
+
+app = typer.Typer(
+    name="hypermnesia",
+    help="Train a network on a sequence of tasks without forgetting the earlier ones.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DEFAULTS = ("split-digits", "hnet")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 not reproduced, 2 bad input, 3 a run failed, 130 and 143 stopped.
+
+    What a user can mend is told in one message. Any other error is a defect of ours and keeps its traceback.
+    """
+    try:
+        app(args=None if argv is None else list(argv), prog_name="hypermnesia")
+    except HypermnesiaError as error:
+        print(f"hypermnesia: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"hypermnesia {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    return
+
+
+# ------------------------------------------------------------------------------------------------------- running
+
+
+@app.command()
+def run(
+    words: Words = None,
+    seeds: Seeds = "0",
+    data_dir: DataDir = None,
+    out: Out = None,
+    device: Device = "auto",
+    config: Annotated[
+        Path | None, typer.Option(help="Settings from a TOML file; words win over them.", metavar="FILE")
+    ] = None,
+    stack: Stack = "off",
+    track: Track = None,
+) -> None:
+    """Learn a stream of tasks: run [BENCHMARK] [APPROACH] [key=value ...]
+
+    Without words: split-digits hnet. Options of the run are key=value words such as drift.beta=0.1, or beta=0.1 where
+    that is unique; `hypermnesia list options APPROACH` shows them. A finished run is recognised, an interrupted one
+    resumed.
+    """
+    from hypermnesia.commands import tables
+    from hypermnesia.commands.arguments import parse_seeds
+    from hypermnesia.commands.progress import console
+    from hypermnesia.experiments.resolve import resolve
+    from hypermnesia.runs.directory import default_directory
+    from hypermnesia.runs.execute import execute_seeds
+
+    names, settings = arguments.sorted_words(words)
+    if len(names) > 2:
+        raise HypermnesiaError(f"run takes one benchmark and one approach; {names[2]!r} is one word too many")
+    numbers, place = parse_seeds(seeds), arguments.data_dir(data_dir)
+    file = arguments.settings_of(config)
+    found = [file.pop(key, default) for key, default in zip(("benchmark", "approach"), DEFAULTS, strict=True)]
+    benchmark, approach = [*names, *map(str, found[len(names) :])]
+    cfg = resolve(benchmark, approach, settings, file)
+    page = console()
+    for note in cfg.notes:
+        page.print(f"note: {note}")
+    directory = out or default_directory(cfg)
+    listen = arguments.listening(track)
+    summary = execute_seeds(
+        cfg,
+        numbers,
+        directory,
+        data_dir=place,
+        device=arguments.device(device),
+        listen=listen,
+        stacked=arguments.choice("--stack", stack, ("auto", "on", "off")),
+    )
+    page.print()
+    page.print(tables.summary(summary))
+    page.print()
+    page.print(tables.costs(summary))
+    page.print(f"\nfiles: {directory}   more: hypermnesia show {directory}", soft_wrap=True)
+
+
+@app.command()
+def resume(
+    directory: Directory,
+    words: Words = None,
+    data_dir: DataDir = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="as before")] = None,
+    track: Track = None,
+) -> None:
+    """Go on with an interrupted run, from its last checkpoint and with its own configuration."""
+    from hypermnesia.commands import tables
+    from hypermnesia.commands.progress import console
+    from hypermnesia.runs import execute
+    from hypermnesia.runs.directory import seed_directories
+    from hypermnesia.runs.execute import summarise
+
+    if words:
+        raise HypermnesiaError(
+            f"a run is resumed with its own configuration, so {' '.join(words)!r} cannot be said; "
+            "start another one with: hypermnesia run"
+        )
+    place, chosen, listen = (
+        arguments.data_dir(data_dir),
+        device and arguments.device(device),
+        arguments.listening(track),
+    )
+    seeds = seed_directories(directory)
+    for seed in seeds:
+        execute.resume(seed, place, chosen, listen)
+    root = directory.parent if seeds == [directory] and directory.name.startswith("seed-") else directory
+    page = console()
+    page.print()
+    page.print(tables.summary(summarise(root)))
+
+
+@app.command()
+def compare(
+    words: Words = None,
+    seeds: Seeds = "0",
+    data_dir: DataDir = None,
+    out: Out = None,
+    device: Device = "auto",
+    bounds: Annotated[bool, typer.Option(help="Show the lower and the upper bound too.")] = True,
+    stack: StackWherePays = "off",
+    track: Track = None,
+) -> None:
+    """Compare approaches: compare BENCHMARK APPROACH... [key=value ...]
+
+    Commas in values make variants (cut=none,layer1). A key reaches the approaches that have it. What is finished is
+    not run again.
+    """
+    from hypermnesia.commands import tables
+    from hypermnesia.commands.arguments import parse_seeds
+    from hypermnesia.commands.compare import compare as comparing
+    from hypermnesia.commands.progress import console
+
+    names, settings = arguments.sorted_words(words)
+    if len(names) < 2:
+        raise HypermnesiaError("name a benchmark and approaches: hypermnesia compare split-digits hnet er")
+    found = comparing(
+        names[0],
+        names[1:],
+        settings,
+        parse_seeds(seeds),
+        data_dir=arguments.data_dir(data_dir),
+        out=out,
+        device=arguments.device(device),
+        bounds=bounds,
+        listen=arguments.listening(track),
+        stack=arguments.choice("--stack", stack, ("auto", "off")) == "auto",
+    )
+    page = console()
+    page.print()
+    page.print(tables.comparison(found))
+    for text in found.skipped:
+        print(f"hypermnesia: skipped: {text}", file=sys.stderr)
+    for text in found.failed:
+        print(f"hypermnesia: failed: {text}", file=sys.stderr)
+    page.print(f"\nreport: hypermnesia report {' '.join(map(str, found.directories))}", soft_wrap=True)
+    if found.failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="`hypermnesia list recipes` shows all.")],
+    budget: Annotated[str, typer.Option(help="full, or short for a quick look.")] = "full",
+    seeds: Annotated[str | None, typer.Option(help="0,1,2 or 0..4.", show_default="the recipe's")] = None,
+    data_dir: DataDir = None,
+    out: Out = None,
+    device: Device = "auto",
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Put the figures into this ledger.", metavar="FILE", show_default=False),
+    ] = None,
+    track: Track = None,
+) -> None:
+    """Run a published setting and hold its figures against the published ones; exits with 1 if they fall short."""
+    from hypermnesia.commands import tables
+    from hypermnesia.commands.arguments import parse_seeds
+    from hypermnesia.commands.progress import console
+    from hypermnesia.commands.reproduce import BUDGETS, read_ledger
+    from hypermnesia.commands.reproduce import record as write_down
+    from hypermnesia.commands.reproduce import reproduce as reproducing
+    from hypermnesia.core.errors import unknown
+
+    if budget not in BUDGETS:
+        raise unknown("budget", budget, BUDGETS)
+    if record is not None:
+        read_ledger(record)  # a damaged one is told before hours of training
+    done = reproducing(
+        name,
+        budget,
+        seeds=None if seeds is None else parse_seeds(seeds),
+        data_dir=arguments.data_dir(data_dir),
+        out=out,
+        device=arguments.device(device),
+        listen=arguments.listening(track),
+    )
+    page = console()
+    page.print()
+    page.print(tables.reproduction(done))
+    if record is not None:
+        write_down(done, record)
+        page.print(f"\nrecorded in {record}", soft_wrap=True)
+    if not done.passed:
+        raise typer.Exit(1)
+
+
+app.command()(sweep)
+
+
+@app.command()
+def learn(
+    directory: Directory,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="NEW_DATA", help="A folder with a sub-folder for each class, or parquet files."
+        ),
+    ],
+    words: Words = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the new run goes.", metavar="DIR", show_default="DIR+NEW_DATA")
+    ] = None,
+    apart: Annotated[
+        bool,
+        typer.Option(
+            "--apart", help="Its classes are new ones, also where the run has some of the same name."
+        ),
+    ] = False,
+    retest: Annotated[
+        bool, typer.Option("--retest", help="Test the earlier tasks too, on the benchmark's own data.")
+    ] = False,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    track: Track = None,
+) -> None:
+    """Let a finished run learn further classes, without the data of the earlier ones: learn DIR NEW_DATA [key=value ...]
+
+    DIR stays as it is; the new run can be resumed, predicted with, exported and learned from in its turn.
+    """
+    from hypermnesia.commands import tables
+    from hypermnesia.commands.progress import console
+    from hypermnesia.runs.learn import learn as learned
+
+    found = learned(
+        directory,
+        data,
+        words or [],
+        out=out,
+        apart=apart,
+        retest=retest,
+        data_dir=arguments.data_dir(data_dir),
+        device=arguments.device(device),
+        listen=arguments.listening(track),
+    )
+    page = console()
+    page.print()
+    page.print(tables.summary(found.summary))
+    for kind, names in (("new", found.classes), ("known before", found.known)):
+        if names:
+            page.print(f"{kind}: {', '.join(names)}", soft_wrap=True)
+    page.print(
+        f"files: {found.directory}   more: hypermnesia predict {found.directory} IMAGE...", soft_wrap=True
+    )
+
+
+app.command()(reading.show)
+app.command()(reading.metrics)
+app.command(name="list")(reading.list_)
+app.command()(reading.report)
+app.command()(reading.export)
+app.command()(reading.predict)

@@ -1,0 +1,134 @@
+"""What there is to choose from, as tables: benchmarks, approaches, networks, recipes, options."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from hypermnesia.commands.reproduce import BUDGETS, read_ledger
+from hypermnesia.commands.tables import block, plain_table
+from hypermnesia.core import units
+from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.data import BENCHMARKS
+from hypermnesia.data.sources.registry import PREFIXES
+from hypermnesia.evaluation.infer import INFERENCES
+from hypermnesia.experiments import config, recipes
+from hypermnesia.experiments.approaches import APPROACHES
+from hypermnesia.experiments.config.words import write_value
+from hypermnesia.experiments.resolve import SELECTORS, resolve
+from hypermnesia.nets import NETS
+from hypermnesia.weights import GENERATORS
+
+
+def _benchmarks() -> Table:
+    table = plain_table("benchmark", "what it is", "tasks", "scenarios", left=2)
+    table.columns[3].justify = "left"
+    for name, entry in BENCHMARKS.items():
+        tasks = entry.defaults.tasks
+        table.add_row(
+            name,
+            entry.description,
+            units.MISSING if tasks is None else str(tasks),
+            ", ".join(entry.scenario.evaluated),
+        )
+    for form in PREFIXES.values():
+        table.add_row(form, "your own images, split by classes", "", "task, class")
+    return table
+
+
+def _approaches() -> Table:
+    table = plain_table("approach", "what it is", "", left=3)
+    for entry in APPROACHES.values():
+        table.add_row(entry.name, entry.summary, f"{entry.bound} bound" if entry.bound else "")
+    return table
+
+
+def _parts(title: str, known: dict[str, type]) -> Table:
+    table = plain_table(title, "what it is", "options", left=3)
+    for name, options in known.items():
+        said = " ".join((options.__doc__ or "").split("\n\n")[0].split())
+        table.add_row(name, said, ", ".join(config.keys(options)))
+    return table
+
+
+def _nets() -> Table:
+    table = _parts("net", NETS)
+    table.add_row("python:MODULE:FACTORY", "your own: factory(shape, outputs) → torch.nn.Module", "")
+    return table
+
+
+def recipe_table(ledger_path: Path) -> Table:
+    """Every recipe, what was published, and how its reproductions in the ledger went."""
+    ledger = read_ledger(ledger_path)
+    table = plain_table("recipe", "published, in %", "read in the source", "reproduced", left=4)
+    for recipe in recipes.all_recipes().values():
+        figures = [f"{p.metric.removeprefix('scenarios.')} {100 * p.value:.2f}" for p in recipe.published]
+        checked = [p.checked for p in recipe.published]
+        read = "yes" if checked and all(checked) else "in part" if any(checked) else "no"
+        done = ledger.get(recipe.name, {})
+        told = [_reproduced(budget, done[budget]) for budget in BUDGETS if budget in done]
+        table.add_row(recipe.name, "\n".join(figures), read, "\n".join(told))
+    return table
+
+
+def _reproduced(budget: str, entry: Any) -> str:
+    try:
+        measured = ", ".join(f"{100 * figure['mean']:.2f}" for figure in entry["figures"].values())
+        verdict = "passed" if entry["passed"] else "NOT within tolerance"
+        return f"{budget}: {measured} ({verdict}, {len(entry['seeds'])} seeds, {entry['date']}, {entry['processor']})"
+    except (KeyError, TypeError, AttributeError) as error:
+        raise HypermnesiaError(
+            f"the ledger's entry of budget {budget} is damaged ({error!r}); remove it"
+        ) from error
+
+
+def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Group:
+    """Every key that the approach has on the benchmark, with its type, its value there, and what it means."""
+    cfg = resolve(benchmark, approach, words)
+    table = plain_table("key", "value", "type", "what it does", left=4)
+    selectors = {full: short for short, full in SELECTORS.items()}
+    for section, name in cfg.names.items():
+        table.add_row(
+            selectors[f"{section}.name"], name, "text", f"which {section}; `hypermnesia list` shows all"
+        )
+    for key, info in config.keys(cfg.sections).items():
+        shown = "must be given" if info.required else write_value(_plain(info.default))
+        table.add_row(key, shown, info.type, info.doc)
+    return block(table, f"{approach} on {benchmark}")
+
+
+def _plain(value: Any) -> Any:
+    """A field's value as a word can write it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+LISTS: dict[str, Callable[[], Table]] = {
+    "benchmarks": _benchmarks,
+    "approaches": _approaches,
+    "nets": _nets,
+    "generators": lambda: _parts("generator", GENERATORS),
+    "inferences": lambda: _parts("inference", INFERENCES),
+}
+"""What `hypermnesia list` shows without further words."""
+
+
+def listed(kind: str, words: Sequence[str], ledger: Path) -> Table | Group:
+    """The table of `kind`: one of `LISTS`, `recipes`, or `options` with an approach and perhaps a benchmark in
+    `words`, and `key=value` words that change what there is."""
+    if kind == "options":
+        settings = [word for word in words if "=" in word]
+        names = [word for word in words if "=" not in word]
+        if not 1 <= len(names) <= 2:
+            raise HypermnesiaError(
+                "list options APPROACH [BENCHMARK] [key=value …]; for example: list options hnet"
+            )
+        return option_table(names[0], names[1] if len(names) > 1 else "split-digits", settings)
+    if words:
+        raise HypermnesiaError(f"list {kind} takes nothing more, but got: {' '.join(words)}")
+    if kind == "recipes":
+        return recipe_table(ledger)
+    if kind not in LISTS:
+        raise unknown("list", kind, [*LISTS, "recipes", "options"])
+    return LISTS[kind]()

@@ -1,0 +1,168 @@
+"""What a run shows while it trains: a progress bar on a terminal, one line for each task elsewhere."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+from hypermnesia.core.units import duration
+from hypermnesia.evaluation.metrics import accuracy_so_far
+from hypermnesia.experiments.resolve import Config
+from hypermnesia.runs.directory import task_names
+from hypermnesia.runs.execute import Listen
+from hypermnesia.runs.recorder import Listener
+from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
+
+REFRESH = 0.25
+"""Seconds between two looks at a loss, each of which may make the host wait for the accelerator."""
+_WIDTH_ELSEWHERE = 160  # columns of a table that goes to a file or a pipe
+
+
+def console(stderr: bool = False) -> Console:
+    """The terminal, or a plain and wide page where that stream is none."""
+    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if found.is_terminal or "COLUMNS" in os.environ:
+        return found
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=_WIDTH_ELSEWHERE)
+
+
+def together(*listens: Listen) -> Listen:
+    """One `Listen` of several."""
+
+    @contextlib.contextmanager
+    def listen(cfg: Config, seed: int, directory: Path) -> Iterator[Listener]:
+        with contextlib.ExitStack() as stack:
+            listeners = [stack.enter_context(one(cfg, seed, directory)) for one in listens]
+
+            def hear(event: Event) -> None:
+                for listener in listeners:
+                    listener(event)
+
+            yield hear
+
+    return listen
+
+
+def showing(console: Console) -> Listen:
+    """What `runs.execute_seeds` takes to have every run shown on `console`, one after the other."""
+
+    @contextlib.contextmanager
+    def listen(cfg: Config, seed: int, directory: Path) -> Iterator[Listener]:
+        progress = RunProgress(cfg, seed, directory)
+        view = _bar if console.is_terminal else _lines
+        with view(console, progress) as show:
+
+            def hear(event: Event) -> None:
+                resumed = progress.hear(event)
+                if resumed:
+                    console.print(
+                        f"{progress.title}: goes on with task {progress.task + 1} of {progress.tasks}"
+                    )
+                show(event)
+
+            yield hear
+        if not progress.began:
+            console.print(f"{progress.title}: already finished, in {directory}")
+
+    return listen
+
+
+class RunProgress:
+    """How far a run is: what its events have told so far."""
+
+    def __init__(self, cfg: Config, seed: int, directory: Path) -> None:
+        self.short_title = f"{cfg.approach.name} · seed {seed}"
+        self.title = f"{cfg.benchmark} · {self.short_title}"
+        self.began = False
+        self.task, self.tasks = 0, 1
+        self.accuracy = ""
+        """Mean accuracy over the tasks so far, by scenario."""
+        self._joined, self._directory = cfg.approach.joined, directory
+
+    def hear(self, event: Event) -> bool:
+        """Take in the next event; returns whether it is the first one of a run that began earlier."""
+        first, self.began = not self.began, True
+        if first:
+            self.tasks = 1 if self._joined else len(task_names(self._directory))
+        self.task = getattr(event, "task", self.task)
+        if isinstance(event, Evaluated) and event.task >= 0:
+            self.accuracy = self._accuracies(event)
+        fresh = (
+            isinstance(event, Evaluated)
+            and event.task < 0
+            or isinstance(event, TaskStarted)
+            and event.task == 0
+        )
+        return first and not fresh
+
+    def _accuracies(self, event: Evaluated) -> str:
+        rows = dict(event.scenarios) or {
+            f"validation {name}": row for name, row in (event.validation or {}).items()
+        }
+        found = {name: accuracy_so_far(row, event.task, self.tasks) for name, row in rows.items()}
+        return " ".join(f"{name} {100 * value:.1f}%" for name, value in found.items() if value is not None)
+
+
+@contextlib.contextmanager
+def _lines(console: Console, progress: RunProgress) -> Iterator[Listener]:
+    """One line for each task: for files, pipes and logs."""
+
+    def show(event: Event) -> None:
+        if isinstance(event, TaskEnded):
+            done = f"task {event.task + 1}/{progress.tasks} done after {duration(event.seconds)} of training"
+            console.print(f"{progress.title}: {done}: {progress.accuracy or 'not evaluated yet'}")
+
+    yield show
+
+
+@contextlib.contextmanager
+def _bar(console: Console, progress: RunProgress) -> Iterator[Listener]:
+    """A live line: task, step, loss, accuracy so far, time left."""
+    bar = Progress(
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=12),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn(
+            "{task.fields[state]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
+        console=console,
+        auto_refresh=False,
+        expand=True,
+    )
+    row = bar.add_task(progress.short_title, total=1.0, state="")
+    shown = 0.0
+
+    def show(event: Event) -> None:
+        nonlocal shown
+        if not bar.live.is_started:
+            bar.start()
+        where = f"task {max(progress.task, 0) + 1}/{progress.tasks}"
+        if isinstance(event, StepDone):
+            if time.monotonic() - shown < REFRESH:
+                return
+            within = (event.task + event.step / event.steps) / progress.tasks
+            state = (
+                where,
+                f"step {event.step}/{event.steps}",
+                f"loss {float(event.loss):.3g}",
+                progress.accuracy,
+            )
+        elif isinstance(event, RunEnded):
+            within, state = 1.0, (progress.accuracy,)
+        else:
+            done = progress.task + isinstance(event, Evaluated | TaskEnded)
+            within, state = done / progress.tasks, (where, progress.accuracy)
+        bar.update(row, completed=within, state=" · ".join(filter(None, state)), refresh=True)
+        shown = time.monotonic()
+
+    try:
+        yield show
+    finally:
+        bar.stop()

@@ -1,0 +1,250 @@
+"""Results as tables for a terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from hypermnesia.commands.compare import Comparison
+from hypermnesia.commands.reproduce import Reproduction
+from hypermnesia.core import units
+from hypermnesia.evaluation import metrics
+from hypermnesia.evaluation.statistics import statistics
+from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row
+from hypermnesia.runs.predict import Prediction
+
+_METRICS = {
+    "average_accuracy": "average accuracy",
+    "average_incremental_accuracy": "average incremental accuracy",
+    "forgetting": "forgetting",
+    "backward_transfer": "backward transfer",
+    "forward_transfer": "forward transfer",
+    "learning_accuracy": "learning accuracy",
+}
+_COSTS = {
+    "trainable_parameters": ("trainable parameters", units.count),
+    "target_parameters": ("parameters of the target network", units.count),
+    "stored_bytes": ("stored", units.size),
+    "train_seconds": ("training time", units.duration),
+    "steps_per_second": ("steps per second", units.count),
+    "peak_memory_bytes": ("peak memory", units.size),
+}
+SOURCES = {
+    "acc_gem": "mean of the last row (GEM, Lopez-Paz & Ranzato 2017)",
+    "aia_lucir": "mean over time of the average accuracy so far (LUCIR, Hou et al. 2019)",
+    "la_mer": "mean of the diagonal (MER, Riemer et al. 2019)",
+    "forgetting_chaudhry18": "best earlier accuracy − last, Σ/(k−1) (RWalk, Chaudhry et al. 2018)",
+    "forgetting_avalanche": "first − last, Σ/(k−1) (Avalanche; Hemati et al. 2023)",
+    "bwt_gem": "last − first, Σ/(k−1) (GEM)",
+    "fwt_gem": "before learning − untrained network, Σ/(k−1) (GEM)",
+    "a_diaz": "mean of a[i][j], i ≥ j (Díaz-Rodríguez et al. 2018)",
+    "bwt_all_pairs": "mean of a[i][j] − a[j][j], i > j (Díaz-Rodríguez et al. 2018; Continuum)",
+    "bwt_plus": "the same, not below 0 (Díaz-Rodríguez et al. 2018)",
+    "rem": "1 − its negative part (Díaz-Rodríguez et al. 2018)",
+    "fwt_diaz": "mean of a[i][j], i < j (Díaz-Rodríguez et al. 2018)",
+    "forgetting_mammoth": "best accuracy of all rows − last, Σ/(k−1) (Mammoth, PyCIL, PILOT)",
+    "forgetting_libcontinual": "first − last without the last task but one, Σ/(k−1) (LibContinual)",
+    "bwt_libcontinual": "bwt_all_pairs without neighbours, same divisor (LibContinual)",
+    "fwt_no_baseline": "before learning, Σ/(k−1) (Continuum)",
+}
+"""Definition and source of every variant that `metrics.variants` gives."""
+
+
+def plain_table(*columns: str, left: int = 1) -> Table:
+    """An empty table; columns after the first `left` ones are set right and never broken."""
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left else "right", no_wrap=i >= left, overflow="fold")
+    return table
+
+
+def block(table: Table, title: str = "", note: str = "") -> Group:
+    """A table with a title above and a note below it, each as wide as it needs."""
+    parts = [Text(title, style="bold") if title else None, table, Text(note, style="dim") if note else None]
+    return Group(*(part for part in parts if part is not None))
+
+
+def scenario_title(name: str) -> str:
+    """`class (class-incremental: …)` in words."""
+    return SCENARIO_NAMES.get(name, name)
+
+
+def summary(found: Mapping[str, Any]) -> Group:
+    """Metrics by scenario of what `runs.summarise` gives: percentages, mean ± half of the 95 % interval."""
+    names, seeds = list(found["scenarios"]), len(found["seeds"])
+    table = plain_table("in %", *(scenario_title(name) for name in names))
+    for key, title in _METRICS.items():
+        cells = [(found["scenarios"][name] or {}).get(key) or {} for name in names]
+        if any(cell.get("n") for cell in cells):
+            signed = key in ("backward_transfer", "forward_transfer")
+            table.add_row(title, *(units.interval(c.get("mean"), c.get("ci95"), signed) for c in cells))
+    return block(table, note=f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "")
+
+
+_INTERVAL = "± is half of the 95 % interval"
+
+
+def costs(found: Mapping[str, Any]) -> Table:
+    """What the run took, of the same summary."""
+    table = plain_table("cost", "")
+    for key, (title, unit) in _COSTS.items():
+        cell = found["costs"].get(key) or {}
+        if cell.get("mean") is not None:
+            table.add_row(title, units.spread(unit, cell["mean"], cell.get("ci95")))
+    return table
+
+
+def matrix(rows: Sequence[Sequence[float | None]], title: str, width: int) -> Group:
+    """An accuracy matrix in percent, a row for each task learned; the middle of a wide one is left out."""
+    tests = max(map(len, rows), default=0)
+    columns = _fitting(tests, max(3, (width - 10) // (len(f"test {tests}") + 2)))
+    heads = ["…" if i is None else f"test {i + 1}" for i in columns]
+    table = plain_table("after", *heads)
+    for t in _fitting(len(rows), 24):
+        if t is None:
+            table.add_row("…")
+            continue
+        cells = [
+            "…" if i is None else _percent(rows[t][i]) if i < len(rows[t]) else units.MISSING for i in columns
+        ]
+        table.add_row(
+            f"task {t + 1}",
+            *(Text(c, style="bold" if i == t else "") for c, i in zip(cells, columns, strict=True)),
+        )
+    return block(table, title)
+
+
+def _percent(value: float | None) -> str:
+    return units.percent(value, 1)
+
+
+def _fitting(count: int, most: int) -> list[int | None]:
+    """Indices of `count` things, with None for the middle where there are more than `most`."""
+    if count <= most:
+        return list(range(count))
+    head = (most - 1) // 2
+    return [*range(head), None, *range(count - (most - 1 - head), count)]
+
+
+def variants(found: Mapping[str, float | None], title: str) -> Group:
+    """What `metrics.variants` gives, each with its definition and source."""
+    table = plain_table("variant", "in %", "definition and source")
+    table.columns[2].justify, table.columns[2].no_wrap = "left", False
+    for name, value in found.items():
+        table.add_row(name, units.percent(value), SOURCES[name])
+    return block(table, title)
+
+
+def mean_matrix(matrices: Sequence[Sequence[Sequence[float | None]]]) -> list[list[float | None]]:
+    """Entry by entry the mean over seeds, None where any is undefined; all matrices have one shape."""
+    return [
+        [
+            None if None in cells else sum(c for c in cells if c is not None) / len(cells)
+            for cells in zip(*rows, strict=True)
+        ]
+        for rows in zip(*matrices, strict=True)
+    ]
+
+
+def show_results(console: Console, results: Sequence[Mapping[str, Any]], with_variants: bool) -> None:
+    """Matrix and metrics of every scenario of the results of one run's seeds."""
+    for name in results[0]["scenarios"]:
+        scenarios = [result["scenarios"][name] for result in results]
+        rows = mean_matrix([scenario["matrix"] for scenario in scenarios])
+        over = f", mean of {len(results)} seeds" if len(results) > 1 else ""
+        console.print(matrix(rows, f"{scenario_title(name)}: accuracy in %{over}", console.width))
+        if with_variants:
+            console.print()
+            console.print(variants(_mean_variants(scenarios), f"every definition{over}"))
+        console.print()
+
+
+def _mean_variants(scenarios: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Variants of each seed's matrix, averaged. The untrained network's accuracies lie in the run's own figure."""
+    each = [metrics.variants(s["matrix"]) | {"fwt_gem": s["forward_transfer"]} for s in scenarios]
+    return {name: statistics([found[name] for found in each])["mean"] for name in each[0]}
+
+
+def pasted(console: Console, rows: Sequence[Sequence[float | None]]) -> None:
+    """Matrix and every definition of the metrics for a matrix from elsewhere."""
+    console.print(matrix(rows, "accuracy in %", console.width))
+    console.print()
+    if len(rows) != max(map(len, rows)):
+        console.print(
+            "The matrix is not square: which tests belong to which task is unknown.", style="yellow"
+        )
+    console.print(variants(metrics.variants(rows), "every definition"))
+
+
+def comparison(found: Comparison) -> Group:
+    """A row for each approach, the best first: metrics and costs with intervals, and the difference to the best."""
+    summary, keys = found.summary, found.summary.main
+    heads = [f"{_head(summary.column(key))}" for key in keys]
+    seeds = max(row.statistics[f"{summary.primary}.average_accuracy"]["n"] for row in summary.rows)
+    about = f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "1 seed: no intervals, no differences"
+    table = plain_table("approach", *heads, "to the best")
+    for row in summary.rows:
+        label = row.group.label + (f" ({row.bound})" if row.bound else "")
+        cells = [
+            Text(summary.written(row, key), style="bold" if summary.wins(row, key) else "") for key in keys
+        ]
+        table.add_row(Text(label, style="bold" if row.is_best else ""), *cells, _difference(row))
+    return block(table, summary.benchmark.name, about)
+
+
+def _head(column: Column) -> str:
+    for scenario, name in SCENARIO_NAMES.items():
+        if column.key.startswith(f"{scenario}."):
+            title = column.title.removesuffix(f", {name}")
+            return f"{title}\n{scenario}, {column.unit}"
+    return f"{column.title}\n{column.unit}"
+
+
+def _difference(row: Row) -> str:
+    if row.is_best:
+        return "best"
+    if row.difference is None:
+        return units.MISSING
+    p = row.difference["p"]
+    shown = units.interval(row.difference["mean"], row.difference["ci95"], signed=True)
+    return shown if p is None else f"{shown}, p {'<' if p < 0.001 else ''}{max(p, 0.001):.3f}"
+
+
+def reproduction(done: Reproduction) -> Group:
+    """Published, measured, difference, within tolerance or not."""
+    seeds = f"{len(done.seeds)} seed{'s' if len(done.seeds) > 1 else ''}"
+    title = f"{done.recipe.name}, {done.budget} budget, {seeds}"
+    table = plain_table("figure", "published %", "measured %", "difference", "tolerance", "verdict")
+    table.columns[5].justify = "left"
+    for figure in done.figures:
+        verdict = {
+            True: "within tolerance",
+            False: "NOT within tolerance",
+            None: "short budget: not comparable",
+        }
+        published, measured = figure.published, figure.measured
+        spread = units.interval(measured["mean"], measured["std"])
+        table.add_row(
+            f"{published.metric}{f' ({published.where})' if published.where else ''}",
+            units.interval(published.value, published.std),
+            spread,
+            units.percent(figure.difference, signed=True),
+            units.percent(published.tolerance),
+            verdict[figure.within],
+        )
+    return block(table, title, f"published: {done.recipe.source}; ± is one standard deviation")
+
+
+def predictions(found: Sequence[Prediction], task_names: Sequence[str]) -> Table:
+    """The answer for each image, its confidence, and the two next ones."""
+    table = plain_table("image", "answer", "confidence", "task", "then", left=2)
+    table.columns[3].justify = table.columns[4].justify = "left"
+    for prediction in found:
+        (name, share), *others = prediction.ranked
+        then = ", ".join(f"{other} {100 * value:.1f} %" for other, value in others[:2])
+        where = "any" if prediction.task is None else f"{prediction.task + 1}: {task_names[prediction.task]}"
+        inferred = " (inferred)" if prediction.inferred else ""
+        table.add_row(str(prediction.image), name, f"{100 * share:.1f} %", where + inferred, then)
+    return table

@@ -1,0 +1,143 @@
+"""Optimizers from options, and the step that one would take, without taking it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hypermnesia.core.checks import check_choices, check_not_negative
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors
+
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """How parameters move."""
+
+    name: OptimizerName = "adam"
+    """sgd, adam, adamw or rmsprop, as in torch.optim."""
+    lr: float = 1e-3
+    """Learning rate, > 0."""
+    embedding_lr: float | None = None
+    """Learning rate of task embeddings; none = `lr` (von Oswald et al. give them an optimizer of their own)."""
+    momentum: float = 0.0
+    """Of sgd and rmsprop, at least 0 and below 1."""
+    nesterov: bool = False
+    """Nesterov momentum (sgd)."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of Adam's two moments, at least 0 and below 1."""
+    weight_decay: float = 0.0
+    """L2 penalty (decoupled for adamw), ≥ 0."""
+    reset: Literal["task", "never"] = "task"
+    """Whether moments start anew with each task. With `never`, Adam's old moments would go on moving nothing but
+    what still trains: rows of finished tasks leave the optimizer in both cases."""
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    """Learning rate within a task: constant, half a cosine to 0, or times `gamma` at each milestone."""
+    milestones: tuple[float, ...] = ()
+    """Fractions of a task (0..1) at which `schedule=steps` multiplies the rate by `gamma`."""
+    gamma: float = 0.1
+    """Factor of `schedule=steps`, ≥ 0."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "optimizer")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise HypermnesiaError(f"optimizer.lr={self.lr} must be a positive number")
+        if self.embedding_lr is not None and not self.embedding_lr > 0:
+            raise HypermnesiaError(f"optimizer.embedding_lr={self.embedding_lr} must be positive")
+        check_not_negative("optimizer.weight_decay", self.weight_decay)
+        check_not_negative("optimizer.gamma", self.gamma)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise HypermnesiaError(f"optimizer.betas={list(self.betas)}: each must be at least 0 and below 1")
+        if not all(0 <= milestone <= 1 for milestone in self.milestones):
+            raise HypermnesiaError(
+                f"optimizer.milestones={list(self.milestones)} must be fractions of a task, 0..1"
+            )
+        if not 0 <= self.momentum < 1:
+            raise HypermnesiaError(f"optimizer.momentum={self.momentum} must be at least 0 and below 1")
+        if self.nesterov and self.momentum == 0:
+            raise HypermnesiaError("optimizer.nesterov=true needs optimizer.momentum above 0")
+
+    @property
+    def apart(self) -> bool:
+        """Whether task embeddings have a learning rate of their own."""
+        return self.embedding_lr not in (None, self.lr)
+
+    def factor(self, progress: float) -> float:
+        """What the learning rate is multiplied by at `progress` (0..1) of a task."""
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+        if self.schedule == "steps":
+            return self.gamma ** sum(progress >= m for m in self.milestones)
+        return 1.0
+
+
+def build(options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+    """A torch optimizer over named parameters; task embeddings form a group of their own if they have their own rate.
+
+    Each group carries the `names` of its parameters and the `base_lr` that schedules multiply.
+    """
+    embeddings = {n: p for n, p in parameters.items() if options.apart and ".embeddings." in n}
+    groups = []
+    for members, lr in (
+        ({n: p for n, p in parameters.items() if n not in embeddings}, options.lr),
+        (embeddings, options.embedding_lr),
+    ):
+        if members:
+            groups.append({"params": list(members.values()), "lr": lr, "base_lr": lr, "names": list(members)})
+    if not groups:
+        raise HypermnesiaError(
+            "there is nothing to train: every parameter is frozen or belongs to an earlier task"
+        )
+    lr, decay = options.lr, options.weight_decay
+    if options.name == "sgd":
+        on_gpu = any(parameter.is_cuda for parameter in parameters.values())
+        # On a CPU the fused kernel is slower than a loop over parameters, unless there is momentum.
+        fused = on_gpu or options.momentum > 0
+        return torch.optim.SGD(
+            groups,
+            lr,
+            options.momentum,
+            weight_decay=decay,
+            nesterov=options.nesterov,
+            foreach=False,
+            fused=fused,
+        )
+    if options.name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr, weight_decay=decay, momentum=options.momentum, foreach=True)
+    kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr, options.betas, weight_decay=decay, fused=True)
+
+
+def carry_over(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
+    """Give the new optimizer the old one's state of every parameter that both move (`reset=never`)."""
+    for group in new.param_groups:
+        for parameter in group["params"]:
+            if parameter in old.state:
+                new.state[parameter] = old.state[parameter]
+
+
+def laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """`value` with the strides of `parameter`: itself where it has them, else a copy."""
+    if value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
+def clipped(gradients: Tensors, most: float | None) -> Tensors:
+    """The gradients, scaled down if the norm of all of them together exceeds `most`; none = as they are."""
+    if most is None or not gradients:
+        return gradients
+    factor = (most / (torch.nn.utils.get_total_norm(list(gradients.values())) + 1e-6)).clamp(max=1)
+    return {name: g * factor for name, g in gradients.items()}
+
+
+def set_progress(optimizer: torch.optim.Optimizer, options: OptimizerOptions, progress: float) -> None:
+    """Set the learning rates for `progress` (0..1) of the task."""
+    factor = options.factor(progress)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor

@@ -1,0 +1,143 @@
+"""States, batches and draws as flat lists of tensors, and back: what a loss may read, in a fixed order."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def _is_opaque(kind: type) -> bool:
+    """Whether values of this type are not looked into: generators, and whatever says so of itself."""
+    return kind is torch.Generator or getattr(kind, "opaque", False)
+
+
+class Flat(NamedTuple):
+    """A nested value taken apart."""
+
+    leaves: list[Tensor]
+    form: list[Any]
+    """All else: types, names, numbers, and of each leaf the shape, strides and type. Equal forms differ in the leaves'
+    numbers alone."""
+
+
+def flat(*values: Any) -> Flat:
+    """The tensors in nested dataclasses, tuples, lists and dicts, and their form."""
+    found = Flat([], [])
+    for value in values:
+        _flatten(value, found)
+    return found
+
+
+def _flatten(value: Any, found: Flat) -> None:
+    kind = type(value)
+    if kind is Tensor or issubclass(kind, Tensor):
+        found.leaves.append(value)
+        found.form.append((value.shape, value.stride(), value.dtype))
+        return
+    open_up = _opener(kind)
+    if open_up is None:
+        found.form.append(kind if _is_opaque(kind) else value)
+        return
+    found.form.append(kind)
+    if kind is dict:
+        found.form.extend(value)
+    for part in open_up(value):
+        _flatten(part, found)
+
+
+def rebuilt(value: Any, leaves: Iterator[Tensor]) -> Any:
+    """`value` with its tensors replaced by the next of `leaves`, in the order of `flat`."""
+    kind = type(value)
+    if kind is Tensor or issubclass(kind, Tensor):
+        return next(leaves)
+    open_up = _opener(kind)
+    if open_up is None:
+        return value
+    again = [rebuilt(part, leaves) for part in open_up(value)]
+    if kind is dict:
+        return dict(zip(value, again, strict=True))
+    if kind is tuple or kind is list:
+        return kind(again)
+    if issubclass(kind, tuple):  # a named one
+        return kind(*again)
+    return kind(**dict(zip((f.name for f in fields(kind)), again, strict=True)))
+
+
+@lru_cache
+def _opener(kind: type) -> Callable[[Any], Iterable[Any]] | None:
+    """What lists the parts of a value of this type; None if it is a leaf. Every step asks for the same few types."""
+    if issubclass(kind, dict):
+        return dict.values
+    if issubclass(kind, tuple | list):
+        return iter
+    if _is_opaque(kind) or not is_dataclass(kind):
+        return None
+    names = [f.name for f in fields(kind)]
+    if len(names) < 2:  # attrgetter gives one value bare
+        return lambda value: [getattr(value, name) for name in names]
+    return attrgetter(*names)
+
+
+Path = tuple[str | int, ...]
+"""Names of fields and keys, and positions, from the outside in."""
+
+
+def numbers(values: Sequence[Any]) -> dict[Path, list[float]] | None:
+    """Where nested settings differ, and the float that each has there; None where they differ in anything else."""
+    found: dict[Path, list[float]] = {}
+    walks = [dict(_leaves(value, ())) for value in values]
+    if any(walk.keys() != walks[0].keys() for walk in walks):
+        return None
+    for path, first in walks[0].items():
+        here = [walk[path] for walk in walks]
+        if all(type(value) is type(first) and value == first for value in here):
+            continue
+        if not all(type(value) is float for value in here):
+            return None
+        found[path] = here
+    return found
+
+
+def with_numbers(settings: Any, values: Mapping[Path, Any]) -> Any:
+    """The settings with other values at these places, which are not checked as settings are: they may be tensors."""
+    return _with(settings, values, ()) if values else settings
+
+
+def _with(value: Any, values: Mapping[Path, Any], path: Path) -> Any:
+    if path in values:
+        return values[path]
+    parts = list(_parts(value))
+    if not any(there[: len(path)] == path for there in values) or not parts:
+        return value
+    again = {key: _with(part, values, (*path, key)) for key, part in parts}
+    if isinstance(value, tuple | list):
+        return type(value)(again.values())
+    if isinstance(value, dict):
+        return again
+    copy = object.__new__(type(value))
+    for key, part in again.items():
+        object.__setattr__(copy, str(key), part)
+    return copy
+
+
+def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    yield path, type(value) if _opens(value) else value
+    for key, part in _parts(value):
+        yield from _leaves(part, (*path, key))
+
+
+def _opens(value: Any) -> bool:
+    return isinstance(value, dict | tuple | list) or (is_dataclass(value) and not isinstance(value, type))
+
+
+def _parts(value: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, tuple | list):
+        yield from enumerate(value)
+    elif _opens(value):
+        yield from ((field.name, getattr(value, field.name)) for field in fields(value))

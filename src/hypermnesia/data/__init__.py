@@ -1,0 +1,44 @@
+"""Sequences of tasks: where data come from, and how they are cut, permuted, turned and repeated."""
+
+from hypermnesia.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark, load
+from hypermnesia.data.build import blurry, capped, with_validation
+from hypermnesia.data.domain import noisy, permuted, rotated
+from hypermnesia.data.mnist360 import mnist360
+from hypermnesia.data.options import StreamOptions
+from hypermnesia.data.preprocess import Preprocess
+from hypermnesia.data.repeat import dual, geometric, sampling, slots
+from hypermnesia.data.sources.registry import open_source
+from hypermnesia.data.sources.source import Images, Source, from_tensors, joined
+from hypermnesia.data.sources.text import TextForm
+from hypermnesia.data.split import split
+from hypermnesia.data.stream import Part, Stream, Task
+
+__all__ = [
+    "BENCHMARKS",
+    "Benchmark",
+    "Images",
+    "Part",
+    "Preprocess",
+    "Source",
+    "Stream",
+    "StreamOptions",
+    "Task",
+    "TextForm",
+    "blurry",
+    "capped",
+    "dual",
+    "find_benchmark",
+    "from_tensors",
+    "geometric",
+    "joined",
+    "load",
+    "mnist360",
+    "noisy",
+    "open_source",
+    "permuted",
+    "rotated",
+    "sampling",
+    "slots",
+    "split",
+    "with_validation",
+]

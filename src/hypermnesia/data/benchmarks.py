@@ -1,0 +1,321 @@
+"""The named benchmarks, and `load`, which makes the stream of one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.data.build import beginning, blurry, capped, with_validation
+from hypermnesia.data.domain import noisy, permuted, rotated
+from hypermnesia.data.mnist360 import mnist360
+from hypermnesia.data.options import StreamOptions, refuse_others
+from hypermnesia.data.preprocess import (
+    CIFAR10,
+    CIFAR100,
+    CIFAR100_PARTIAL,
+    DIGITS,
+    FASHION,
+    MNIST,
+    TINY,
+    TINY_MASKS,
+    TINY_PARTIAL,
+    Normalisation,
+    Preprocess,
+)
+from hypermnesia.data.repeat import geometric, sampling, slots
+from hypermnesia.data.sources.registry import PREFIXES, open_source, user_source
+from hypermnesia.data.sources.source import Source, joined
+from hypermnesia.data.sources.text import TextForm
+from hypermnesia.data.split import split
+from hypermnesia.data.stream import Stream
+
+COMMON = ("size", "validation", "samples_per_task", "first_tasks", "normalize", "seed")
+"""Options that every benchmark takes."""
+Build = Callable[[Source, StreamOptions, int, Preprocess, str], Stream]
+"""(source, options with the benchmark's defaults, seed, preprocess, name) → stream."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A way to make a stream of a source."""
+
+    name: str
+    options: tuple[str, ...]
+    """Fields of `StreamOptions` that it takes beside `COMMON`."""
+    evaluated: tuple[str, ...]
+    """Scenarios that mean something on it: "task" (the task is known), "class", "domain"."""
+    build: Build
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A named stream: sources (one after the other), how they are cut, and what is fixed about it."""
+
+    description: str
+    sources: tuple[str, ...]
+    scenario: Scenario
+    normalisation: Normalisation
+    defaults: StreamOptions = StreamOptions()
+
+
+def _split(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+    return split(
+        source,
+        tasks=o.tasks,
+        classes_per_task=o.classes_per_task,
+        order=o.order or "label",
+        seed=seed,
+        preprocess=preprocess,
+        name=name,
+    )
+
+
+def _permuted(pad: int) -> Build:
+    def build(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+        first = o.first_permuted is not False
+        tasks = o.tasks or 10
+        return permuted(
+            source, tasks=tasks, pad=pad, first_permuted=first, seed=seed, preprocess=preprocess, name=name
+        )
+
+    return build
+
+
+def _rotated(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+    return rotated(source, tasks=o.tasks or 20, seed=seed, preprocess=preprocess, name=name)
+
+
+def _noisy(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+    return noisy(
+        source,
+        tasks=o.tasks or 4,
+        classes_per_task=o.classes_per_task or 5,
+        order=o.order or "seed",
+        seed=seed,
+        preprocess=preprocess,
+        name=name,
+    )
+
+
+def _slots(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+    return slots(
+        source,
+        tasks=o.tasks or 10,
+        classes_per_task=o.classes_per_task or 10,
+        seed=seed,
+        preprocess=preprocess,
+        name=name,
+    )
+
+
+def _sampling(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+    tasks = o.tasks or 500
+    return sampling(
+        source,
+        tasks=tasks,
+        samples_per_task=500,
+        first=geometric(tasks, 0.01),
+        recurrence=0.2,
+        seed=seed,
+        preprocess=preprocess,
+        name=name,
+    )
+
+
+def _mnist360(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+    return mnist360(source, seed=seed, preprocess=preprocess, name=name)
+
+
+_CLASSES = ("tasks", "classes_per_task", "order", "augment", "blurry")
+_TEXTS = ("length", "vocabulary")
+_IMAGES = ("size", "normalize", "augment")
+SPLIT = Scenario("split", _CLASSES, ("task", "class"), _split)
+ANY_SPLIT = Scenario("split", (*_CLASSES, *_TEXTS), ("task", "class"), _split)
+FIXED_SPLIT = Scenario("split", ("tasks", "augment", "blurry"), ("task", "class"), _split)
+NOISY = Scenario("noise", _CLASSES, ("task", "class"), _noisy)
+_GUISES = ("task", "class", "domain")
+PERMUTED = Scenario("permuted", ("tasks", "first_permuted", "blurry"), _GUISES, _permuted(0))
+PADDED_PERMUTED = Scenario("permuted", PERMUTED.options, _GUISES, _permuted(2))
+ROTATED = Scenario("rotated", ("tasks", "augment", "blurry"), _GUISES, _rotated)
+SLOTS = Scenario("slots", ("tasks", "classes_per_task", "augment", "blurry"), ("class",), _slots)
+SAMPLING = Scenario("sampling", ("tasks", "augment", "blurry"), ("class",), _sampling)
+TURNING = Scenario("mnist-360", (), ("class",), _mnist360)
+
+ICARL_ORDER = (
+    *(87, 0, 52, 58, 44, 91, 68, 97, 51, 15, 94, 92, 10, 72, 49, 78, 61, 14, 8, 86, 84, 96, 18, 24, 32),
+    *(45, 88, 11, 4, 67, 69, 66, 77, 47, 79, 93, 29, 50, 57, 83, 17, 81, 41, 12, 37, 59, 25, 20, 80, 73),
+    *(1, 28, 6, 46, 62, 82, 53, 9, 31, 75, 38, 63, 33, 74, 27, 22, 36, 3, 16, 21, 60, 19, 70, 90, 89),
+    *(43, 5, 42, 65, 76, 40, 30, 23, 85, 2, 95, 56, 48, 71, 64, 98, 13, 99, 7, 34, 55, 54, 26, 35, 39),
+)
+"""The class order of CIFAR-100 that iCaRL published; FeCAM and many others use it."""
+
+
+def _tasks(tasks: int, classes: int, **more: object) -> StreamOptions:
+    return StreamOptions(tasks=tasks, classes_per_task=classes, **more)  # pyright: ignore[reportArgumentType]
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "split-digits": Benchmark(
+        "scikit-learn's 8 × 8 digits: 5 tasks of 2", ("digits",), SPLIT, DIGITS, _tasks(5, 2)
+    ),
+    "permuted-digits": Benchmark(
+        "scikit-learn's digits, 10 pixel permutations",
+        ("digits",),
+        PERMUTED,
+        DIGITS,
+        StreamOptions(tasks=10),
+    ),
+    "split-docstrings": Benchmark(
+        "docstrings of Python's standard library, by module: 5 tasks of 2 modules",
+        ("docstrings",),
+        ANY_SPLIT,
+        Normalisation(),
+        _tasks(5, 2),
+    ),
+    "split-mnist": Benchmark("MNIST: 5 tasks of 2 digits", ("mnist",), SPLIT, MNIST, _tasks(5, 2)),
+    "permuted-mnist": Benchmark(
+        "MNIST padded to 32 × 32, 10 pixel permutations, the first task unpermuted",
+        ("mnist",),
+        PADDED_PERMUTED,
+        MNIST,
+        StreamOptions(tasks=10, first_permuted=False),
+    ),
+    "permuted-mnist-20": Benchmark(
+        "MNIST at 28 × 28, 20 pixel permutations: the replay papers' form",
+        ("mnist",),
+        PERMUTED,
+        MNIST,
+        StreamOptions(tasks=20),
+    ),
+    "rotated-mnist": Benchmark(
+        "MNIST turned by 20 angles of 0 to 180 degrees",
+        ("mnist",),
+        ROTATED,
+        MNIST,
+        StreamOptions(tasks=20),
+    ),
+    "mnist-360": Benchmark(
+        "MNIST digits 0 to 8 in turning pairs, without task boundaries", ("mnist",), TURNING, MNIST
+    ),
+    "cir-mnist": Benchmark(
+        "MNIST, classes return: 5 tasks of 5 slots", ("mnist",), SLOTS, MNIST, _tasks(5, 5)
+    ),
+    "split-fashion-mnist": Benchmark(
+        "Fashion-MNIST: 5 tasks of 2 classes", ("fashion-mnist",), SPLIT, FASHION, _tasks(5, 2)
+    ),
+    "split-cifar10": Benchmark("CIFAR-10: 5 tasks of 2 classes", ("cifar10",), SPLIT, CIFAR10, _tasks(5, 2)),
+    "split-cifar100": Benchmark(
+        "CIFAR-100: 10 tasks of 10 classes", ("cifar100",), SPLIT, CIFAR100, _tasks(10, 10)
+    ),
+    "split-cifar100-20x5": Benchmark(
+        "CIFAR-100: 20 tasks of 5 classes in random order",
+        ("cifar100",),
+        SPLIT,
+        CIFAR100_PARTIAL,
+        _tasks(20, 5, order="seed"),
+    ),
+    "split-cifar100-5x20-fecam": Benchmark(
+        "CIFAR-100: 5 tasks of 20 classes in FeCAM's fixed order",
+        ("cifar100",),
+        SPLIT,
+        CIFAR100,
+        _tasks(5, 20, order=ICARL_ORDER),
+    ),
+    "split-cifar10-100": Benchmark(
+        "CIFAR-10, then blocks of 10 classes of CIFAR-100: 6 tasks, at most 11",
+        ("cifar10", "cifar100"),
+        FIXED_SPLIT,
+        CIFAR10,
+        _tasks(6, 10),
+    ),
+    "noisy-cifar": Benchmark(
+        "CIFAR-100: 4 tasks of 5 classes, each under its own image corruption",
+        ("cifar100",),
+        NOISY,
+        CIFAR100_PARTIAL,
+        _tasks(4, 5, order="seed"),
+    ),
+    "cir-slot-cifar100": Benchmark(
+        "CIFAR-100, classes return: 10 tasks of 30 slots", ("cifar100",), SLOTS, CIFAR100, _tasks(10, 30)
+    ),
+    "cir-sampling-cifar100": Benchmark(
+        "CIFAR-100, classes and samples return at random: 500 tasks of 500 samples",
+        ("cifar100",),
+        SAMPLING,
+        CIFAR100,
+        StreamOptions(tasks=500),
+    ),
+    "split-tiny-imagenet": Benchmark(
+        "Tiny ImageNet: 10 tasks of 20 classes", ("tiny-imagenet",), SPLIT, TINY, _tasks(10, 20)
+    ),
+    "split-tiny-imagenet-20x10": Benchmark(
+        "Tiny ImageNet at 32 × 32: 20 tasks of 10 classes in random order",
+        ("tiny-imagenet",),
+        SPLIT,
+        TINY_PARTIAL,
+        _tasks(20, 10, order="seed", size=32),
+    ),
+    "split-tiny-imagenet-40x5": Benchmark(
+        "Tiny ImageNet: 40 tasks of 5 classes in random order",
+        ("tiny-imagenet",),
+        SPLIT,
+        TINY_MASKS,
+        _tasks(40, 5, order="seed"),
+    ),
+}
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of that name, or the split stream of a user's own source ("folder:PATH" and the like)."""
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    if user_source(name) is None:
+        raise unknown("benchmark", name, [*BENCHMARKS, *PREFIXES.values()])
+    return Benchmark("your own images or texts", (name,), ANY_SPLIT, Normalisation(flip=None))
+
+
+def load(
+    benchmark: str,
+    *,
+    data_dir: Path | None = None,
+    seed: int = 0,
+    options: StreamOptions | None = None,
+) -> Stream:
+    """The stream of a named benchmark, or of a user's own source cut by classes.
+
+    `data_dir` holds known data sets as `NAME/*.parquet`; `seed` decides everything random unless
+    `options.seed` does. The order of what is done: cut into tasks, at most `samples_per_task` kept, blurred,
+    ended after `first_tasks`, validation cut. Raises `HypermnesiaError` for unknown names, options that the
+    benchmark does not take, and bad data.
+    """
+    entry = find_benchmark(benchmark)
+    given = options or StreamOptions()
+    refuse_others(benchmark, given, (*COMMON, *entry.scenario.options))
+    chosen = given.over(entry.defaults)
+    seed = seed if chosen.seed is None else chosen.seed
+    form = TextForm(chosen.length or TextForm.length, chosen.vocabulary or TextForm.vocabulary)
+    sources = [open_source(name, data_dir=data_dir, size=chosen.size, text=form) for name in entry.sources]
+    source = sources[0] if len(sources) == 1 else joined(sources)
+    texts = len(source.shape) == 1
+    _refuse_for(source, given, _IMAGES if texts else _TEXTS)
+    preprocess = (
+        Preprocess() if texts else entry.normalisation.preprocess(source, chosen.normalize, chosen.augment)
+    )
+    stream = entry.scenario.build(source, chosen, seed, preprocess, benchmark)
+    if chosen.samples_per_task is not None:
+        stream = capped(stream, chosen.samples_per_task, seed)
+    if chosen.blurry is not None:
+        stream = blurry(stream, chosen.blurry, seed)
+    if chosen.first_tasks is not None:
+        stream = beginning(stream, chosen.first_tasks)
+    if chosen.validation is not None:
+        stream = with_validation(stream, chosen.validation, seed)
+    return stream
+
+
+def _refuse_for(source: Source, given: StreamOptions, options: tuple[str, ...]) -> None:
+    """Raise for options that mean nothing for samples of this kind."""
+    kind, other = ("texts", "images") if options == _IMAGES else ("images", "texts")
+    for name in options:
+        if name in given.given():
+            raise HypermnesiaError(f"stream.{name} is for {other}; the samples of {source.name} are {kind}")

@@ -1,0 +1,184 @@
+"""Data that a learner goes on with when its stream is over: further tasks, without the earlier ones' samples."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data.build import capped, with_validation
+from hypermnesia.data.options import StreamOptions, refuse_others
+from hypermnesia.data.sources.decode import with_channels
+from hypermnesia.data.sources.registry import open_source, user_source
+from hypermnesia.data.sources.source import Images, Source
+from hypermnesia.data.sources.text import TextForm
+from hypermnesia.data.split import split
+from hypermnesia.data.stream import Part, Stream, Task
+
+OPTIONS = ("tasks", "classes_per_task", "order", "samples_per_task", "validation", "seed")
+"""What may be said of further data; shape and preprocessing are those of the stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Further:
+    """Where the data lie and how they become tasks."""
+
+    data: str
+    """`folder:PATH`, `parquet:PATH`, `hub:OWNER/NAME`, or a name that `open_source` knows."""
+    options: StreamOptions = StreamOptions()
+    """How they are cut; one task if nothing is said."""
+    apart: bool = False
+    """Whether classes are new ones even where the stream has classes of the same name."""
+    vocabulary: int = TextForm.vocabulary
+    """Token ids that the stream's words are hashed to."""
+    data_dir: Path | None = None
+    """Where known data sets lie."""
+
+    def __post_init__(self) -> None:
+        refuse_others("further data", self.options, OPTIONS)
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON-able form that `from_json` reads."""
+        own = {"data": self.data, "apart": self.apart, "vocabulary": self.vocabulary}
+        place = str(self.data_dir) if self.data_dir else None
+        return {**own, "options": self.options.given(), "data_dir": place}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Further":
+        """What `as_json` wrote; `HypermnesiaError` for anything else."""
+        try:
+            options = dict(value["options"])
+            if isinstance(options.get("order"), list):
+                options["order"] = tuple(options["order"])
+            place = None if value["data_dir"] is None else Path(value["data_dir"])
+            own = {
+                "data": str(value["data"]),
+                "apart": bool(value["apart"]),
+                "vocabulary": int(value["vocabulary"]),
+            }
+            return cls(options=StreamOptions(**options), data_dir=place, **own)
+        except (KeyError, TypeError, ValueError) as error:
+            raise HypermnesiaError(f"no account of further data: {type(error).__name__}: {error}") from error
+
+
+def named(data: str) -> str:
+    """`data` as `open_source` takes it; a plain path is a folder of classes, or of parquet files, or such a file.
+
+    Paths become absolute, so that they mean the same from everywhere.
+    """
+    user = user_source(data)
+    if user is not None and user.kind == "hub":
+        return data
+    path = Path(user.where if user else data).expanduser()
+    if not path.exists():
+        if user is None and data.isidentifier():
+            return data  # a known data set
+        raise HypermnesiaError(
+            f"{data}: no such file or folder; expected a folder with a sub-folder for each class, or parquet files"
+        )
+    kind = user.kind if user else "parquet" if path.is_file() or any(path.glob("*.parquet")) else "folder"
+    return f"{kind}:{path.resolve()}"
+
+
+def extended(earlier: Stream, further: Further) -> Stream:
+    """`earlier` with the tasks of the further data behind its own; its samples are not needed.
+
+    Samples are brought to the stream's shape: images are cut to a square, scaled, and made grey or coloured. A class is
+    one that the stream has already if the names are equal, unless `further.apart`. Raises `HypermnesiaError` for data
+    that cannot be brought to the shape, and for streams whose test parts are not its tasks'.
+    """
+    if len(earlier.tests) != len(earlier.tasks):
+        raise HypermnesiaError(f"{earlier.name} is tested class by class: it cannot be given further tasks")
+    source = _read(earlier, further)
+    options = further.options
+    tasks = options.tasks or (None if options.classes_per_task else 1)
+    own = split(
+        source,
+        tasks=tasks,
+        classes_per_task=options.classes_per_task,
+        order=options.order or "label",
+        seed=options.seed or 0,
+    )
+    if options.samples_per_task is not None:
+        own = capped(own, options.samples_per_task, options.seed or 0)
+    if options.validation is not None:
+        own = with_validation(own, options.validation, options.seed or 0)
+    names, ids = _numbered(earlier, own, further.apart)
+    added = tuple(_renumbered(task, len(earlier.tasks), ids) for task in own.tasks)
+    before = tuple(replace(task) for task in earlier.tasks)
+    digest = hashlib.sha256(f"{earlier.source_sha256}+{own.source_sha256}".encode())
+    return replace(
+        earlier,
+        tasks=(*before, *added),
+        class_names=names,
+        tests=tuple(task.test for task in (*before, *added)),
+        source_sha256=digest.hexdigest(),
+        shared_labels=earlier.shared_labels and len(names) == earlier.num_classes,
+    )
+
+
+def _read(earlier: Stream, further: Further) -> Source:
+    """The source in the shape of the stream's samples."""
+    shape = earlier.shape
+    if len(shape) == 1:
+        text = TextForm(shape[0], further.vocabulary)
+        source = open_source(further.data, data_dir=further.data_dir, text=text)
+    else:
+        size = shape[1] if shape[1] == shape[2] else None
+        source = open_source(further.data, data_dir=further.data_dir, size=size)
+        if len(source.shape) == 3 and source.shape[0] != shape[0]:
+            parts = [Images(with_channels(part.x, shape[0]), part.y) for part in (source.train, source.test)]
+            source = replace(source, train=parts[0], test=parts[1])
+    if source.shape != shape:
+        raise HypermnesiaError(
+            f"{source.name}: samples are of shape {source.shape}, those of {earlier.name} of shape {shape}, to which "
+            "they cannot be brought"
+        )
+    return source
+
+
+def _numbered(earlier: Stream, own: Stream, apart: bool) -> tuple[tuple[str, ...], torch.Tensor]:
+    """(names of all classes, global id of each class of the further data)."""
+    names, ids = list(earlier.class_names), []
+    for name in own.class_names:
+        if name in earlier.class_names and not apart:
+            ids.append(earlier.class_names.index(name))
+            continue
+        fresh, count = name, 2
+        while fresh in names:
+            fresh, count = f"{name} ({count})", count + 1
+        ids.append(len(names))
+        names.append(fresh)
+    return tuple(names), torch.tensor(ids)
+
+
+def _renumbered(task: Task, before: int, ids: torch.Tensor) -> Task:
+    """The task behind `before` others, its classes under their global ids."""
+
+    def part(part: Part) -> Part:
+        return replace(part, labels=torch.where(part.labels >= 0, ids[part.labels.clamp_min(0)], part.labels))
+
+    return Task(
+        before + task.index,
+        task.name,
+        tuple(ids[list(task.classes)].tolist()),
+        part(task.train),
+        part(task.test),
+        None if task.validation is None else part(task.validation),
+    )
+
+
+def retested(stream: Stream, original: Stream) -> Stream:
+    """`stream` with the test parts of the `original` for the tasks that it has; its training parts stay away."""
+    kept = []
+    for task, source in zip(stream.tasks, original.tasks, strict=False):
+        if (task.name, task.classes) != (source.name, source.classes):
+            raise HypermnesiaError(
+                f"{original.name} is not what the run has learned: its task {task.index + 1} is {source.name!r} now and "
+                f"was {task.name!r}"
+            )
+        kept.append(replace(task, test=source.test))
+    tasks = (*kept, *stream.tasks[len(kept) :])
+    return replace(stream, tasks=tasks, tests=tuple(task.test for task in tasks))

@@ -1,0 +1,164 @@
+"""Labelled images that are decoded once and stay in memory, and the checks that every source passes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hypermnesia.core.errors import HypermnesiaError
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Samples with their labels.
+
+    `x`: uint8 (N, C, H, W) for images, or int64 (N, L) for tokens. `y`: int64 (N,), class ids of the source.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def to(self, device: torch.device | str) -> "Images":
+        return Images(self.x.to(device), self.y.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set with its own division into train and test. Class id c is called `class_names[c]`.
+
+    Raises `HypermnesiaError` unless both parts have samples of one shape and kind, there are at least two
+    classes, and every class has samples in both parts.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part, images in (("train", self.train), ("test", self.test)):
+            _check_tensors(f"{self.name}, {part}", images)
+        train, test = self.train.x, self.test.x
+        if (train.shape[1:], train.dtype) != (test.shape[1:], test.dtype):
+            raise HypermnesiaError(
+                f"{self.name}: train samples are {train.dtype} {tuple(train.shape[1:])}, test samples are "
+                f"{test.dtype} {tuple(test.shape[1:])}; expected one shape and dtype"
+            )
+        if len(self.class_names) < 2:
+            raise HypermnesiaError(
+                f"{self.name} has one class only ({', '.join(self.class_names)}): a stream needs at least two"
+            )
+        for part, images in (("train", self.train), ("test", self.test)):
+            _check_labels(f"{self.name}, {part}", images.y, self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (C, H, W), or (L,) for tokens."""
+        return tuple(self.train.x.shape[1:])
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of all samples, labels and class names: of the content, wherever it was read from."""
+        digest = hashlib.sha256(json.dumps(self.class_names).encode())
+        for tensor in (self.train.x, self.train.y, self.test.x, self.test.y):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def from_tensors(
+    train_x: Tensor,
+    train_y: Tensor,
+    test_x: Tensor,
+    test_y: Tensor,
+    *,
+    class_names: Sequence[str] | None = None,
+    name: str = "tensors",
+) -> Source:
+    """A source of one's own data: x uint8 (N, C, H, W) or (N, H, W), or int64 tokens (N, L); y (N,) integers.
+
+    Labels must be 0..C−1 without gaps; `class_names` defaults to their numbers. Raises `HypermnesiaError` as
+    `Source` does.
+    """
+    parts = []
+    for x, y in ((train_x, train_y), (test_x, test_y)):
+        if x.dtype == torch.uint8 and x.ndim == 3:
+            x = x.unsqueeze(1)
+        if y.dtype.is_floating_point or y.dtype == torch.bool or y.dtype.is_complex:
+            raise HypermnesiaError(f"{name}: labels are {y.dtype}, expected integers such as torch.int64")
+        parts.append(Images(x, y.to(torch.int64)))
+    if class_names is None:
+        largest = max((int(part.y.max()) for part in parts if len(part)), default=-1)
+        class_names = [str(label) for label in range(largest + 1)]
+    return Source(name, parts[0], parts[1], tuple(class_names))
+
+
+def joined(sources: Sequence[Source]) -> Source:
+    """The sources one after the other as one; class ids of a later source follow the earlier ones."""
+    name = "+".join(source.name for source in sources)
+    shapes = {source.shape for source in sources}
+    if len(shapes) > 1:
+        raise HypermnesiaError(
+            f"{name}: samples have shapes {sorted(shapes)}; set stream.size to bring to one"
+        )
+    offsets, classes = [], 0
+    for source in sources:
+        offsets.append(classes)
+        classes += len(source.class_names)
+
+    def merge(part: str) -> Images:
+        images = [getattr(source, part) for source in sources]
+        y = torch.cat([image.y + offset for image, offset in zip(images, offsets, strict=True)])
+        return Images(torch.cat([image.x for image in images]), y)
+
+    names = tuple(name for source in sources for name in source.class_names)
+    return Source(name, merge("train"), merge("test"), names)
+
+
+def require_images(source: Source, name: str) -> None:
+    """Raises `HypermnesiaError` when stream `name` cannot be made because the samples are no images."""
+    if len(source.shape) != 3:
+        raise HypermnesiaError(
+            f"{name} needs images (N, C, H, W); the samples of {source.name} have shape {source.shape}"
+        )
+
+
+def _check_tensors(what: str, images: Images) -> None:
+    x, y = images.x, images.y
+    kind = f"{x.dtype} {tuple(x.shape)}"
+    if not (x.dtype == torch.uint8 and x.ndim == 4 or x.dtype == torch.int64 and x.ndim == 2):
+        floats = (
+            "; for floats in 0..1 pass (x * 255).round().to(torch.uint8)" if x.is_floating_point() else ""
+        )
+        raise HypermnesiaError(
+            f"{what}: samples are {kind}, expected uint8 images (N, C, H, W) or int64 tokens (N, L){floats}"
+        )
+    if y.dtype != torch.int64 or y.ndim != 1 or len(x) != len(y):
+        raise HypermnesiaError(
+            f"{what}: {len(x)} samples with labels {y.dtype} {tuple(y.shape)}, expected int64 ({len(x)},)"
+        )
+    if 0 in x.shape:
+        raise HypermnesiaError(f"{what}: there are no samples ({kind})")
+
+
+def _check_labels(what: str, y: Tensor, class_names: Sequence[str]) -> None:
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= len(class_names):
+        raise HypermnesiaError(
+            f"{what}: label {low if low < 0 else high} does not fit the {len(class_names)} classes, "
+            f"expected 0..{len(class_names) - 1}"
+        )
+    counts = torch.bincount(y, minlength=len(class_names)).tolist()
+    missing = [f"{name!r}" for name, count in zip(class_names, counts, strict=True) if not count]
+    if missing:
+        listed = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+        raise HypermnesiaError(
+            f"{what}: no sample of class {listed}; every class needs samples in train and in test"
+        )

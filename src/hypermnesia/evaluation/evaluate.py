@@ -1,0 +1,241 @@
+"""Accuracy of a learner in the three scenarios: task given, class and domain with the task unknown."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hypermnesia.core.checks import check_choices
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Part, Stream
+from hypermnesia.evaluation.infer import Inference, TaskScores
+from hypermnesia.evaluation.records import Row
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Learner
+from hypermnesia.weights.model import evaluating
+
+SCENARIOS = ("task", "class", "domain")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """When and on what a learner is evaluated."""
+
+    every: Literal["task", "end"] = "task"
+    """After every task, or after the last one only."""
+    steps: int | None = None
+    """Additionally every so many steps within a task (for anytime metrics); none = never."""
+    samples: int | None = None
+    """At most so many test samples per test part (a fixed seeded choice); none = all."""
+    scenarios: tuple[str, ...] | None = None
+    """Of task, class, domain; none = whichever apply. Inferring the task after every task costs the square of the
+    number of tasks, so beyond ten tasks class and domain are then measured after the last task only."""
+    batch_size: int = 1000
+    """Samples per forward pass; changes no result beyond rounding."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "evaluate")
+        for name in self.scenarios or ():
+            if name not in SCENARIOS:
+                raise HypermnesiaError(f"evaluate.scenarios: {name!r} is not one of {', '.join(SCENARIOS)}")
+        for name in ("steps", "samples", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise HypermnesiaError(f"evaluate.{name}={value} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracies after some task, one per test part, by scenario."""
+
+    scenarios: dict[str, Row]
+    confusion: list[list[float]] | None = field(default=None)
+    """(tests, tasks) share of each test part's samples that were taken for each task, where the task was inferred."""
+
+
+def applicable(learner: Learner, stream: Stream) -> tuple[str, ...]:
+    """The scenarios that mean something for the tested stream and the learner's head; see docs/scenarios.md."""
+    found, by_task, several = [], tests_are_tasks(stream), len(stream.tasks) > 1
+    if by_task:
+        found.append("task")
+    head = learner.model.head
+    local = head is not None and head.kind != "shared" and len(learner.classes) > 1  # joint: only one
+    if several and (not stream.shared_labels or local):
+        found.append("class")
+    equal = len({len(t.classes) for t in stream.tasks}) == 1
+    if stream.shared_labels or (local and equal and by_task and several):
+        found.append("domain")
+    return tuple(found)
+
+
+def tests_are_tasks(stream: Stream) -> bool:
+    """Whether test part i belongs to task i (streams with repetition test per class instead)."""
+    return len(stream.tests) == len(stream.tasks) and all(
+        part is task.test for part, task in zip(stream.tests, stream.tasks, strict=True)
+    )
+
+
+def evaluate(
+    learner: Learner,
+    method: Method,
+    state: Any,
+    stream: Stream,
+    options: EvaluateOptions,
+    inference: Inference,
+    inference_state: Any,
+    parts: Sequence[Part] | None = None,
+    scenarios: Sequence[str] | None = None,
+) -> Evaluation:
+    """Evaluate after `learner.task`, on the stream's test parts or on `parts` (one per task of the stream).
+
+    Task scenario: part i with the weights of task i (of the latest task where i is still to come, as forward
+    transfer asks). Class scenario: global class ids, the task inferred or the head shared. Domain scenario: the
+    class within the task. Entries of tasks still to come are None where the task is unknown.
+    """
+    tests = parts if parts is not None else stream.tests
+    by_task = parts is not None or tests_are_tasks(stream)
+    names = tuple(scenarios) if scenarios is not None else applicable(learner, stream)
+    with torch.no_grad(), evaluating(learner.model):
+        if not learner.model.depends_on_task:
+            return _shared(learner, method, state, stream, tests, by_task, options, names)
+        guess = partial(inference.scores, inference_state, learner)
+        return _task_specific(learner, method, state, stream, tests, by_task, options, names, guess)
+
+
+def batches(
+    part: Part, learner: Learner, options: EvaluateOptions
+) -> list[Callable[[], tuple[Tensor, Tensor]]]:
+    """The part's batches as functions → (x, y), so that only one lies in memory at a time."""
+    positions = torch.arange(len(part))
+    if options.samples is not None and options.samples < len(part):
+        positions = (
+            torch.randperm(len(part), generator=generator(0, "evaluate"))[: options.samples].sort().values
+        )
+
+    def load(chosen: Tensor) -> tuple[Tensor, Tensor]:
+        raw, y = part.batch(chosen)
+        return learner.preprocess(raw, None), y
+
+    return [lambda c=chosen: load(c) for chosen in positions.split(options.batch_size)]
+
+
+def _mean(hits: list[Tensor]) -> float | None:
+    """The share of hits; None where there is no sample."""
+    return float(torch.cat(hits).double().mean()) if sum(map(len, hits)) else None
+
+
+def _shared(
+    learner: Learner,
+    method: Method,
+    state: Any,
+    stream: Stream,
+    tests: Sequence[Part],
+    by_task: bool,
+    options: EvaluateOptions,
+    names: Sequence[str],
+) -> Evaluation:
+    """One network for all tasks: the scenarios differ only in which outputs take part in the argmax."""
+    known = set(learner.seen_classes)
+    seen = _mask(learner.seen_classes, learner)
+    rows: dict[str, Row] = {name: [] for name in names}
+    for i, part in enumerate(tests):
+        hits: dict[str, list[Tensor]] = {name: [] for name in names}
+        own = _mask(stream.tasks[i].classes, learner) if by_task else seen
+        for load in batches(part, learner, options):
+            x, y = load()
+            scores = method.scores(state, learner, x, learner.task)
+            scores = learner.model(x, max(learner.task, 0)) if scores is None else scores
+            for name in names:
+                mask = own if name == "task" or stream.shared_labels else seen
+                hits[name].append((scores + mask).argmax(1) == y)
+        for name in names:
+            unknown = name == "class" and by_task and not known.issuperset(stream.tasks[i].classes)
+            rows[name].append(None if unknown else _mean(hits[name]))
+    return Evaluation(rows)
+
+
+def _mask(classes: Sequence[int], learner: Learner) -> Tensor:
+    mask = torch.full((learner.num_classes,), float("-inf"), device=learner.device)
+    mask[list(classes)] = 0
+    return mask
+
+
+def _task_specific(
+    learner: Learner,
+    method: Method,
+    state: Any,
+    stream: Stream,
+    tests: Sequence[Part],
+    by_task: bool,
+    options: EvaluateOptions,
+    names: Sequence[str],
+    guess: Callable[[Sequence[Tensors], Tensor], TaskScores],
+) -> Evaluation:
+    """Weights that differ by task: with the task given they are known, otherwise `guess` names it."""
+    infers = learner.task >= 0 and bool({"class", "domain"} & set(names))
+    rows: dict[str, Row] = {name: [] for name in names}
+    confusion: list[list[float]] = []
+    latest = max(learner.task, 0)
+    overlays = [learner.model.overlay(task) for task in range(latest + 1)]  # built once, used by every batch
+    for i, part in enumerate(tests):
+        hits: dict[str, list[Tensor]] = {name: [] for name in names}
+        guesses = []
+        owner = i if len(learner.classes) > 1 else 0  # joint training knows one task, whatever is tested
+        for load in batches(part, learner, options):
+            x, y = load()
+            if "task" in names:
+                given = min(owner, latest)
+                given_task = _task_given(learner, method, state, overlays[given], x, owner, given)
+                hits["task"].append(given_task(stream.tasks[i].classes) == y)
+            if infers and (not by_task or owner <= learner.task):
+                scores = guess(overlays, x)
+                guesses.append(scores.guess)
+                _unknown_task(learner, scores, y, owner if by_task else None, hits)
+        for name in names:
+            rows[name].append(_mean(hits[name]))
+        if sum(map(len, guesses)):
+            counts = torch.bincount(torch.cat(guesses), minlength=learner.task + 1)
+            confusion.append((counts / counts.sum()).tolist())
+    return Evaluation(rows, confusion or None)
+
+
+def _task_given(
+    learner: Learner, method: Method, state: Any, overlay: Tensors, x: Tensor, task: int, weights_of: int
+) -> Callable[[Sequence[int]], Tensor]:
+    """The answers (B,) to `x` of the task's outputs, as a function of the classes that are allowed."""
+    scores = method.scores(state, learner, x, task) if weights_of == task else None
+    if scores is None:
+        scores = learner.model.call(overlay, x, task)
+    head = learner.model.head
+    assert head is not None
+
+    def answer(classes: Sequence[int]) -> Tensor:
+        allowed = torch.tensor(classes, device=x.device)
+        return allowed[scores[:, head.targets(allowed, task)].argmax(1)]
+
+    return answer
+
+
+def _unknown_task(
+    learner: Learner, scores: TaskScores, y: Tensor, test: int | None, hits: dict[str, list[Tensor]]
+) -> None:
+    """Class: the right class (and, where tasks share labels, the right task). Domain: the right class in its task."""
+    head = learner.model.head
+    assert head is not None
+    outputs = [torch.tensor(head.outputs(t), device=y.device) for t in range(learner.task + 1)]
+    guess, local = scores.guess, scores.local
+    width = max(len(o) for o in outputs)
+    table = torch.stack([torch.nn.functional.pad(o, (0, width - len(o)), value=-1) for o in outputs])
+    predicted = table[guess, local]
+    shared_labels = len(set(map(frozenset, learner.classes))) == 1
+    if "class" in hits:
+        right = predicted == y
+        hits["class"].append(right & (guess == test) if shared_labels and test is not None else right)
+    if "domain" in hits and test is not None:
+        within = predicted == y if shared_labels else local == head.targets(y, test)
+        hits["domain"].append(within)

@@ -1,0 +1,77 @@
+"""Inference by prototypes: the task of the nearest class mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia.core.checks import check_choices
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Task
+from hypermnesia.evaluation.infer.base import TaskScores, by_class, check, chosen, features, first_task
+from hypermnesia.methods.learner import Learner
+
+Mode = Literal["class", "task"]
+"""class: the nearest class is the answer. task: it only names the task, whose network then answers."""
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """Of every finished task, as its network was at the task's end."""
+
+    means: tuple[Tensor, ...]
+    """One (C, d) per task: class means of L2-normalised features, normalised again."""
+    local: tuple[Tensor, ...]
+    """One (C,) int64 per task: the classes' positions among the task's active outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prototype:
+    """argmin_j min_c ‖z_j − μ_jc‖: z_j the normalised features of x under task j's weights, μ_jc the mean of
+    class c there (nearest class mean as in iCaRL, arXiv:1611.07725, with a feature space for every task)."""
+
+    mode: Mode = "class"
+    """class: the nearest class is the answer. task: it only names the task, whose network then answers."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, "prototype")
+
+    def init(self, learner: Learner) -> Prototypes:
+        check("prototype", learner)
+        return Prototypes((), ())
+
+    def end_task(self, state: Prototypes, learner: Learner, task: Task) -> Prototypes:
+        groups = by_class(learner, task)
+        means = torch.stack([F.normalize(F.normalize(group.features).mean(0), dim=0) for group in groups])
+        local = torch.tensor([group.local for group in groups], device=means.device)
+        return Prototypes((*state.means, means), (*state.local, local))
+
+    def scores(
+        self, state: Prototypes, learner: Learner, overlays: Sequence[Tensors], x: Tensor
+    ) -> TaskScores:
+        if not state.means:
+            return first_task(learner, overlays, x)
+        distances, logits = [], []
+        for task, overlay in enumerate(overlays[: len(state.means)]):
+            z, of_task = features(learner.model, overlay, x, task)
+            distances.append(2 - 2 * F.normalize(z) @ state.means[task].T)  # (B, C), squared
+            logits.append(of_task)
+        return nearest(distances, state.local, logits, self.mode)
+
+
+def nearest(
+    distances: Sequence[Tensor], local: Sequence[Tensor], logits: Sequence[Tensor], mode: Mode
+) -> TaskScores:
+    """The task, and the answer, of the least distance.
+
+    For every task, in order: `distances` (B, C), `local` (C,) and `logits` (B, outputs).
+    """
+    least = [of_task.min(1) for of_task in distances]
+    guess = torch.stack([found.values for found in least]).argmin(0)  # (B,)
+    if mode == "task":
+        return chosen(guess, logits)
+    classes = torch.stack([of_task[found.indices] for of_task, found in zip(local, least, strict=True)])
+    return TaskScores(guess, classes.gather(0, guess[None])[0])

@@ -1,0 +1,123 @@
+"""When, where and on what a run is measured."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data import Stream
+from hypermnesia.evaluation.evaluate import EvaluateOptions, Evaluation, applicable, evaluate
+from hypermnesia.evaluation.infer import Inference
+from hypermnesia.evaluation.records import Records, Row
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Learner
+
+MANY_TASKS = 10
+"""Beyond so many, the task is inferred after the last one only, unless asked for."""
+
+
+class Measured(NamedTuple):
+    """One evaluation: scenario → accuracy on every test part, and on the validation parts where there are some."""
+
+    scenarios: dict[str, Row]
+    validation: dict[str, Row] | None
+
+
+class Schedule:
+    """The evaluations of one run, written into its records."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        method: Method,
+        tasks: int,
+        tested_on: Stream,
+        options: EvaluateOptions,
+        inference: Inference,
+        sealed: bool,
+    ) -> None:
+        """`tasks`: how many are trained. `sealed`: never touch the test parts."""
+        self._learner, self._method, self._tasks, self._tested_on = learner, method, tasks, tested_on
+        self._options, self._inference, self._sealed = options, inference, sealed
+        if sealed and any(task.validation is None for task in tested_on.tasks):
+            raise HypermnesiaError(
+                "a sealed run needs validation parts: set stream.validation, for example to 0.1"
+            )
+        self._applicable = names = applicable(learner, tested_on)
+        for name in options.scenarios or ():
+            if name not in names:
+                raise HypermnesiaError(
+                    f"evaluate.scenarios: {name} does not apply to {tested_on.name} with this head; "
+                    f"there are: {', '.join(names)}"
+                )
+
+    def untrained(self, records: Records) -> Measured | None:
+        """Accuracies of the untrained network, which forward transfer is measured against; None where there are none."""
+        without_guess = {"task"} if self._learner.model.depends_on_task else {"task", "domain"}
+        names = [name for name in self._applicable if name in without_guess]
+        if self._sealed or not names:
+            return None
+        learner = replace(self._learner, task=-1)
+        found = evaluate(
+            learner,
+            Method(),
+            None,
+            self._tested_on,
+            self._options,
+            self._inference,
+            None,
+            scenarios=names,
+        )
+        records.baseline = found.scenarios
+        return Measured(found.scenarios, None)
+
+    def on_the_way(self, records: Records, step: int, states: tuple[Any, Any]) -> Measured | None:
+        """After `step` steps of the learner's task, where it is due; `states` are the method's and the inference's."""
+        every = self._options.steps
+        if every is None or step % every:
+            return None
+        found = self._measure(self._scenarios(last=False), states, validation=self._sealed)
+        records.add_on_the_way(self._learner.task, step, found.scenarios)
+        return Measured({}, found.scenarios) if self._sealed else Measured(found.scenarios, None)
+
+    def task_ended(self, records: Records, states: tuple[Any, Any]) -> Measured | None:
+        """At the end of the learner's task, where it is due."""
+        index = self._learner.task
+        last = index + 1 == self._tasks
+        if self._options.every != "task" and not last:
+            return None
+        scenarios = self._scenarios(last)
+        validates = all(task.validation is not None for task in self._tested_on.tasks)
+        checked = self._measure(scenarios, states, validation=True) if validates else None
+        if checked is not None:
+            records.add(index, checked.scenarios, validation=True)
+        found = Evaluation({}) if self._sealed else self._measure(scenarios, states)
+        records.add(index, found.scenarios)
+        records.confusion = found.confusion or records.confusion
+        return Measured(found.scenarios, checked.scenarios if checked else None)
+
+    def _scenarios(self, last: bool) -> tuple[str, ...]:
+        chosen = self._options.scenarios
+        many = self._learner.model.depends_on_task and self._tasks > MANY_TASKS
+        if chosen is None and many and not last:
+            return tuple(name for name in self._applicable if name == "task")
+        return tuple(chosen) if chosen is not None else self._applicable
+
+    def _measure(
+        self, scenarios: Sequence[str], states: tuple[Any, Any], validation: bool = False
+    ) -> Evaluation:
+        parts = None
+        if validation:
+            parts = [task.validation for task in self._tested_on.tasks if task.validation is not None]
+        state, inference_state = states
+        return evaluate(
+            self._learner,
+            self._method,
+            state,
+            self._tested_on,
+            self._options,
+            self._inference,
+            inference_state,
+            parts=parts,
+            scenarios=scenarios,
+        )

@@ -1,0 +1,114 @@
+"""The approaches by name: a method, the weights it runs on, and settings that hold on every benchmark.
+
+Settings published for one benchmark stand in recipes/, as data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from hypermnesia.core.errors import unknown
+from hypermnesia.methods.base import Method
+
+
+@dataclass(frozen=True)
+class Approach:
+    """What a name on the command line stands for."""
+
+    name: str
+    summary: str
+    method: str
+    """`module:Class` under hypermnesia.methods."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted settings that make the approach what it is; the user's own words override them."""
+    joined: bool = False
+    """Whether all tasks are learned at once."""
+    bound: str = ""
+    """`lower` or `upper` for the controls that comparisons always show."""
+
+    def method_class(self) -> type[Method]:
+        """The method's dataclass."""
+        module, _, name = self.method.partition(":")
+        return getattr(import_module(f"hypermnesia.methods.{module}"), name)
+
+
+_ALL = (
+    Approach("finetune", "plain training on one task after another", "finetune:Finetune", bound="lower"),
+    Approach("joint", "all tasks at once", "finetune:Finetune", joined=True, bound="upper"),
+    Approach(
+        "separate",
+        "one network per task",
+        "finetune:Finetune",
+        {"weights.per_task": ["*"], "weights.head": "per_task"},
+    ),
+    Approach(
+        "frozen-heads",
+        "body trained with the first task and frozen, a stored head per task: cannot forget",
+        "finetune:Finetune",
+        {"weights.kind": "partial", "weights.tail": "stored"},
+    ),
+    Approach(
+        "hnet",
+        "a hypernetwork writes all weights from a task embedding (von Oswald et al. 2019)",
+        "finetune:Finetune",
+        {"weights.kind": "hyper"},
+    ),
+    Approach(
+        "phn",
+        "a hypernetwork writes the later layers over a frozen body (Hemati et al. 2023)",
+        "finetune:Finetune",
+        {
+            "weights.kind": "partial",
+            "weights.embedding_init": "previous",
+            "weights.plastic_embeddings": True,
+            "drift.beta": 0.5,
+            "drift.look_ahead": "sgd",
+        },
+    ),
+    Approach(
+        "hypermask",
+        "a hypernetwork writes semi-binary masks for a target that itself adapts (Książek & Spurek 2023)",
+        "finetune:Finetune",
+        {"weights.kind": "mask", "weights.plastic_embeddings": True},
+    ),
+    Approach(
+        "hnet-replay",
+        "replay from an autoencoder that a hypernetwork writes: HNET+R (von Oswald et al. 2019)",
+        "hnet_replay:HNETReplay",
+    ),
+    Approach(
+        "hnet-tir",
+        "hnet, and a task-inference network trained by such replay: HNET+TIR (von Oswald et al. 2019)",
+        "hnet_tir:HNETTIR",
+        {"weights.kind": "hyper", "infer.name": "tir"},
+    ),
+    Approach("er", "experience replay", "er:ER"),
+    Approach("der", "dark experience replay: replay of logits (Buzzega et al. 2020)", "der:DER"),
+    Approach("derpp", "DER++: replay of logits and labels (Buzzega et al. 2020)", "der:DERPP"),
+    Approach("er-ace", "replay with asymmetric cross-entropy (Caccia et al. 2022)", "er_ace:ERACE"),
+    Approach("hcr", "hierarchical correlations replay (Wang et al. 2022)", "hcr:HCR"),
+    Approach("agem", "gradients projected to agree with the memory's (Chaudhry et al. 2019)", "agem:AGEM"),
+    Approach("gdumb", "a balanced memory, trained on from scratch (Prabhu et al. 2020)", "gdumb:GDumb"),
+    Approach("icarl", "herded exemplars, distillation, nearest mean (Rebuffi et al. 2017)", "icarl:ICaRL"),
+    Approach("ewc", "elastic weight consolidation, separate or online (Kirkpatrick et al. 2017)", "ewc:EWC"),
+    Approach("si", "synaptic intelligence (Zenke et al. 2017)", "si:SI"),
+    Approach(
+        "lwf", "learning without forgetting: distillation from the old network (Li & Hoiem 2016)", "lwf:LwF"
+    ),
+    Approach(
+        "latent-replay",
+        "replay of features at the cut of a frozen body (Pellegrini et al. 2020)",
+        "latent_replay:LatentReplay",
+        {"weights.cut": "auto"},
+    ),
+)
+
+APPROACHES: dict[str, Approach] = {approach.name: approach for approach in _ALL}
+
+
+def approach(name: str) -> Approach:
+    """The approach called `name`; an error that suggests the nearest name otherwise."""
+    if name not in APPROACHES:
+        raise unknown("approach", name, APPROACHES)
+    return APPROACHES[name]

@@ -1,0 +1,84 @@
+"""From a configuration to a run that is ready to train."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+from torch import nn
+
+from hypermnesia.data import Stream, load
+from hypermnesia.experiments.pretrained import start_from
+from hypermnesia.experiments.resolve import PENALTIES, Config, SeedOptions
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.combine import combine
+from hypermnesia.nets import from_factory
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import Seeds
+from hypermnesia.weights import Model
+from hypermnesia.weights.build import model_for
+
+# -------------------------------------------------------------------------------------------------------- building
+
+
+def build(
+    cfg: Config, seed: int = 0, data_dir: Path | None = None, device: str = "cpu", sealed: bool = False
+) -> Fit:
+    """The run of a configuration with one seed, ready to be iterated over."""
+    stream_seed = _seeds(cfg.sections["seeds"], seed)["stream"]
+    stream = load(cfg.benchmark, data_dir=data_dir, seed=stream_seed, options=cfg.sections["stream"])
+    return assemble(cfg, stream, seed, device, sealed)
+
+
+def assemble(cfg: Config, stream: Stream, seed: int = 0, device: str = "cpu", sealed: bool = False) -> Fit:
+    """As `build`, over a stream that is already at hand."""
+    parts, stream = cfg.sections, stream.to(device)
+    seeds = _seeds(parts["seeds"], seed)
+    trained = stream.joined() if cfg.approach.joined else stream
+    method = build_method(cfg)
+    models = {"main": build_network(cfg, trained, seeds["init"])} | method.extra_models(
+        trained, seeds["init"]
+    )
+    return Fit(
+        models,
+        trained,
+        method,
+        parts["train"],
+        parts["optimizer"],
+        parts["evaluate"],
+        parts.get("infer"),
+        Seeds(init=seeds["init"], order=seeds["order"], method=seeds["method"]),
+        tested_on=stream,
+        sealed=sealed,
+        device=device,
+    )
+
+
+def build_method(cfg: Config) -> Method:
+    """The method with the penalties that the weights bring along."""
+    penalties = [cfg.sections[name] for name in PENALTIES if name in cfg.sections]
+    return combine(cfg.sections["method"], *penalties)
+
+
+def build_network(cfg: Config, stream: Stream, init_seed: int) -> Model:
+    """The target network with its weights, as `Fit` takes it."""
+    parts, weights = cfg.sections, cfg.sections["weights"]
+
+    def net(outputs: int) -> nn.Module:
+        if "net" in parts:
+            built = parts["net"].build(stream.shape, outputs)
+        else:
+            built = from_factory(cfg.names["net"], stream.shape, outputs)
+        if weights.base is not None:
+            start_from(built, weights.base, weights.base_sha256)
+        return built
+
+    return model_for(stream, net, weights, parts.get("generator"), parts.get("mask"), init_seed)
+
+
+def without_base(cfg: Config) -> Config:
+    """The configuration for reading a checkpoint, which holds the network's values itself."""
+    return replace(cfg, sections={**cfg.sections, "weights": replace(cfg.sections["weights"], base=None)})
+
+
+def _seeds(options: SeedOptions, seed: int) -> dict[str, int]:
+    own = {f.name: getattr(options, f.name) for f in fields(options)}
+    return {name: seed if value is None else value for name, value in own.items()}

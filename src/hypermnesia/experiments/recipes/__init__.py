@@ -1,0 +1,137 @@
+"""Published settings with their published figures, as data: TOML files, and `benchmarks.toml` for the rest.
+
+A file is one recipe, or a table of them: with `[[row]]` entries there is a recipe FILE-NAME for each row's `name`, and
+what stands above the rows holds for all of them. `where` and `checked` above the figures hold for all figures.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from hypermnesia.core.errors import HypermnesiaError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One figure as it was published."""
+
+    metric: str
+    """Dotted path into result.json, for example `scenarios.task.average_accuracy`."""
+    value: float
+    """In the unit of result.json: fractions in 0..1."""
+    tolerance: float
+    """Largest shortfall (published − measured mean) that still counts as reproduced."""
+    std: float | None = None
+    short: float | None = None
+    """What `--budget short` should give, as we found it; none: the figure says nothing about a short run."""
+    where: str = ""
+    """Table or page."""
+    checked: bool = False
+    """Whether the figure was read in the source itself, not quoted from elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A complete setting and what it should give."""
+
+    name: str
+    benchmark: str
+    approach: str
+    source: str
+    settings: Mapping[str, Any]
+    """Dotted settings."""
+    published: tuple[Published, ...] = ()
+    default: bool = False
+    """Whether these settings are what the approach uses on this benchmark when nothing is said."""
+    memory: int | None = None
+    """The memory size that the settings belong to, where it matters."""
+    seeds: str = "0..2"
+    """Seeds of a full run."""
+    short: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted settings of `--budget short`, on top."""
+    search: Mapping[str, list] = field(default_factory=dict)
+    """The published search grid."""
+    notes: str = ""
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} → {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+@cache
+def all_recipes() -> dict[str, Recipe]:
+    """Every recipe of the package, by name."""
+    found = {}
+    for entry in sorted(files(__name__).iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".toml") and entry.name != "benchmarks.toml":
+            found |= read(entry.name.removesuffix(".toml"), entry.read_text(encoding="utf-8"))
+    return found
+
+
+def read(name: str, text: str) -> dict[str, Recipe]:
+    """The recipes of a TOML text, by name: `name` itself, or `name`-ROW for each of its rows."""
+    common = tomllib.loads(text)
+    rows = common.pop("row", None)
+    try:
+        found = [_recipe(name, common, {})] if rows is None else [_recipe(name, common, row) for row in rows]
+    except (TypeError, KeyError) as error:
+        raise HypermnesiaError(f"recipes/{name}.toml: {error}") from error
+    return {recipe.name: recipe for recipe in found}
+
+
+def _recipe(file: str, common: Mapping[str, Any], row: Mapping[str, Any]) -> Recipe:
+    """The recipe of a row, or of the whole file; a memory size is a setting too."""
+    data: dict[str, Any] = {**common, **row}
+    name = f"{file}-{row['name']}" if row else file
+    data.pop("name", None)
+    for key in ("settings", "short", "search"):
+        data[key] = flatten(common.get(key, {})) | flatten(row.get(key, {}))
+    if "memory" in data:
+        data["settings"].setdefault("memory.size", data["memory"])
+    origin = {key: data.pop(key) for key in ("where", "checked") if key in data}
+    published = tuple(Published(**(origin | figure)) for figure in data.pop("published", ()))
+    return Recipe(name=name, published=published, **data)
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe called `name`; an error that suggests the nearest name otherwise."""
+    if name not in all_recipes():
+        raise unknown("recipe", name, all_recipes())
+    return all_recipes()[name]
+
+
+@cache
+def base_settings() -> dict[str, dict[str, Any]]:
+    """Benchmark → settings that every approach starts from there."""
+    text = files(__name__).joinpath("benchmarks.toml").read_text(encoding="utf-8")
+    return {name: flatten(settings) for name, settings in tomllib.loads(text).items()}
+
+
+def defaults(benchmark: str, approach: str, memory_size: int | None) -> tuple[Recipe | None, str]:
+    """The recipe whose settings `approach` uses on `benchmark`, and a note when its memory size is not the asked one.
+
+    Where several belong to different memory sizes, the nearest (in ratio) is taken.
+    """
+    pair = (benchmark, approach)
+    rows = [r for r in all_recipes().values() if r.default and (r.benchmark, r.approach) == pair]
+    if not rows:
+        return None, ""
+    sized = [r for r in rows if r.memory is not None]
+    if not sized:
+        return rows[0], ""
+    asked = memory_size if memory_size is not None else min(r.memory for r in sized if r.memory)
+    nearest = min(sized, key=lambda r: max(asked, r.memory or 1) / max(1, min(asked, r.memory or 1)))
+    if nearest.memory == asked:
+        return nearest, ""
+    taken = f"using those for {nearest.memory} ({nearest.name})"
+    return nearest, f"no published settings for memory.size={asked}; {taken}"

@@ -1,0 +1,163 @@
+"""Methods joined by penalties: values, gradients and look-ahead of the sum."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors, add, scale
+from hypermnesia.data import Stream, Task
+from hypermnesia.methods.base import Lookahead, Method, Penalty
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step, WeightRequest
+from hypermnesia.weights.model import Model
+
+
+def combine(method: Method, *penalties: Penalty) -> Method:
+    """`method` with the penalties added to its loss; with none, the method itself.
+
+    Raises `HypermnesiaError` for what is no method, and for what is no penalty.
+    """
+    given = [method, *penalties]
+    if not isinstance(method, Method) or not all(isinstance(penalty, Penalty) for penalty in penalties):
+        listed = ", ".join(one.__name__ if isinstance(one, type) else type(one).__name__ for one in given)
+        raise HypermnesiaError(
+            f"combine({listed}): expected a method and then penalties, made by calling their classes, such as "
+            "combine(Finetune(), Drift(beta=0.01))"
+        )
+    return Combined(method, penalties) if penalties else method
+
+
+@dataclass(frozen=True)
+class CombinedState:
+    method: Any
+    penalties: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Combined(Method):
+    """A method and its penalties; see `combine`."""
+
+    method: Method
+    penalties: tuple[Penalty, ...]
+
+    def __post_init__(self) -> None:
+        if self.method.custom_gradients and any(p.through_ahead() for p in self.penalties):
+            raise HypermnesiaError(
+                f"a look-ahead of second order differentiates the loss twice, and {type(self.method).__name__} "
+                "changes gradients after the fact: set second_order=false"
+            )
+
+    @property
+    def needs_boundaries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.needs_boundaries or bool(self.penalties)
+
+    @property
+    def custom_gradients(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.custom_gradients or any(p.ahead() is not None for p in self.penalties)
+
+    @property
+    def watches_parameters(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.watches_parameters
+
+    @property
+    def restarts_models(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.restarts_models
+
+    def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
+        return self.method.extra_models(stream, seed)
+
+    def init(self, learner: Learner) -> CombinedState:
+        return CombinedState(self.method.init(learner), tuple(p.init(learner) for p in self.penalties))
+
+    def begin_task(self, state: CombinedState, learner: Learner) -> CombinedState:
+        penalties = (p.begin_task(s, learner) for p, s in self._with_states(state))
+        return CombinedState(self.method.begin_task(state.method, learner), tuple(penalties))
+
+    def phases(self, learner: Learner) -> Sequence[Phase]:
+        return self.method.phases(learner)
+
+    def memory_part(self, state: CombinedState, learner: Learner) -> Any:
+        return self.method.memory_part(state.method, learner)
+
+    def draw(self, state: CombinedState, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
+        own = self.method.draw(state.method, learner, batch, rng)
+        active = [i for i, penalty in enumerate(self.penalties) if penalty.holds == learner.phase.model]
+        return own, {i: self.penalties[i].draw(state.penalties[i], learner, batch, rng) for i in active}
+
+    def loss(self, net: Net, state: CombinedState, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
+        reads = [self.penalties[i].reads(state.penalties[i], drawn) for i, drawn in draw[1].items()]
+        if known := [read for read in reads if read is not None]:
+            net = net.writing(WeightRequest((batch.task,)), *known)
+        total, aux = self.method.loss(net, state.method, batch, draw[0])
+        terms = dict(aux.terms)
+        for i, drawn in draw[1].items():
+            penalty = self.penalties[i]
+            value = penalty.value(net, state.penalties[i], drawn)
+            if value is not None:
+                total, terms[penalty.name] = total + value, value.detach()
+        return total, replace(aux, terms=terms)
+
+    def gradients(
+        self, net: Net, state: CombinedState, batch: Batch, draw: Any, candidate: Lookahead
+    ) -> tuple[Tensors, Tensor, Aux]:
+        """g = ∇(method) + ∇(penalties), each penalty at θ + Δθ(∇method) if it looks ahead (von Oswald et al., eq. 2)."""
+        if not self.custom_gradients:
+            return Method.gradients(self, net, state, batch, draw, candidate)
+        if any(p.through_ahead() for p in self.penalties):
+            total, aux = self.method.loss(net, state.method, batch, draw[0])
+            grads = net.gradients(total, create_graph=True)
+        else:
+            grads, total, aux = self.method.gradients(net, state.method, batch, draw[0], candidate)
+        task_gradient, terms = grads, dict(aux.terms)
+        for i, drawn in draw[1].items():
+            penalty = self.penalties[i]
+            value = penalty.value(
+                self._shifted(net, penalty, task_gradient, candidate), state.penalties[i], drawn
+            )
+            if value is not None:
+                grads = add(grads, net.gradients(value))
+                total, terms[penalty.name] = total + value.detach(), value.detach()
+        return {name: g.detach() for name, g in grads.items()}, total.detach(), replace(aux, terms=terms)
+
+    def _shifted(self, net: Net, penalty: Penalty, gradient: Tensors, candidate: Lookahead) -> Net:
+        ahead = penalty.ahead()
+        if ahead is None:
+            return net
+        change = candidate(gradient) if ahead == "optimizer" else scale(gradient, -ahead)
+        if not penalty.through_ahead():
+            change = {name: value.detach() for name, value in change.items()}
+        return net.at({name: net.params[name] + value for name, value in change.items()})
+
+    def after_step(
+        self,
+        state: CombinedState,
+        learner: Learner,
+        batch: Batch,
+        draw: Any,
+        aux: Aux,
+        step: Step,
+        rng: torch.Generator,
+    ) -> CombinedState:
+        own = self.method.after_step(state.method, learner, batch, draw[0], aux, step, rng)
+        return CombinedState(own, state.penalties)
+
+    def end_task(
+        self, state: CombinedState, learner: Learner, task: Task, rng: torch.Generator
+    ) -> CombinedState:
+        own = self.method.end_task(state.method, learner, task, rng)
+        return CombinedState(
+            own, tuple(p.end_task(s, learner, task, rng) for p, s in self._with_states(state))
+        )
+
+    def widen(self, state: CombinedState, learner: Learner) -> CombinedState:
+        own = self.method.widen(state.method, learner)
+        return CombinedState(own, tuple(p.widen(s, learner) for p, s in self._with_states(state)))
+
+    def scores(self, state: CombinedState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
+        return self.method.scores(state.method, learner, x, task)
+
+    def _with_states(self, state: CombinedState) -> list[tuple[Penalty, Any]]:
+        return list(zip(self.penalties, state.penalties, strict=True))

@@ -1,0 +1,194 @@
+"""What a method sees: batches, networks with bound parameters, the learner, and phases of training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.tensors import Tensors, under_prefix
+from hypermnesia.data import Preprocess
+from hypermnesia.nets.stages import classifier_inputs
+from hypermnesia.weights.hypernets.factors import Factor, split
+from hypermnesia.weights.model import Model
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from: B samples of one task."""
+
+    x: Tensor
+    """(B, …) what the network sees: normalised and augmented."""
+    y: Tensor
+    """(B,) int64, global class ids."""
+    target: Tensor
+    """(B,) int64, position of y among the model's active outputs of `task`."""
+    task: int
+    raw: Tensor
+    """(B, …) the samples before augmentation, as a memory stores them (uint8 images)."""
+
+
+@dataclass(frozen=True)
+class Aux:
+    """What a loss hands out beside its value."""
+
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    """Named parts of the loss (scalars, detached), for display."""
+    logits: Tensor | None = None
+    """(B, outputs) logits of the batch, detached, for methods that remember them."""
+
+
+class Net:
+    """A model with its parameters bound: what a loss sees. Called `net(x, task)` → logits (B, active outputs).
+
+    Without `params` it is the model itself, with no overhead; with them it is a pure function of the given tensors.
+    """
+
+    def __init__(self, model: Model, params: Tensors | None = None, buffers: Tensors | None = None) -> None:
+        self.model = model
+        self._params, self._buffers = params, buffers or {}
+        self._own: Tensors | None = None
+        self._tensors: dict[tuple[int, ...], Tensors] = {}
+        self._factors: dict[tuple[int, ...], list[Factor]] = {}
+
+    @property
+    def params(self) -> Tensors:
+        """The trainable parameters, by name."""
+        if self._params is not None:
+            return self._params
+        if self._own is None:  # kept by hand: cached_property takes a lock, which torch.compile does not know
+            self._own = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        return self._own
+
+    def __call__(self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
+        """Logits as `Model.forward` gives them, at the bound parameters."""
+        values = self._tensors.get((task,))
+        if self._params is None:
+            return self.model(x, task, *extra, part=part, values=values)
+        given = {"part": part, "values": values}
+        return functional_call(
+            self.model, self._params | self._buffers, (x, task, *extra), given, tie_weights=False
+        )
+
+    def at(self, params: Tensors, buffers: Tensors | None = None) -> "Net":
+        """This network at other parameter values (names that are not given keep the model's own)."""
+        return Net(self.model, self.params | params, self._buffers if buffers is None else buffers)
+
+    def generate(self, tasks: Sequence[int], factored: bool = False) -> Tensors | list[Factor]:
+        """What the generator writes for `tasks`, at the bound parameters."""
+        held = (self._factors if factored else self._tensors).get(tuple(tasks))
+        return self._generated(tasks, factored) if held is None else held
+
+    def writing(self, *reads: "WeightRequest") -> "Net":
+        """This network with one generator pass for all that is listed, which `generate` and calls then find done."""
+        net = Net(self.model, self._params, self._buffers)
+        net._own = self._own
+        whole, factored = ([r.tasks for r in reads if r.factored is kind] for kind in (False, True))
+        sizes = [len(tasks) for tasks in (*whole, *factored)]
+        factors = self._generated([task for tasks in (*whole, *factored) for task in tasks], factored=True)
+        assert isinstance(factors, list) and self.model.generator is not None
+        together, *apart = split(factors, [sum(sizes[: len(whole)]), *sizes[len(whole) :]])
+        net._factors = dict(zip(factored, apart, strict=True))
+        tensors = self.model.generator.assemble(together)
+        if len(whole) == 1:
+            net._tensors = {whole[0]: tensors}
+        else:
+            pieces = {name: value.split(sizes[: len(whole)]) for name, value in tensors.items()}
+            net._tensors = {tasks: {n: p[i] for n, p in pieces.items()} for i, tasks in enumerate(whole)}
+        return net
+
+    def _generated(self, tasks: Sequence[int], factored: bool) -> Tensors | list[Factor]:
+        assert self.model.generator is not None
+        if self._params is None:
+            return self.model.generator(tasks, factored)
+        bound = under_prefix("generator.", self._params | self._buffers)
+        return functional_call(self.model.generator, bound, (tasks, factored), tie_weights=False)
+
+    def features(self, x: Tensor, task: int) -> tuple[Tensor, Tensor]:
+        """(features, logits): the input of the target's last linear layer (B, d), and the logits."""
+        with classifier_inputs(self.model.target) as seen:
+            logits = self(x, task)
+        return seen[-1], logits
+
+    def gradients(self, loss: Tensor, create_graph: bool = False) -> Tensors:
+        """∂loss/∂params by name; parameters that the loss does not reach are absent."""
+        found = torch.autograd.grad(
+            loss, list(self.params.values()), create_graph=create_graph, allow_unused=True
+        )
+        return {name: g for name, g in zip(self.params, found, strict=True) if g is not None}
+
+
+@dataclass(frozen=True)
+class WeightRequest:
+    """Tasks whose generated weights a step reads together."""
+
+    tasks: tuple[int, ...]
+    factored: bool = False
+    """Whether as factors, which are not multiplied out."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training within a task; `fit` runs a task's phases in order."""
+
+    name: str = "train"
+    model: str = "main"
+    """Which of the learner's models trains."""
+    data: Literal["task", "memory"] = "task"
+    """Batches of the task, or of what the method remembers (`Method.memory_part`)."""
+    trains: bool = True
+    """False: batches are only shown to `after_step`, no parameter moves."""
+    restart: bool = False
+    """Whether the model starts from fresh initial parameters."""
+    iterations: int | None = None
+    epochs: float | None = None
+    batch_size: int | None = None
+    optimizer: OptimizerOptions | None = None
+    """None: as the run's own settings."""
+
+
+@dataclass
+class Learner:
+    """The learner that a method sees: its models and where in the stream it is."""
+
+    models: dict[str, Model]
+    preprocess: Preprocess
+    """raw samples → network input; augments when a random generator is given."""
+    shape: tuple[int, ...]
+    """Shape of one raw sample."""
+    num_classes: int
+    classes: tuple[tuple[int, ...], ...]
+    """Global class ids of every task of the stream; a method reads only those up to `task`."""
+    boundaries: bool = True
+    """False: the stream does not tell where one task ends."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    task: int = -1
+    phase: Phase = field(default_factory=Phase)
+    progress: float = 0.0
+    """Share of the phase's steps that are done, 0..1."""
+
+    @property
+    def model(self) -> Model:
+        return self.models["main"]
+
+    @property
+    def seen_classes(self) -> tuple[int, ...]:
+        """Global class ids of the tasks begun so far, in order of appearance."""
+        return tuple(dict.fromkeys(c for classes in self.classes[: self.task + 1] for c in classes))
+
+    def targets(self, y: Tensor, task: int) -> Tensor:
+        """Class ids (B,) as positions among the active outputs of a task."""
+        assert self.model.head is not None
+        return self.model.head.targets(y, task)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an optimizer step did: parameters before it (only if watched), after it, and the gradients."""
+
+    before: Tensors
+    after: Tensors
+    gradients: Tensors

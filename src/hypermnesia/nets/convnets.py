@@ -1,0 +1,154 @@
+"""LeNet in the two sizes that the MNIST experiments of the hypernetwork papers use."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from torch import Tensor, nn
+
+from hypermnesia.core.checks import check_choice
+from hypermnesia.nets.options import Shape, check_probability, check_shape
+
+LeNetVariant = Literal["small", "large"]
+_LENET_KERNEL = 5
+_LENET_SMALLEST = (
+    16  # pixels that leave one after two rounds of a 5 x 5 convolution without padding and a halving
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeNetOptions:
+    """LeNet (LeCun et al. 1998): two convolutions 5 x 5 with ReLU and max-pooling, one hidden layer."""
+
+    variant: LeNetVariant = "large"
+    """Channels of the convolutions and hidden units. small: 10, 20, 50. large: 20, 50, 500.
+    On gray images of 28 x 28 pixels and 10 classes these are 21,840 and 431,080 weights."""
+
+    def __post_init__(self) -> None:
+        check_choice("net.variant", self.variant, get_args(LeNetVariant))
+
+    def build(self, shape: Shape, outputs: int) -> "LeNet":
+        """A network from images (B, *shape), at least 16 x 16 pixels, to logits (B, outputs)."""
+        check_shape("lenet", shape, outputs, smallest=_LENET_SMALLEST)
+        return LeNet(self, shape, outputs)
+
+
+class LeNet(nn.Module):
+    """Stages: conv1, conv2 (convolution, ReLU, pooling), flatten, fc (linear, ReLU), head."""
+
+    stages: ClassVar[tuple[str, ...]] = ("conv1", "conv2", "flatten", "fc", "head")
+
+    def __init__(self, options: LeNetOptions, shape: Shape, outputs: int) -> None:
+        super().__init__()
+        channels1, channels2, hidden = {"small": (10, 20, 50), "large": (20, 50, 500)}[options.variant]
+        channels, height, width = shape
+        self.conv1 = _pooled_convolution(channels, channels1)
+        self.conv2 = _pooled_convolution(channels1, channels2)
+        self.flatten = nn.Flatten()
+        features = (
+            channels2
+            * _side_after_pooled(_side_after_pooled(height))
+            * _side_after_pooled(_side_after_pooled(width))
+        )
+        self.fc = nn.Sequential(OrderedDict(linear=nn.Linear(features, hidden), relu=nn.ReLU()))
+        self.head = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = getattr(self, stage)(x)
+        return x
+
+
+def _pooled_convolution(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(conv=nn.Conv2d(inputs, outputs, _LENET_KERNEL), relu=nn.ReLU(), pool=nn.MaxPool2d(2))
+    )
+
+
+def _side_after_pooled(side: int) -> int:
+    return (side - _LENET_KERNEL + 1) // 2
+
+
+ZenkeVariant = Literal["cifar", "tiny"]
+_ZENKE_SMALLEST = 10  # pixels that leave one after two rounds of a trimming convolution and a halving
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZenkeNetOptions:
+    """Four convolutions 3 x 3 in two pairs, each with max-pooling, and one or two linear layers."""
+
+    variant: ZenkeVariant = "cifar"
+    """cifar: channels 32, 32, 64, 64 and a hidden layer of 512 units; 1,250,858 weights on 3 x 32 x 32 images
+    and 10 classes. tiny (HyperMask): 64 channels throughout, no hidden layer; 175,301 weights on 3 x 64 x 64
+    images and 5 classes."""
+    dropout2d: float = 0.25
+    """Probability of dropping a whole feature map after each pair, at least 0 and below 1."""
+    dropout: float = 0.5
+    """Probability of dropping a unit of the hidden layer (`cifar` alone has one), at least 0 and below 1."""
+
+    def __post_init__(self) -> None:
+        check_choice("net.variant", self.variant, get_args(ZenkeVariant))
+        check_probability("net.dropout2d", self.dropout2d)
+        check_probability("net.dropout", self.dropout)
+
+    def build(self, shape: Shape, outputs: int) -> "ZenkeNet":
+        """A network from images (B, *shape), at least 10 x 10 pixels, to logits (B, outputs)."""
+        check_shape("zenkenet", shape, outputs, smallest=_ZENKE_SMALLEST)
+        return ZenkeNet(self, shape, outputs)
+
+
+class ZenkeNet(nn.Module):
+    """Stages: conv1 … conv4, flatten, fc (`cifar` alone), head.
+
+    The first convolution of a pair pads by one pixel, the second does not. Pooling and dropout follow the
+    pair and belong to the stage of its second convolution.
+    """
+
+    def __init__(self, options: ZenkeNetOptions, shape: Shape, outputs: int) -> None:
+        super().__init__()
+        channels, height, width = shape
+        early, late, hidden = {"cifar": (32, 64, 512), "tiny": (64, 64, None)}[options.variant]
+        self.conv1 = _convolution(channels, early)
+        self.conv2 = _convolution_and_pool(early, early, options.dropout2d)
+        self.conv3 = _convolution(early, late)
+        self.conv4 = _convolution_and_pool(late, late, options.dropout2d)
+        self.flatten = nn.Flatten()
+        features = (
+            late * _side_after_pair(_side_after_pair(height)) * _side_after_pair(_side_after_pair(width))
+        )
+        convolutions = ("conv1", "conv2", "conv3", "conv4", "flatten")
+        if hidden is None:
+            self.head = nn.Linear(features, outputs)
+            self.stages: tuple[str, ...] = (*convolutions, "head")
+        else:
+            self.fc = nn.Sequential(
+                OrderedDict(
+                    linear=nn.Linear(features, hidden), relu=nn.ReLU(), dropout=nn.Dropout(options.dropout)
+                )
+            )
+            self.head = nn.Linear(hidden, outputs)
+            self.stages = (*convolutions, "fc", "head")
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = getattr(self, stage)(x)
+        return x
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(conv=nn.Conv2d(inputs, outputs, 3, padding=1), relu=nn.ReLU()))
+
+
+def _convolution_and_pool(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(inputs, outputs, 3),
+            relu=nn.ReLU(),
+            pool=nn.MaxPool2d(2),
+            dropout=nn.Dropout2d(dropout),
+        )
+    )
+
+
+def _side_after_pair(side: int) -> int:
+    return (side - 2) // 2

@@ -1,0 +1,161 @@
+"""A run that goes on with further data: its stream, and how it takes over what a finished run has learned."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data import Stream
+from hypermnesia.data.benchmarks import load
+from hypermnesia.data.extend import Further, extended, retested
+from hypermnesia.data.outline import beginning
+from hypermnesia.evaluation.records import Records
+from hypermnesia.experiments.build import assemble, without_base
+from hypermnesia.experiments.resolve import Config
+from hypermnesia.nets.stages import classifier
+from hypermnesia.training.loop import Fit, Position
+from hypermnesia.weights.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """What a run goes on with, and from where: what its environment.json holds under `continues`."""
+
+    further: Further
+    tasks: int
+    """Tasks that were learned before."""
+    classes: int
+    """Classes that the stream had by then."""
+    stream_sha256: str
+    """Checksum of that stream."""
+    retest: bool = False
+    """Whether earlier tasks are tested again, on the data of the benchmark."""
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON-able form that `from_json` reads."""
+        own = {
+            "tasks": self.tasks,
+            "classes": self.classes,
+            "stream_sha256": self.stream_sha256,
+            "retest": self.retest,
+        }
+        return own | {"further": self.further.as_json()}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Continuation":
+        """What `as_json` wrote; `HypermnesiaError` for anything else."""
+        try:
+            return cls(
+                further=Further.from_json(value["further"]),
+                tasks=int(value["tasks"]),
+                classes=int(value["classes"]),
+                stream_sha256=str(value["stream_sha256"]),
+                retest=bool(value["retest"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise HypermnesiaError(
+                f"no account of a continued run: {type(error).__name__}: {error}"
+            ) from error
+
+
+def build(
+    cfg: Config, seed: int, saved: Stream, goes_on: Continuation, data_dir: Path | None, device: str
+) -> Fit:
+    """The run over the stream that `saved` outlines and the further data, at its very beginning: see `take_over`.
+
+    `saved`: the outline of the finished stream, or of this run's own. `data_dir`: of the benchmark, to test again.
+    """
+    earlier = replace(beginning(saved, goes_on.tasks, goes_on.classes), source_sha256=goes_on.stream_sha256)
+    stream = extended(earlier, goes_on.further)
+    if goes_on.retest:
+        parts = cfg.sections
+        own = parts["seeds"].stream
+        original = load(
+            cfg.benchmark, data_dir=data_dir, seed=seed if own is None else own, options=parts["stream"]
+        )
+        stream = retested(stream, original)
+    restarts = cfg.approach.method_class().restarts_models  # from their initial values, which are the base's
+    return assemble(cfg if restarts else without_base(cfg), stream, seed, device)
+
+
+def take_over(run: Fit, finished: Fit) -> None:
+    """Bring `run`, fresh and over a longer stream, to where the run of the shorter one has finished.
+
+    Models, the method's state, what the inference has gathered, all random generators and records are taken over; the
+    optimizers start anew. A classifier that all tasks share has a row for each new class, as it was initialised. Raises
+    `HypermnesiaError` where anything else would have to grow.
+    """
+    before, after = finished.learner, run.learner
+    for name, model in finished.learner.models.items():
+        while after.models[name].num_tasks < model.num_tasks:
+            run.grow(after.models[name])
+        _copy(after.models[name], model, len(run.stream.tasks[-1].classes))
+    after.task = before.task
+    run.state = run.method.widen(finished.state, after)
+    run.inference_state, run.noise = finished.inference_state, finished.noise
+    run.rngs, run.threads = finished.rngs, finished.threads
+    run.position = Position(task=finished.position.task)
+    run.records = _widened(finished.records, len(run.tested_on.tests))
+    for model in after.models.values():
+        model.train()
+        model.trainable()
+
+
+def _copy(model: Model, finished: Model, classes: int) -> None:
+    """All values of `finished`; where the shared classifier has more rows here, its first ones."""
+    own, given = model.stored(), finished.stored()
+    path = classifier(model.target)
+    grows = {
+        f"target.{path}.{key}" for key in ("weight", "bias") if model.roles.get(f"{path}.{key}") == "shared"
+    }
+    other = [
+        name
+        for name, value in own.items()
+        if name not in given or not _fits(value, given[name], name in grows)
+    ]
+    written, before = (dict(m.generator.shapes) if m.generator is not None else {} for m in (model, finished))
+    other += [name for name, shape in written.items() if before.get(name) != shape]
+    if other or len(own) != len(given):
+        raise HypermnesiaError(_cannot_grow(model, finished, classes, other))
+    with torch.no_grad():
+        for name, value in own.items():
+            value[: len(given[name])].copy_(given[name]) if name in grows else value.copy_(given[name])
+
+
+def _fits(value: Tensor, given: Tensor, grows: bool) -> bool:
+    return value.shape == given.shape or (
+        grows and value.shape[1:] == given.shape[1:] and len(value) >= len(given)
+    )
+
+
+def _cannot_grow(model: Model, finished: Model, classes: int, names: list[str]) -> str:
+    head = finished.head
+    if head is not None and head.kind == "per_task" and classes > head.width:
+        return (
+            f"the new task has {classes} classes, and the networks of this run have {head.width} outputs: bring the "
+            f"classes as several tasks, with stream.classes_per_task={head.width}"
+        )
+    kind = head.kind if head is not None else "none"
+    return (
+        f"head={kind} needs more outputs for the new classes, and only a classifier that is one for all tasks can grow. "
+        f"Here these would have to: {', '.join(names[:5]) or 'the stored values'}. Train with head=per_task to learn "
+        "further classes later"
+    )
+
+
+def _widened(records: Records, tests: int) -> Records:
+    """The records with empty columns for the tests that have come."""
+
+    def wide(row: list[float | None]) -> list[float | None]:
+        return [*row, *[None] * (tests - len(row))]
+
+    return replace(
+        records,
+        rows={name: [wide(row) for row in rows] for name, rows in records.rows.items()},
+        validation={},
+        baseline={name: wide(row) for name, row in records.baseline.items()},
+        anytime={name: [[t, s, wide(row)] for t, s, row in found] for name, found in records.anytime.items()},
+    )

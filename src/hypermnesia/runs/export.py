@@ -1,0 +1,162 @@
+"""A task's network by itself: plain weights and a program, for use without this package."""
+
+import copy
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import replace_file
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import TextForm
+from hypermnesia.runs.directory import saved_config
+from hypermnesia.runs.execute import restored
+from hypermnesia.training.loop import Fit
+from hypermnesia.weights.model import Model, evaluating, logits_of
+
+_CHECKED = 16  # samples that the program is compared with the learner on
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files of one exported task."""
+
+    weights: Path
+    """A `state_dict` of the target network in safetensors, under the network's own names."""
+    program: Path
+    """A `torch.export` program (.pt2): float32 (B, C, H, W), preprocessed, or int64 tokens (B, L) → logits (B, outputs),
+    for any B ≥ 1."""
+    description: Path
+    """JSON: class names in the order of the outputs, preprocessing, input shape."""
+
+
+class TaskNetwork(nn.Module):
+    """The target network with the weights of one task, and of its outputs those that the task uses."""
+
+    def __init__(self, net: nn.Module, columns: slice) -> None:
+        super().__init__()
+        self.net, self.start, self.stop = net, columns.start, columns.stop
+
+    def forward(self, x: Tensor) -> Tensor:
+        return logits_of(self.net(x))[:, self.start : self.stop]
+
+
+def export_task(directory: Path, task: int, out: Path | None = None) -> Exported:
+    """Write the network of `task` (from 0) of the run in `directory` (DIR/seed-K) to the directory `out`.
+
+    `out`: by default `directory`/export. The program is compared with the learner's own outputs before anything is
+    written. Raises `HypermnesiaError` for a task that was not learned, for a method that does not answer with its
+    network's outputs (iCaRL), and for a network that `torch.export` cannot trace.
+    """
+    run = restored(directory)
+    check_task(run, task)
+    vocabulary = saved_config(directory).sections["stream"].vocabulary or TextForm.vocabulary
+    weights_of = 0 if run.stream is not run.tested_on and len(run.stream.tasks) == 1 else task
+    network, state = task_network(run.learner.model, weights_of)
+    example = run.learner.preprocess(_samples(run), None)
+    with torch.no_grad(), evaluating(run.learner.model):
+        if run.method.scores(run.state, run.learner, example, weights_of) is not None:
+            raise HypermnesiaError(
+                f"{directory}: this method answers with scores of its own, not with its network's outputs; "
+                "use `hypermnesia predict` instead"
+            )
+        expected = run.learner.model(example, weights_of)
+        program = _program(network, example)
+        found = program.module()(example)
+    scale = float(expected.abs().max().clamp(min=1))
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-5, atol=1e-6 * scale):
+        raise HypermnesiaError(
+            f"{directory}: the exported program differs from the learner by up to "
+            f"{float((found - expected).abs().max()):.3g}; nothing was written"
+        )
+    return _write(
+        out or directory / "export", task, state, program, description(run, task, weights_of, vocabulary)
+    )
+
+
+def check_task(run: Fit, task: int) -> None:
+    """Raise unless the learner has learned `task` (from 0)."""
+    learned = len(run.tested_on.tasks) if run.stream is not run.tested_on else run.learner.task + 1
+    if not 0 <= task < learned:
+        known = f"1 to {learned}" if learned > 1 else "1"
+        raise HypermnesiaError(f"there is no task {task + 1}: the last checkpoint has learned task {known}")
+
+
+def task_network(model: Model, task: int) -> tuple[TaskNetwork, Tensors]:
+    """(the network of `task` in evaluation mode, its state dict under the target's own names), both copies."""
+    net = copy.deepcopy(model.target)
+    kept = net.state_dict().keys()  # constants that a network makes for itself are none of its state
+    state = {name: value for name, value in model.task_state(task).items() if name in kept}
+    net.load_state_dict(state, strict=True, assign=True)
+    columns = model.head.columns(task) if model.head is not None else slice(None)
+    return TaskNetwork(net, columns).requires_grad_(False).eval(), state
+
+
+def _samples(run: Fit) -> Tensor:
+    """Random images, or random tokens of which every id is small enough for any vocabulary but one of two."""
+    rng, shape = torch.Generator().manual_seed(0), (_CHECKED, *run.tested_on.shape)
+    if len(shape) == 2:
+        return torch.randint(2, shape, generator=rng)
+    return torch.randint(256, shape, generator=rng, dtype=torch.uint8)
+
+
+def _program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        return torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+    except Exception as error:  # tracing runs the network's own code, which may be anybody's
+        raise HypermnesiaError(
+            f"torch.export cannot trace this network: {type(error).__name__}: {str(error)[:500]}"
+        ) from error
+
+
+def description(run: Fit, task: int, weights_of: int, vocabulary: int) -> dict[str, Any]:
+    """What a user of the exported network has to know. `vocabulary`: of texts, the number of token ids."""
+    names, head = run.tested_on.class_names, run.learner.model.head
+    outputs = head.outputs(weights_of) if head is not None else run.tested_on.tasks[task].classes
+    preprocess, shape = run.tested_on.preprocess, list(run.tested_on.shape)
+    images: dict[str, Any] = {
+        "shape": shape,
+        "dtype": "float32",
+        "preprocessing": "(pixel / 255 − mean) / std, per channel",
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+    }
+    texts = {
+        "shape": shape,
+        "dtype": "int64",
+        "preprocessing": "token ids of hypermnesia.data.sources.text.tokenise: hashed words, cut or padded with 0",
+        "vocabulary": vocabulary,
+    }
+    return {
+        "task": task + 1,
+        "name": run.tested_on.tasks[task].name,
+        "outputs": [names[c] for c in outputs],
+        "classes_of_the_task": [names[c] for c in run.tested_on.tasks[task].classes],
+        "input": texts if len(shape) == 1 else images,
+    }
+
+
+def _write(
+    out: Path, task: int, state: Tensors, program: torch.export.ExportedProgram, about: dict[str, Any]
+) -> Exported:
+    stem = f"task-{task + 1}"
+    files = Exported(out / f"{stem}.safetensors", out / f"{stem}.pt2", out / f"{stem}.json")
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        replace_file(
+            files.weights, to_safetensors({name: value.contiguous() for name, value in state.items()})
+        )
+        replace_file(files.program, buffer.getvalue())
+        replace_file(files.description, json.dumps(about, indent=1, ensure_ascii=False).encode())
+    except OSError as error:
+        raise HypermnesiaError(f"cannot write to {out}: {error.strerror or error}") from error
+    return files

@@ -1,0 +1,164 @@
+"""One more task for a finished run, at any later time and without the earlier tasks' data."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data import StreamOptions, TextForm
+from hypermnesia.data.extend import OPTIONS, Further, named
+from hypermnesia.experiments import config
+from hypermnesia.experiments.config import parse_words
+from hypermnesia.experiments.resolve import Config, with_words
+from hypermnesia.runs import continuation
+from hypermnesia.runs.continuation import Continuation
+from hypermnesia.runs.directory import (
+    Place,
+    Unusable,
+    create,
+    environment_of,
+    saved_config,
+    saved_stream,
+    seed_directories,
+    stream_sha256,
+)
+from hypermnesia.runs.execute import Listen, execute, restored, silent, summarise
+from hypermnesia.training import checkpoint
+
+MAY_CHANGE = ("train", "optimizer", "evaluate", "checkpoint", "method", "drift", "anchor")
+"""Sections whose settings may be other ones for the new task; all else is part of what was learned."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of `learn`."""
+
+    directory: Path
+    """The new run."""
+    classes: tuple[str, ...]
+    """Names of the classes that the run did not have before."""
+    known: tuple[str, ...]
+    """Names of those that it had, and now learned more of."""
+    summary: dict[str, Any]
+    """As `runs.summarise` gives it."""
+
+
+def learn(
+    directory: Path,
+    data: str,
+    words: Sequence[str] = (),
+    *,
+    out: Path | None = None,
+    apart: bool = False,
+    retest: bool = False,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    listen: Listen = silent,
+) -> Learned:
+    """Let the finished run in `directory` (DIR or DIR/seed-K) learn the classes in `data`, as a new run in `out`.
+
+    `data`: a folder with a sub-folder for each class, parquet files, or a source's name; see `streams.further`. Its
+    samples are brought to the shape of the run's, and are one more task unless `words` (`key=value`) say otherwise
+    (`stream.tasks`, `stream.classes_per_task`); they may also change how it is trained (`train.iterations`,
+    `drift.beta`). `out`: by default beside `directory`, which stays as it is. `apart`: classes are new even where the
+    run has some of the same names. `retest`: test the earlier tasks again, on the benchmark's own data.
+
+    The new run can be resumed, read and learned from like any other. Raises `HypermnesiaError` for a run that is not
+    finished or cannot grow, and for data that do not fit it.
+    """
+    further, settings = _split(named(data), words, apart, data_dir)
+    seeds = seed_directories(directory)
+    target = out or _beside(directory, further.data)
+    if target.exists():
+        raise Unusable(f"{target} exists already; give another --out, or remove it")
+    numbers = [environment_of(seed)["seed"] for seed in seeds]
+    places = [Place(target / f"seed-{number}", data_dir, device) for number in numbers]
+    begun = [
+        _begin(seed, place, further, settings, retest) for seed, place in zip(seeds, places, strict=True)
+    ]
+    for number, place, (cfg, _, _) in zip(numbers, places, begun, strict=True):
+        with listen(cfg, number, place.directory) as listener:
+            execute(cfg, number, place, listener)
+    _, fresh, known = begun[0]
+    return Learned(target, fresh, known, summarise(target))
+
+
+def _begin(
+    directory: Path, place: Place, further: Further, settings: Sequence[str], retest: bool
+) -> tuple[Config, tuple[str, ...], tuple[str, ...]]:
+    """Make the new run's directory, with what the finished one knows as its first checkpoint.
+
+    Returns its configuration and the names of the classes that are new and of those that were known.
+    """
+    former, seed = saved_config(directory), environment_of(directory)["seed"]
+    cfg = with_words(former, settings)
+    _check_changes(former, cfg)
+    if cfg.approach.joined:
+        raise HypermnesiaError(
+            f"{directory}: {cfg.approach.name} learns all tasks at once and none later; run it again over all data"
+        )
+    finished, saved = restored(directory, place.device), saved_stream(directory)
+    if finished.position.task < len(finished.stream.tasks):
+        raise Unusable(f"{directory} is not finished; go on with: hypermnesia resume {directory}")
+    vocabulary = cfg.sections["stream"].vocabulary or TextForm.vocabulary
+    goes_on = Continuation(
+        further=replace(further, vocabulary=vocabulary),
+        tasks=len(saved.tasks),
+        classes=saved.num_classes,
+        stream_sha256=stream_sha256(directory),
+        retest=retest,
+    )
+    run = continuation.build(cfg, seed, saved, goes_on, place.data_dir, place.device)
+    continuation.take_over(run, finished)
+
+    def prepare(fresh: Path) -> None:
+        events = fresh / "events.jsonl"
+        shutil.copyfile(directory / "events.jsonl", events)
+        checkpoint.save(run, fresh / "checkpoint", {"events": events.stat().st_size})
+
+    create(cfg, seed, place, run, {"continues": goes_on.as_json()}, prepare)
+    names = run.tested_on.class_names
+    learned = {c for task in run.stream.tasks[goes_on.tasks :] for c in task.classes}
+    fresh = tuple(names[c] for c in sorted(learned) if c >= goes_on.classes)
+    return cfg, fresh, tuple(names[c] for c in sorted(learned) if c < goes_on.classes)
+
+
+def _check_changes(former: Config, cfg: Config) -> None:
+    """Raise for words that change what the run has learned, or what it remembers in."""
+    for name, section in cfg.sections.items():
+        if name not in MAY_CHANGE and section != former.sections[name]:
+            raise HypermnesiaError(
+                f"learn goes on with the run's own {name}; only settings of these can be other ones now: "
+                f"{', '.join(n for n in MAY_CHANGE if n in cfg.sections)}; and of the new data: "
+                + ", ".join(f"stream.{option}" for option in OPTIONS)
+            )
+    memories = [getattr(part.sections["method"], "memory", None) for part in (former, cfg)]
+    if memories[0] != memories[1]:
+        raise HypermnesiaError("learn goes on with the run's own memory: memory.* cannot be changed now")
+
+
+def _split(data: str, words: Sequence[str], apart: bool, data_dir: Path | None) -> tuple[Further, list[str]]:
+    """(the further data with what the words say of them, the words that say how to train)."""
+    known = {f"stream.{name}": name for name in OPTIONS}
+    given: dict[str, Any] = {}
+    settings = []
+    for word in words:
+        [(key, value)] = parse_words([word]).items()
+        name = known.get(key) or (key if key in OPTIONS else None)
+        if name is None:
+            settings.append(word)
+        else:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    options = config.build(StreamOptions, given, "stream")
+    return Further(data=data, options=options, apart=apart, data_dir=data_dir), settings
+
+
+def _beside(directory: Path, data: str) -> Path:
+    """The run's directory, with the name of the data behind a +."""
+    of_seed = (directory / "config.toml").is_file() and directory.name.startswith("seed-")
+    root = directory.parent if of_seed else directory
+    name = re.sub(r"[^\w.-]+", "-", Path(data.partition(":")[2] or data).stem) or "more"
+    return root.with_name(f"{root.name}+{name}")

@@ -1,0 +1,241 @@
+"""Run state to disk and back, bit for bit: tensors in safetensors, the rest in JSON, nothing pickled.
+
+A checkpoint is two files, `NNNNNNNNNN-TTTTT.safetensors` and `.json` (steps done, tasks finished), each written to a
+temporary name, synced and renamed, the JSON last; it holds the SHA-256 of both. The last two are kept, so a damaged
+newest one costs the steps since the one before, and never the run.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_safetensors
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from hypermnesia.core import optim
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import replace_file
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.serialise import PackingError, modules_of, pack, unpack
+
+FORMAT = 1
+KEPT = 2
+_STEM = re.compile(r"\.?(\d{10}-\d{5})\.(json|safetensors)(\.part)?")
+
+
+class CheckpointError(HypermnesiaError):
+    """A checkpoint that cannot be used."""
+
+
+class Damaged(CheckpointError):
+    """A checkpoint that is not what was written; the one before it may still be sound."""
+
+
+# ------------------------------------------------------------------------------------------------- run <-> values
+
+
+def capture(run: Fit) -> tuple[Tensors, Any]:
+    """All that `run` needs to go on from exactly here: (tensors, JSON)."""
+    tensors: Tensors = {}
+    optimizers = {}
+    for name, optimizer in run.optimizers.items():
+        by_name = {n: p for g in optimizer.param_groups for n, p in zip(g["names"], g["params"], strict=True)}
+        state = {n: dict(optimizer.state[p]) for n, p in by_name.items() if p in optimizer.state}
+        optimizers[name] = {"options": run.optimizer_of[name], "names": list(by_name), "state": state}
+    values = {
+        "device": run.learner.device.type,
+        "threads": torch.get_num_threads(),
+        "models": {
+            name: {
+                key: value.contiguous() for key, value in model.stored().items()
+            }  # readable without the form
+            for name, model in run.learner.models.items()
+        },
+        "tasks": {name: model.num_tasks for name, model in run.learner.models.items()},
+        "optimizers": optimizers,
+        "state": run.state,
+        "inference": run.inference_state,
+        "rngs": run.rngs,
+        "noise": run.current_noise(),
+        "order": run.order,
+        "position": run.position,
+        "records": run.records,
+    }
+    return tensors, pack(values, tensors, "run")
+
+
+def restore(run: Fit, tensors: Tensors, form: Any) -> None:
+    """Bring a fresh `run` of the same configuration to the captured point.
+
+    Raises `CheckpointError` if the values belong to another run; `run` is then of no further use.
+    """
+    learner = run.learner
+    modules = modules_of(run.method, run.state, run.inference, run.inference_state)
+    try:
+        values = unpack(form, tensors, modules, learner.device)
+        if values["device"] != learner.device.type:
+            raise CheckpointError(
+                f"the run was made on {values['device']}, and only there it goes on exactly: "
+                f"resume it with --device {values['device']}"
+            )
+        _restore_models(run, values)
+        _restore_optimizers(run, values["optimizers"])
+        run.position, run.records, run.state = values["position"], values["records"], values["state"]
+        run.inference_state, run.rngs, run.noise = values["inference"], values["rngs"], values["noise"]
+        run.threads = run.train.threads or values["threads"]
+        run.order = values["order"]
+        if run.order is not None:
+            run.order.rng = run.rngs["order"]  # one generator, not a copy of it
+        learner.task = run.position.task if run.position.started else run.position.task - 1
+    except PackingError as error:
+        raise CheckpointError(f"a checkpoint {error}") from error
+    except (AttributeError, LookupError, TypeError) as error:
+        raise CheckpointError(f"a checkpoint does not belong to this run: {error!r}") from error
+
+
+def _restore_models(run: Fit, values: dict[str, Any]) -> None:
+    for name, model in run.learner.models.items():
+        while model.num_tasks < values["tasks"][name]:
+            run.grow(model)  # only the rows' shapes: the values follow
+        _copy(model.stored(), values["models"][name], f"model {name}")
+        model.train()
+        model.trainable()
+
+
+def _copy(own: Tensors, saved: Tensors, what: str) -> None:
+    if set(own) != set(saved):
+        odd = ", ".join(sorted(set(own) ^ set(saved))[:5])
+        raise CheckpointError(f"the checkpoint does not fit this {what}: {odd}")
+    with torch.no_grad():
+        for name, value in own.items():
+            if value.shape != saved[name].shape:
+                shapes = f"{tuple(saved[name].shape)} on disk, {tuple(value.shape)} here"
+                raise CheckpointError(f"the checkpoint does not fit this {what}: {name} is {shapes}")
+            value.copy_(saved[name])
+
+
+def _restore_optimizers(run: Fit, optimizers: dict[str, Any]) -> None:
+    for name, saved in optimizers.items():
+        parameters = dict(run.learner.models[name].named_parameters())
+        optimizer = optim.build(saved["options"], {n: parameters[n] for n in saved["names"]})
+        for key, state in saved["state"].items():
+            optimizer.state[parameters[key]] = _laid_out_as(parameters[key], state)
+        run.optimizers[name], run.optimizer_of[name] = optimizer, saved["options"]
+
+
+def _laid_out_as(parameter: Tensor, state: dict[str, Any]) -> dict[str, Any]:
+    """Fused optimizers read their state as if it lay in memory like the parameter."""
+    alike = {
+        key for key, value in state.items() if isinstance(value, Tensor) and value.shape == parameter.shape
+    }
+    return {key: optim.laid_out_as(parameter, v) if key in alike else v for key, v in state.items()}
+
+
+# ------------------------------------------------------------------------------------------------------ the files
+
+
+def save(run: Fit, directory: Path, extra: dict[str, Any] | None = None) -> Path:
+    """Write a checkpoint of `run` and drop all but the last two. `extra` (JSON) comes back from `load`.
+
+    Raises `RunFailed` where a model holds a number that is not finite: a checkpoint is always a good one.
+    """
+    run.refuse_broken()
+    tensors, form = capture(run)
+    return write(directory, run.records.steps, run.position.task, tensors, form, extra or {})
+
+
+def write(directory: Path, steps: int, task: int, tensors: Tensors, form: Any, extra: dict[str, Any]) -> Path:
+    """Write the two files of a checkpoint, named after the run's step and task so that later ones sort last."""
+    directory.mkdir(parents=True, exist_ok=True)
+    stem = f"{steps:010d}-{task:05d}"
+    blob = to_safetensors(tensors)
+    body = {"format": FORMAT, "tensors_sha256": _sha256(blob), "form": form, "extra": extra}
+    text = json.dumps(body, separators=(",", ":"), allow_nan=False)
+    replace_file(directory / f"{stem}.safetensors", blob)
+    path = replace_file(directory / f"{stem}.json", _envelope(text))
+    _tidy(directory, stem)
+    return path
+
+
+def _envelope(body: str) -> bytes:
+    """The JSON file around its content."""
+    return json.dumps({"sha256": _sha256(body.encode()), "body": body}).encode()
+
+
+def _tidy(directory: Path, newest: str) -> None:
+    """Leave `newest` and the one before: what sorts after it belongs to a course that the run has left.
+
+    Also takes away what writes that were cut short have left.
+    """
+    before = [path.stem for path in _checkpoints(directory) if path.stem < newest]
+    kept = {newest, *before[-(KEPT - 1) :]}
+    for path in sorted(
+        directory.iterdir()
+    ):  # ".json" before ".safetensors": no JSON file is left without its tensors
+        name = _STEM.fullmatch(path.name)
+        if name and (name[1] not in kept or name[3]):
+            path.unlink()
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    """The JSON files of all checkpoints, oldest first."""
+    return sorted(path for path in directory.glob("*.json") if _STEM.fullmatch(path.name))
+
+
+def read(path: Path) -> tuple[Tensors, Any, dict[str, Any]]:
+    """(tensors, form, extra) of one checkpoint, given its JSON file.
+
+    Raises `Damaged` if either file is not what was written, `CheckpointError` if another version wrote it.
+    """
+    try:
+        content = path.read_bytes()
+        text = json.loads(content)["body"]
+        if content != _envelope(text):  # every byte counts, also where JSON would read another one alike
+            raise Damaged(f"{path.name} is damaged: its checksum does not match")
+        body = json.loads(text)
+        if body["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {body['format']!r}; this version reads {FORMAT}")
+        blob = path.with_suffix(".safetensors").read_bytes()
+        if _sha256(blob) != body["tensors_sha256"]:
+            raise Damaged(f"{path.stem}.safetensors is damaged: its checksum does not match")
+        return read_safetensors(blob), body["form"], dict(body["extra"])
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
+        raise Damaged(f"{path.name} cannot be read: {error}") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def load(run: Fit, directory: Path, report: Callable[[str], None]) -> dict[str, Any] | None:
+    """Restore the newest sound checkpoint of `directory` into `run`; None if there is none at all.
+
+    Damaged ones are told to `report` and passed over. Returns the `extra` that was saved with it.
+    """
+    found = _checkpoints(directory)
+    for path in reversed(found):
+        try:
+            tensors, form, extra = read(path)
+        except Damaged as error:
+            report(f"{error}; trying the one before")
+            continue
+        restore(run, tensors, form)
+        return extra
+    if found:
+        report("no sound checkpoint is left: starting from the beginning")
+    return None

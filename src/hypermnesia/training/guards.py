@@ -1,0 +1,52 @@
+"""A run stops at the first number that is not finite, with an error that says which and when."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from hypermnesia.core.errors import HypermnesiaError, RunFailed
+
+ADVICE = "A smaller optimizer.lr or train.clip=1 often helps"
+
+
+def check_loss(loss: Tensor, terms: Mapping[str, Tensor], when: str) -> None:
+    """Raise `RunFailed` unless the loss, a scalar, is finite; the text names its terms."""
+    value = float(loss)
+    if not math.isfinite(value):
+        listed = ", ".join(f"{name}={float(term):.4g}" for name, term in terms.items()) or "none"
+        raise RunFailed(f"the loss became {value} at {when}; its terms: {listed}. {ADVICE}")
+
+
+def check_tensors(what: str, found: Mapping[str, Tensor], when: str) -> None:
+    """Raise `RunFailed` unless all numbers are finite; the text says which tensor has others."""
+    for name, value in found.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise RunFailed(f"the {what} of {name} is not finite at {when}. {ADVICE}")
+
+
+_SAID = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed", "out of memory")
+"""What torch's errors say when an allocation fails; they have no type of their own on the CPU."""
+
+
+@contextlib.contextmanager
+def told(what: str, error: type[HypermnesiaError] = HypermnesiaError) -> Iterator[None]:
+    """Raise `error`, which says that `what` needs more memory than there is, where an allocation within fails."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as fault:
+        if not _is_shortage(fault):
+            raise
+        # torch appends its stack to the first line of what happened
+        reason = str(fault).partition("\n")[0] or "no memory is left"
+        raise error(
+            f"{what} needs more memory than there is ({reason}); smaller networks, batches, memories or images "
+            "need less"
+        ) from fault
+
+
+def _is_shortage(fault: Exception) -> bool:
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(fault, kinds) or any(said in str(fault) for said in _SAID)

@@ -1,0 +1,372 @@
+"""The training loop: the only one. It knows the Method protocol and never a concrete method."""
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from hypermnesia.core import optim, tensors
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.rng import derive, generator
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Stream, Task
+from hypermnesia.evaluation.evaluate import EvaluateOptions
+from hypermnesia.evaluation.infer import Entropy, Inference
+from hypermnesia.evaluation.records import Records
+from hypermnesia.evaluation.schedule import Schedule
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.combine import Combined
+from hypermnesia.methods.learner import Aux, Learner, Net, Phase, Step
+from hypermnesia.training import determinism
+from hypermnesia.training.batches import Batches, Order
+from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
+from hypermnesia.training.guards import check_loss, check_tensors
+from hypermnesia.training.options import Seeds, TrainOptions
+from hypermnesia.training.step import Stepper, StepRequest, StepResult, precision
+from hypermnesia.weights.model import Model
+
+
+@dataclass
+class Position:
+    """Where in the stream a run is. `started` says whether the task's rows have been added already."""
+
+    task: int = 0
+    started: bool = False
+    phase: int = 0
+    step: int = 0
+    phase_started: bool = False
+
+
+class Fit:
+    """One run: iterate over it to train; it yields events, and can be stopped and saved between any two of them.
+
+    ```python
+    for event in Fit(model, stream, method, TrainOptions(iterations=2000)):
+        print(event)
+    ```
+    After an iteration (or in the middle of one) `records` holds what was measured and `learner` the models.
+    """
+
+    def __init__(
+        self,
+        models: Model | Mapping[str, Model],
+        stream: Stream,
+        method: Method,
+        train: TrainOptions,
+        optimizer: OptimizerOptions | None = None,
+        evaluation: EvaluateOptions | None = None,
+        inference: Inference | None = None,
+        seeds: Seeds | None = None,
+        tested_on: Stream | None = None,
+        sealed: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        """`tested_on`: the stream whose tasks are evaluated, where training sees them joined. `sealed`: evaluate on
+        validation parts only and never touch the test parts (searches)."""
+        if not isinstance(method, Method):
+            given = method.__name__ if isinstance(method, type) else type(method).__name__
+            raise HypermnesiaError(
+                f"Fit: {given} is no method; make one by calling its class, such as Finetune()"
+            )
+        self.stream, self.method, self.train, self.threads = stream, method, train, train.threads
+        self.tested_on = tested_on or stream
+        self.optimizer_options = optimizer or OptimizerOptions()
+        self.evaluation, self.inference = evaluation or EvaluateOptions(), inference or Entropy()
+        seeds, self.sealed = seeds or Seeds(), sealed
+        if method.needs_boundaries and not stream.boundaries:
+            raise HypermnesiaError(
+                f"{_needing(method)} needs task boundaries, which the stream {stream.name} does not give; er, der, "
+                "derpp, er-ace, hcr, agem and gdumb do without, on weights that do not depend on the task"
+            )
+        named = {"main": models} if isinstance(models, Model) else dict(models)
+        self.learner = Learner(
+            models=named,
+            preprocess=stream.preprocess,
+            shape=stream.shape,
+            num_classes=stream.num_classes,
+            classes=tuple(task.classes for task in stream.tasks),
+            boundaries=stream.boundaries,
+            device=torch.device(device),
+        )
+        for model in named.values():
+            self._place(model)
+        self._schedule = Schedule(
+            self.learner,
+            method,
+            len(stream.tasks),
+            self.tested_on,
+            self.evaluation,
+            self.inference,
+            sealed,
+        )
+        restarted = named if method.restarts_models else {}
+        self._initial = {name: tensors.copy(model.stored()) for name, model in restarted.items()}
+        self.rngs = {name: generator(getattr(seeds, name), name) for name in ("init", "order", "method")}
+        self._noise_seed = derive(seeds.method, "noise")
+        self.noise: Tensors | None = None
+        """Where torch's global generators stood when the run was last left; None before its start."""
+        self._running = False
+        self.state = method.init(self.learner)
+        self.inference_state = self.inference.init(self.learner)
+        self.position, self.records = Position(), Records()
+        self.order: Order | None = None
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.optimizer_of: dict[str, OptimizerOptions] = {}
+
+    # ------------------------------------------------------------------------------------------------ the loop
+
+    def __iter__(self) -> Iterator[Event]:
+        device = self.learner.device
+        with determinism.settings(self.threads, device):
+            outside = determinism.noise(device)
+            torch.manual_seed(self._noise_seed)
+            if self.noise is not None:
+                determinism.set_noise(self.noise, device)
+            self._running = True
+            try:
+                stepper = Stepper(self.method, self.train, device)
+                for item in self.advance():
+                    if isinstance(item, StepRequest):
+                        stepper.take(item)
+                    else:
+                        yield item
+            finally:
+                self._running, self.noise = False, determinism.noise(device)
+                determinism.set_noise(outside, device)
+
+    def seed_noise(self) -> None:
+        """Note where torch's global generators would stand at the start, for those who drive several runs at once: what
+        they may drive draws nothing from them."""
+        if self.noise is None:
+            outside = determinism.noise(self.learner.device)
+            torch.manual_seed(self._noise_seed)
+            self.noise = determinism.noise(self.learner.device)
+            determinism.set_noise(outside, self.learner.device)
+
+    def current_noise(self) -> Tensors | None:
+        """Where torch's global generators stand for this run, also while it is being iterated over."""
+        return determinism.noise(self.learner.device) if self._running else self.noise
+
+    def advance(self) -> Iterator[Event | StepRequest]:
+        """The run's events, and each step that it is ready to take: whoever iterates has to take it.
+
+        For those who drive several runs at once, within `training.settings`; all others iterate over the run itself.
+        """
+        tasks, position = self.stream.tasks, self.position
+        if position.task == 0 and not position.started:
+            yield from self._baseline()
+        while position.task < len(tasks):
+            task = tasks[position.task]
+            if not position.started:
+                self._begin_task()
+                yield TaskStarted(position.task, task.name, len(tasks))
+            yield from self._train(task)
+            yield from self._end_task(task)
+        yield RunEnded(self.records.steps, self.records.seconds)
+
+    def _begin_task(self) -> None:
+        """Grow every model by a task; `position.started` tells a resumed run that this is done."""
+        learner = self.learner
+        learner.task = self.position.task
+        for model in learner.models.values():
+            if (
+                model.num_tasks <= learner.task
+            ):  # the first task's rows were made to evaluate the untrained network
+                self.grow(model)
+            model.train()
+        self.state = self.method.begin_task(self.state, learner)
+        self.position.started = True
+
+    def grow(self, model: Model) -> None:
+        """Add a task's rows to a model."""
+        model.begin_task(self.rngs["init"])
+        self._place(model)
+
+    def _place(self, model: Model) -> None:
+        model.to(self.learner.device)
+        if self.train.channels_last:
+            model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def _train(self, task: Task) -> Iterator[Event | StepRequest]:
+        phases = list(self.method.phases(self.learner))
+        while self.position.phase < len(phases):
+            phase = phases[self.position.phase]
+            self.learner.phase = phase
+            yield from self._run_phase(task, phase)
+            self.position.phase += 1
+            self.position.step, self.position.phase_started = 0, False
+            self.order = None
+
+    def _run_phase(self, task: Task, phase: Phase) -> Iterator[Event | StepRequest]:
+        part = task.train if phase.data == "task" else self.method.memory_part(self.state, self.learner)
+        if len(part) == 0:
+            return
+        model = self.learner.models[phase.model]
+        if not self.position.phase_started:
+            self._start_phase(phase, model, len(part))
+        order = self.order
+        assert order is not None
+        steps = self._steps(phase, order)
+        optimizer = self.optimizers.get(phase.model) if phase.trains else None
+        net, batches = Net(model), self._batches(part, phase, order)
+        while self.position.step < steps:
+            started = time.perf_counter()
+            self._set_progress(phase, optimizer, steps)
+            batch = batches.next()
+            draw = self.method.draw(self.state, self.learner, batch, self.rngs["method"])
+            if optimizer is None:
+                result = StepResult(torch.zeros(()), Aux(), Step({}, {}, {}), 0.0)
+            else:
+                done = self.position.step
+                request = StepRequest(
+                    net, self.state, batch, draw, optimizer, done, partial(self._when, done + 1)
+                )
+                self.records.seconds += time.perf_counter() - started
+                yield request
+                started = time.perf_counter()
+                assert request.result is not None
+                result = request.result
+            with torch.no_grad():
+                self.state = self.method.after_step(
+                    self.state, self.learner, batch, draw, result.aux, result.step, self.rngs["method"]
+                )
+            self.position.step += 1
+            self.records.steps += 1
+            self.records.seconds += result.seconds + time.perf_counter() - started
+            self._check(result, last=self.position.step == steps)
+            measured = self._measured(self.position.step)
+            if measured is not None:
+                yield measured
+            # Checkpoints are taken at StepDone and TaskEnded: whatever belongs to them was recorded before.
+            yield StepDone(
+                task.index,
+                phase.name,
+                self.position.step,
+                steps,
+                self.records.steps,
+                result.loss,
+                result.aux.terms,
+            )
+
+    def _start_phase(self, phase: Phase, model: Model, size: int) -> None:
+        if phase.restart:
+            self._restart(phase.model, model)
+        options, epochs = phase.optimizer or self.optimizer_options, phase.epochs or self.train.epochs
+        endless = phase.iterations is not None or (epochs is None and phase.epochs is None)
+        batch_size = phase.batch_size or self.train.batch_size
+        shuffle = not (self.stream.ordered and phase.data == "task")
+        self.order = Order(size, batch_size, endless, self.rngs["order"], shuffle)
+        if phase.trains:
+            fresh = optim.build(options, model.trainable())
+            if options.reset == "never" and phase.model in self.optimizers:
+                optim.carry_over(self.optimizers[phase.model], fresh)
+            self.optimizers[phase.model], self.optimizer_of[phase.model] = fresh, options
+        self.position.phase_started = True
+
+    def _restart(self, name: str, model: Model) -> None:
+        with torch.no_grad():
+            own = model.stored()
+            for key, value in self._initial[name].items():
+                own[key].copy_(value)
+
+    def _steps(self, phase: Phase, order: Order) -> int:
+        iterations = phase.iterations if phase.iterations or phase.epochs else self.train.iterations
+        if iterations is not None:
+            return iterations
+        epochs = phase.epochs or self.train.epochs
+        assert epochs is not None
+        return max(1, round(epochs * order.steps_per_epoch()))
+
+    def _set_progress(self, phase: Phase, optimizer: torch.optim.Optimizer | None, steps: int) -> None:
+        learner = self.learner
+        learner.progress = self.position.step / steps
+        model = learner.models[phase.model]
+        if model.compose is not None:  # HyperMask raises its sparsity over the first task's steps, from 1 on
+            model.ramp = (self.position.step + 1) / steps if learner.task == 0 else 1.0
+        if optimizer is not None:
+            optim.set_progress(optimizer, phase.optimizer or self.optimizer_options, learner.progress)
+
+    def _batches(self, part: Any, phase: Phase, order: Order) -> Batches:
+        fixed = phase.data == "task"  # a memory may change with every step
+        return Batches(part, order, self.learner, self.rngs["order"], fixed, self.train.channels_last)
+
+    def _check(self, result: StepResult, last: bool) -> None:
+        waits = result.loss.device.type != "cpu"  # there a look at the value makes the host wait
+        if last or not waits or self.position.step % 50 == 0:
+            check_loss(result.loss, result.aux.terms, self._when(self.position.step))
+
+    def refuse_broken(self) -> None:
+        """Raise `RunFailed` if a model holds a number that is not finite: such a run is not worth keeping."""
+        for model in self.learner.models.values():
+            check_tensors("value", model.stored(), f"step {self.records.steps} of the run")
+
+    def _when(self, step: int) -> str:
+        task = self.stream.tasks[self.position.task]
+        return f"step {step} of task {task.index} ({task.name})"
+
+    # ---------------------------------------------------------------------------------------------- evaluation
+
+    def _end_task(self, task: Task) -> Iterator[Event]:
+        learner, position = self.learner, self.position
+        self.refuse_broken()
+        for model in learner.models.values():
+            model.ramp = 1.0
+        self.state = self.method.end_task(self.state, learner, task, self.rngs["method"])
+        with torch.no_grad():
+            self.inference_state = self.inference.end_task(self.inference_state, learner, task)
+        event = self._measured()
+        index = position.task
+        self.position.task, position.started, position.phase = index + 1, False, 0
+        if event is not None:
+            yield event
+        yield TaskEnded(index, self.records.seconds)
+
+    def _measured(self, step: int | None = None) -> Evaluated | None:
+        """The evaluation that is due after `step` of the task, or at its end; it is in the records."""
+        states, schedule = (self.state, self.inference_state), self._schedule
+        with precision(self.train, self.learner.device):
+            if step is None:
+                found = schedule.task_ended(self.records, states)
+            else:
+                found = schedule.on_the_way(self.records, step, states)
+        return None if found is None else Evaluated(self.position.task, step, *found)
+
+    def _baseline(self) -> Iterator[Event]:
+        for model in self.learner.models.values():
+            if model.num_tasks == 0:
+                self.grow(model)
+        found = self._schedule.untrained(self.records)
+        if found is not None:
+            yield Evaluated(-1, None, *found)
+
+
+def fit(
+    model: Model | Mapping[str, Model], stream: Stream, method: Method, train: TrainOptions, **options: Any
+) -> Records:
+    """Train to the end and return what was measured; `options` are those of `Fit`.
+
+    Warns when nothing holds what a generator wrote for earlier tasks: such weights forget.
+    """
+    run = Fit(model, stream, method, train, **options)
+    written = run.learner.model.generator is not None
+    if written and len(stream.tasks) > 1 and not isinstance(method, Combined):
+        warnings.warn(
+            f"these weights are written by a generator, and {type(method).__name__} alone lets it forget earlier "
+            "tasks: add a drift penalty, combine(method, Drift(beta=0.01))",
+            stacklevel=2,
+        )
+    for _ in run:
+        pass
+    return run.records
+
+
+def _needing(method: Method) -> str:
+    """Which part of the method needs to know where tasks end."""
+    if isinstance(method, Combined) and not method.method.needs_boundaries:
+        return f"the penalty {method.penalties[0].name}"
+    return type(method.method if isinstance(method, Combined) else method).__name__

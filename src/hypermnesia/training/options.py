@@ -1,0 +1,66 @@
+"""How long and how precisely a run trains, and its seeds."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from hypermnesia.core.errors import HypermnesiaError
+
+MOST_SAMPLES = 1_000_000
+"""Of one step: a larger batch is a slip of the keyboard, and would be gathered for hours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How long and in which precision a task is trained."""
+
+    iterations: int | None = None
+    """Optimizer steps per task: batches are always full and may straddle two epochs."""
+    epochs: float | None = None
+    """Passes over a task's samples instead of `iterations`; the last batch of a pass holds what is left."""
+    batch_size: int = 32
+    """Samples of the stream per step, ≥ 1."""
+    clip: float | None = None
+    """Largest norm of the whole gradient; longer ones are scaled down. none = never."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16 computes matrix products and convolutions in bfloat16 (parameters stay float32)."""
+    channels_last: bool = False
+    """Memory layout of images and convolution weights; pays with convolutional targets, changes only rounding."""
+    compile: bool = False
+    """Whether loss and gradient run as one compiled graph, after some seconds' wait for each task: small steps take a third
+    to two thirds of the time. The network's own Python runs once for each form of a batch. Results differ by rounding."""
+    threads: int | None = None
+    """CPU threads; none = torch's own choice. Bit-equal results need the same number."""
+    check: Literal["loss", "all"] = "loss"
+    """loss stops the run at the first loss that is not finite; all looks at every gradient too and names it."""
+
+    def __post_init__(self) -> None:
+        if (self.iterations is None) == (self.epochs is None):
+            raise HypermnesiaError(
+                f"give either train.iterations or train.epochs, not both and not neither; "
+                f"got iterations={self.iterations}, epochs={self.epochs}"
+            )
+        for name in ("iterations", "batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise HypermnesiaError(f"train.{name}={value} must be at least 1")
+        if self.batch_size > MOST_SAMPLES:
+            raise HypermnesiaError(
+                f"train.batch_size={self.batch_size} must be at most {MOST_SAMPLES}: no step takes more samples"
+            )
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            raise HypermnesiaError(f"train.epochs={self.epochs} must be above 0")
+        if self.clip is not None and not self.clip > 0:
+            raise HypermnesiaError(f"train.clip={self.clip} must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """What randomness comes from; one number sets all, each can be set alone."""
+
+    init: int = 0
+    """Initial parameters and embeddings."""
+    order: int = 0
+    """Order of the samples and their augmentation."""
+    method: int = 0
+    """The method's own draws (memories, task subsets), and noise such as dropout."""

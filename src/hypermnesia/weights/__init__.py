@@ -1,0 +1,41 @@
+"""Generators of weights, and the distance that what they write has drifted."""
+
+from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
+from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.chunked import Chunked, ChunkedOptions
+from hypermnesia.weights.hypernets.dense import Dense, DenseOptions
+from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, OuterFactor
+from hypermnesia.weights.hypernets.lowrank import LowRank, LowRankOptions
+from hypermnesia.weights.hypernets.per_layer import Heads, HeadsOptions, split_vectors
+from hypermnesia.weights.model import Model
+from hypermnesia.weights.outputs import Head
+
+GENERATORS = {
+    "dense": DenseOptions,
+    "chunked": ChunkedOptions,
+    "heads": HeadsOptions,
+    "lowrank": LowRankOptions,
+}
+"""The options of every generator, by the name that `generator.name` takes."""
+
+__all__ = [
+    "GENERATORS",
+    "Add",
+    "Chunked",
+    "ChunkedOptions",
+    "Dense",
+    "DenseOptions",
+    "Factor",
+    "Generator",
+    "Head",
+    "Heads",
+    "HeadsOptions",
+    "LinearFactor",
+    "LowRank",
+    "LowRankOptions",
+    "MaskOptions",
+    "Model",
+    "OuterFactor",
+    "SemiBinaryMask",
+    "split_vectors",
+]

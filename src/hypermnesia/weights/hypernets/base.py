@@ -1,0 +1,83 @@
+"""What every generator is: a module that grows by a task at a time and writes that task's tensors."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.weights.hypernets.factors import Factor, Shapes, assemble
+from hypermnesia.weights.hypernets.layers import TaskRows
+
+__all__ = ["Factor", "Generator"]
+
+
+def full_precision(module: nn.Module) -> torch.autocast:
+    """A block without autocast on the module's device."""
+    return torch.autocast(next(module.parameters()).device.type, enabled=False)
+
+
+class Generator(nn.Module, ABC):
+    """A hypernetwork h: task embeddings → the tensors of a target network (von Oswald et al. 2020, eq. 1).
+
+    It starts without tasks; each `grow` adds the parameters of one more, so nothing of the earlier ones moves
+    and their optimizer state stays valid. The value is a pure function of the parameters: it works under
+    `torch.func.functional_call`, `torch.func.vmap` and `torch.compile(fullgraph=True)`.
+    """
+
+    shapes: Shapes
+    """The tensors that are written, by name; the order of the results."""
+    embeddings: TaskRows
+    """One embedding per task."""
+
+    def __init__(self, shapes: Mapping[str, torch.Size], embeddings: TaskRows) -> None:
+        super().__init__()
+        if not shapes:
+            raise HypermnesiaError("a generator needs at least one tensor to write; `shapes` is empty")
+        self.shapes = {name: torch.Size(shape) for name, shape in shapes.items()}
+        self.embeddings = embeddings
+
+    @abstractmethod
+    def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
+        """The tensors of the tasks before they are multiplied out, all tasks in one batched pass."""
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks that it has grown for."""
+        return len(self.embeddings)
+
+    def grow(self, rng: torch.Generator, init: Literal["random", "previous"] = "random") -> None:
+        """Add just the rows of one more task: drawn from `rng` (on the CPU), or copies of the last task's."""
+        like = next(self.parameters())
+        for _, rows in self._task_rows():
+            rows.grow(rng, init, like)
+
+    def task_parameters(self, task: int) -> list[str]:
+        """Names of the parameters that belong to that task alone."""
+        return [f"{path}.{task}" for path, rows in self._task_rows() if task < len(rows)]
+
+    @overload
+    def forward(self, tasks: Sequence[int] | Tensor, factored: Literal[False] = False) -> Tensors: ...
+    @overload
+    def forward(self, tasks: Sequence[int] | Tensor, factored: Literal[True]) -> list[Factor]: ...
+    def forward(self, tasks: Sequence[int] | Tensor, factored: bool = False) -> Tensors | list[Factor]:
+        """name → (T, *shape) for T tasks; with `factored`, the factors that `assemble` makes them of.
+
+        `tasks` are task numbers, or an index tensor (T,) for tasks that were drawn at random. Always in the
+        parameters' own precision, whatever autocast the target runs under: rounded weights would count as drift.
+        """
+        with full_precision(self):
+            factors = self.factors(tasks)
+        return factors if factored else self.assemble(factors)
+
+    def assemble(self, factors: Sequence[Factor]) -> Tensors:
+        """name → (T, *shape), in the order of `shapes`."""
+        with full_precision(self):
+            tensors = assemble(factors)
+        return {name: tensors[name] for name in self.shapes}
+
+    def _task_rows(self) -> list[tuple[str, TaskRows]]:
+        return [(path, module) for path, module in self.named_modules() if isinstance(module, TaskRows)]

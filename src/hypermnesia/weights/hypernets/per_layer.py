@@ -1,0 +1,154 @@
+"""The partial hypernetwork's generator: one small head per tensor, over a trunk that they share."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from hypermnesia.core.checks import check_choice, check_count, check_not_negative, check_widths
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.weights.hypernets import initial
+from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, Shapes
+from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsOptions:
+    """Per-layer heads; by default the settings of Hemati et al. 2023, "Partial hypernetworks" (CoLLAs)."""
+
+    embedding: int = 32
+    """Numbers in a task embedding, at least 1 (published 32)."""
+    hidden: tuple[int, ...] = (50, 32)
+    """Units of the trunk's layers, all followed by the activation (published 50, 32); () for none."""
+    activation: Activation = "relu"
+    """What follows each layer of the trunk (published relu)."""
+    channel_embedding: int = 32
+    """Numbers in the learned vector of each output channel of a convolution, at least 1 (published 32)."""
+    embedding_std: float = 1.0
+    """Standard deviation of a new task embedding's entries, at least 0 (published 1)."""
+    init: initial.Init = "plain"
+    """Start of its weights. plain: torch's (published; every generated layer has a standard deviation of
+    about 0.4). xavier, or hyperfan-in, -out, -harmonic for generated weights with Kaiming's or Xavier's
+    variance."""
+    mask_bias: float = 0.0
+    """Added to every bias of the heads, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
+
+    def __post_init__(self) -> None:
+        check_count("generator.embedding", self.embedding)
+        check_widths("generator.hidden", self.hidden)
+        check_choice("generator.activation", self.activation, get_args(Activation))
+        check_count("generator.channel_embedding", self.channel_embedding)
+        check_not_negative("generator.embedding_std", self.embedding_std)
+        check_choice("generator.init", self.init, get_args(initial.Init))
+
+    def build(
+        self,
+        shapes: Mapping[str, torch.Size],
+        rng: torch.Generator,
+        scales: Collection[str] = (),
+        shifts: Collection[str] = (),
+    ) -> "Heads":
+        """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`.
+
+        Vectors, such as biases and the scales and shifts of normalisation layers, are an error: every task
+        stores its own (see `split_vectors`).
+        """
+        generator = Heads(self, shapes)
+        if self.init == "plain":
+            initial.plain(generator, rng)
+        elif self.init == "xavier":
+            initial.xavier(generator, rng)
+        else:
+            generator.hyperfan(self.init, initial.fans(shapes, scales, shifts), rng)
+        for head in generator.per_tensor():
+            initial.offset(head.out, self.mask_bias)
+        return generator
+
+
+def split_vectors(shapes: Mapping[str, torch.Size]) -> tuple[Shapes, Shapes]:
+    """(tensors that `Heads` writes: two and more dimensions, vectors that every task stores)."""
+    written = {name: torch.Size(shape) for name, shape in shapes.items() if len(shape) >= 2}
+    stored = {name: torch.Size(shape) for name, shape in shapes.items() if len(shape) < 2}
+    return written, stored
+
+
+class MatrixHead(nn.Module):
+    """All entries of a matrix from the trunk's features u: A [u ; 1]."""
+
+    def __init__(self, features: int, shape: torch.Size) -> None:
+        super().__init__()
+        self.out = OutputMap(features, prod(shape))
+
+    def factor(self, features: Tensor, shapes: Shapes) -> LinearFactor:
+        """features (T, width) → the factor of the tensor in `shapes`."""
+        return LinearFactor(self.out.homogeneous(features)[:, None], self.out.weight, shapes)
+
+
+class ConvHead(nn.Module):
+    """A convolution's filters: A [E_o ; u ; 1] for output channel o, with A shared by all channels."""
+
+    def __init__(self, features: int, channel: int, shape: torch.Size) -> None:
+        super().__init__()
+        self.channels = Table(shape[0], channel)
+        self.out = OutputMap(channel + features, prod(shape[1:]))
+
+    def factor(self, features: Tensor, shapes: Shapes) -> LinearFactor:
+        """features (T, width) → the factor of the tensor in `shapes`."""
+        z = self.out.homogeneous(features)[:, None]
+        return LinearFactor(z, self.out.weight, shapes, shared=self.channels.weight)
+
+
+class Heads(Generator):
+    """u = trunk(e); then one head per tensor: channel-wise for convolutions, plain for matrices.
+
+    It writes no vectors: biases and norm parameters are rows that every task stores. Its weights are not
+    filled yet: `HeadsOptions.build` does both.
+    """
+
+    def __init__(self, options: HeadsOptions, shapes: Mapping[str, torch.Size]) -> None:
+        super().__init__(shapes, TaskRows((options.embedding,), options.embedding_std))
+        vectors = split_vectors(self.shapes)[1]
+        if vectors:
+            raise HypermnesiaError(
+                f"heads write matrices and convolutions, not the vectors {', '.join(vectors)}: "
+                "store those per task"
+            )
+        self.trunk = Trunk(options.embedding, options.hidden, options.activation)
+        self.heads = nn.ModuleList(
+            MatrixHead(self.trunk.width, shape)
+            if len(shape) == 2
+            else ConvHead(self.trunk.width, options.channel_embedding, shape)
+            for shape in self.shapes.values()
+        )
+        self._input_variance = options.embedding_std**2
+
+    def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
+        features = self.trunk(self.embeddings.pick(tasks))
+        return [
+            head.factor(features, {name: shape})
+            for head, (name, shape) in zip(self.per_tensor(), self.shapes.items(), strict=True)
+        ]
+
+    def per_tensor(self) -> "list[MatrixHead | ConvHead]":
+        """The heads, in the order of `shapes`."""
+        return cast("list[MatrixHead | ConvHead]", list(self.heads))
+
+    def hyperfan(
+        self,
+        scheme: initial.Hyperfan,
+        fans: Mapping[str, initial.Fan],
+        rng: torch.Generator,
+        gain: float = 2.0,
+    ) -> None:
+        """Start every target tensor with the variance of `initial.target_variance`."""
+        initial.kaiming(self.trunk, rng)
+        initial.tables(self, rng)
+        squares = self.trunk.width * initial.second_moment(self.trunk, self._input_variance)
+        for head, fan in zip(self.per_tensor(), fans.values(), strict=True):
+            own = squares + head.channels.shape[1] if isinstance(head, ConvHead) else squares
+            variance = initial.target_variance(fan, scheme, gain)
+            initial.fill_rows(head.out.weight, fan, variance, own, True, rng)

@@ -1,0 +1,70 @@
+"""Which classes a network's outputs stand for."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hypermnesia.core.errors import HypermnesiaError
+
+HeadKind = Literal["shared", "sliced", "per_task"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Maps global class ids to a network's outputs, task by task.
+
+    `shared`: one output for every class of the stream, all of them active in every task.
+    `sliced`: one wide layer, of which task t uses the columns of its own classes (the published Split-MNIST
+    hypernetwork). `per_task`: as many outputs as the largest task has classes; which classes they stand for
+    depends on the task (generated, stored or masked heads).
+    """
+
+    kind: HeadKind
+    classes: tuple[tuple[int, ...], ...]
+    """Global class ids of every task, in the order of the task's outputs."""
+    num_classes: int
+    """Classes of the whole stream."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("shared", "sliced", "per_task"):
+            raise HypermnesiaError(f"head={self.kind!r} is not known; there are: shared, sliced, per_task")
+
+    @property
+    def width(self) -> int:
+        """Outputs that the target network must have."""
+        if self.kind == "shared":
+            return self.num_classes
+        sizes = [len(classes) for classes in self.classes]
+        return sum(sizes) if self.kind == "sliced" else max(sizes)
+
+    def columns(self, task: int) -> slice:
+        """The active outputs of a task, as a slice of the network's outputs."""
+        if self.kind == "shared":
+            return slice(0, self.num_classes)
+        start = sum(len(classes) for classes in self.classes[:task]) if self.kind == "sliced" else 0
+        return slice(start, start + len(self.classes[task]))
+
+    def outputs(self, task: int) -> tuple[int, ...]:
+        """Global class ids of a task's active outputs, in their order."""
+        return tuple(range(self.num_classes)) if self.kind == "shared" else self.classes[task]
+
+    def extended(self, classes: tuple[int, ...]) -> "Head":
+        """This head with one more task, as an open-ended stream needs it."""
+        return Head(self.kind, (*self.classes, classes), max(self.num_classes, *(c + 1 for c in classes)))
+
+    @cached_property
+    def _columns_of_classes(self) -> Tensor:
+        table = torch.full((len(self.classes), self.num_classes), -1, dtype=torch.int64)
+        for task in range(len(self.classes)):
+            outputs = torch.tensor(self.outputs(task))
+            table[task, outputs] = torch.arange(len(outputs))
+        return table
+
+    def targets(self, y: Tensor, task: int) -> Tensor:
+        """Class ids `y` (B,) as positions among the active outputs of `task`: int64 (B,), −1 for a class that has none."""
+        if self.kind == "shared":
+            return y
+        return self._columns_of_classes[task].to(y.device).index_select(0, y)

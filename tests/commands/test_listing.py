@@ -1,0 +1,115 @@
+"""What there is to choose from."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from hypermnesia.commands.listing import listed
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data import BENCHMARKS
+from hypermnesia.evaluation.infer import INFERENCES
+from hypermnesia.experiments import recipes
+from hypermnesia.experiments.approaches import APPROACHES
+from hypermnesia.experiments.recipes import Published, Recipe
+from hypermnesia.nets import NETS
+from hypermnesia.weights import GENERATORS
+
+
+def text(kind: str, *words: str, ledger=None, tmp_path=None) -> str:
+    page = Console(file=io.StringIO(), width=250, markup=False, highlight=False)
+    page.print(listed(kind, words, ledger))
+    assert isinstance(page.file, io.StringIO)
+    return page.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("benchmarks", BENCHMARKS),
+        ("approaches", APPROACHES),
+        ("nets", NETS),
+        ("generators", GENERATORS),
+        ("inferences", INFERENCES),
+    ],
+)
+def test_everything_is_listed_with_what_it_is(kind, names):
+    lines = {line.split()[0]: line for line in text(kind).splitlines()}
+    for name in names:
+        assert len(lines[name].split()) >= 3
+
+
+def values(*words: str) -> dict[str, str]:
+    """key → value as the list of options has them."""
+    lines = text("options", *words).splitlines()[2:]
+    return {line.split()[0]: line.split()[1] for line in lines if not line.startswith(" ")}
+
+
+def test_options_show_the_values_of_that_benchmark():
+    lines = values("hnet", "split-mnist")
+    assert lines["net"] == "mlp" and lines["generator"] == "chunked"
+    assert lines["generator.chunk"] == "42000" and lines["train.iterations"] == "2000"
+    assert lines["net.hidden"] == "[400,400]" and lines["train.epochs"] == "none"
+    assert values("hnet")["train.iterations"] != "2000"
+
+
+def test_options_follow_the_words():
+    sections = (
+        {key.split(".")[0] for key in values("er")},
+        {key.split(".")[0] for key in values("er", "weights=mask")},
+    )
+    assert {"mask", "generator", "drift", "anchor", "infer"} == sections[1] - sections[0]
+
+
+def test_options_say_what_they_do():
+    [line] = [line for line in text("options", "hnet").splitlines() if line.startswith("drift.beta ")]
+    assert "number" in line and "Strength" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["options"], "list options APPROACH [BENCHMARK]"),
+        (["options", "a", "b", "c"], "list options APPROACH [BENCHMARK]"),
+        (["options", "hnett"], "unknown approach 'hnett'"),
+        (["options", "hnet", "split-mnsit"], "unknown benchmark 'split-mnsit'; did you mean 'split-mnist'?"),
+        (["nets", "x"], "list nets takes nothing more, but got: x"),
+        (["benchmark"], "unknown list 'benchmark'; did you mean 'benchmarks'?"),
+    ],
+)
+def test_bad_input_is_told(words, fault):
+    with pytest.raises(HypermnesiaError) as error:
+        listed(words[0], words[1:], None)  # pyright: ignore[reportArgumentType]
+    assert fault in str(error.value)
+
+
+def test_recipes_tell_what_was_reproduced(monkeypatch, tmp_path):
+    def recipe(name: str, *checked: bool) -> Recipe:
+        figures = [
+            Published(metric="scenarios.task.average_accuracy", value=0.99, tolerance=0, checked=c)
+            for c in checked
+        ]
+        return Recipe(
+            name=name, benchmark="b", approach="a", source="s", settings={}, published=tuple(figures)
+        )
+
+    known = {
+        r.name: r for r in (recipe("both", True, True), recipe("one", True, False), recipe("none", False))
+    }
+    monkeypatch.setattr(recipes, "all_recipes", lambda: known)
+    ledger = tmp_path / "results.toml"
+    ledger.write_text(
+        '[both.full]\npassed = true\nseeds = [0, 1]\ndate = "2025-01-02"\nprocessor = "a CPU"\n'
+        '[both.full.figures."scenarios.task.average_accuracy"]\nmean = 0.9812\n'
+        '[both.short]\npassed = false\nseeds = [0]\ndate = "2025-01-01"\nprocessor = "a CPU"\n'
+        '[both.short.figures."scenarios.task.average_accuracy"]\nmean = "none"\n'
+    )
+    with pytest.raises(HypermnesiaError, match="the ledger's entry of budget short is damaged"):
+        listed("recipes", [], ledger)
+    ledger.write_text(ledger.read_text().replace('"none"', "0.5"))
+    shown = text("recipes", ledger=ledger)
+    assert "full: 98.12 (passed, 2 seeds, 2025-01-02, a CPU)" in shown
+    assert "short: 50.00 (NOT within tolerance, 1 seeds, 2025-01-01, a CPU)" in shown
+    columns = [line.split()[3] for line in shown.splitlines()[1:] if line.split()[0] in known]
+    assert columns == ["yes", "in", "no"]
+    assert "98.12" not in text("recipes", ledger=tmp_path / "absent.toml")

@@ -1,0 +1,103 @@
+"""Results as tables."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from hypermnesia.commands import tables
+from hypermnesia.evaluation import metrics
+from hypermnesia.evaluation.statistics import statistics
+
+MATRIX = [[0.9, 0.5, 0.4], [0.8, 0.7, None], [0.6, 0.7, 1.0]]
+
+
+def shown(*tables_: object, width: int = 120) -> str:
+    page = Console(file=io.StringIO(), width=width, markup=False, highlight=False)
+    for table in tables_:
+        page.print(table)
+    assert isinstance(page.file, io.StringIO)
+    return page.file.getvalue()
+
+
+def rows_of(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_every_variant_has_a_source():
+    assert set(tables.SOURCES) == set(metrics.variants(MATRIX))
+
+
+def test_a_matrix_in_percent():
+    text = rows_of(shown(tables.matrix(MATRIX, "class", 80)))
+    assert text[2] == ["task", "1", "90.0", "50.0", "40.0"]
+    assert text[3] == ["task", "2", "80.0", "70.0", "–"]
+    assert text[4] == ["task", "3", "60.0", "70.0", "100.0"]
+
+
+def test_short_rows_are_filled_up():
+    assert rows_of(shown(tables.matrix([[0.9], [0.8, 0.7]], "m", 80)))[2] == ["task", "1", "90.0", "–"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_middle_of_a_large_matrix_is_left_out(width):
+    large = [[(i + j) / 200 for j in range(100)] for i in range(100)]
+    text = shown(tables.matrix(large, "m", width), width=width)
+    assert max(map(len, text.splitlines())) <= width and len(text.splitlines()) <= 30
+    assert "test 1 " in text and "test 100" in text and "…" in text
+    assert rows_of(text)[2][2] == "0.0" and rows_of(text)[-1][-1] == "99.0"
+
+
+def test_a_text_that_looks_like_markup_is_shown():
+    table = tables.plain_table("a")
+    table.add_row("[bold]x[/bold] :smile:")
+    assert "[bold]x[/bold]" in shown(table)
+
+
+def summary(values: list[float]) -> dict:
+    scenario = {"average_accuracy": statistics(values), "forgetting": statistics([-v / 10 for v in values])}
+    costs = {
+        "stored_bytes": statistics([4.1e6]),
+        "train_seconds": statistics([75.0]),
+        "steps_per_second": statistics([]),
+    }
+    return {"seeds": list(range(len(values))), "scenarios": {"class": scenario}, "costs": costs}
+
+
+def test_the_summary_of_a_run():
+    one, two = shown(tables.summary(summary([0.5]))), shown(tables.summary(summary([0.5, 0.6])))
+    assert "class-incremental" in one and "±" not in one
+    assert rows_of(one)[1] == ["average", "accuracy", "50.00"]
+    assert rows_of(one)[2] == ["forgetting", "−5.00"]
+    assert "55.00 ± 63.53" in two and "2 seeds, ± is half of the 95 % interval" in two
+    assert "forward transfer" not in two  # nothing to show
+
+
+def test_costs_in_units():
+    text = shown(tables.costs(summary([0.5])))
+    assert "4.10 MB" in text and "1 min 15 s" in text and "steps per second" not in text
+
+
+def test_the_mean_of_matrices_is_undefined_where_one_is():
+    assert tables.mean_matrix([[[0.5, None]], [[0.7, 0.1]]]) == [[pytest.approx(0.6), None]]
+
+
+def test_results_with_variants():
+    page = Console(file=io.StringIO(), width=120, markup=False, highlight=False)
+    scenario = metrics.summarise(MATRIX, [0.5, 0.5, 0.5])
+    tables.show_results(page, [{"scenarios": {"task": scenario}}], with_variants=True)
+    assert isinstance(page.file, io.StringIO)
+    text = page.file.getvalue()
+    found = {cells[0]: cells[1] for cells in rows_of(text) if cells and cells[0] in tables.SOURCES}
+    assert set(found) == set(tables.SOURCES)
+    assert found["acc_gem"] == "76.67"
+    assert (
+        scenario["forward_transfer"] is None and found["fwt_gem"] == "–"
+    )  # an entry above the diagonal is absent
+
+
+def test_pasted_matrices_that_are_not_square_say_so():
+    page = Console(file=io.StringIO(), width=120, markup=False, highlight=False)
+    tables.pasted(page, [[0.5, 0.5]])
+    assert isinstance(page.file, io.StringIO)
+    assert "The matrix is not square" in page.file.getvalue()

@@ -1,0 +1,132 @@
+"""Optimizers from options: the look-ahead candidate against the optimizers' own steps."""
+
+import copy
+
+import pytest
+import torch
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.lookahead import candidate
+from hypermnesia.core.optim import OptimizerOptions, build, carry_over, set_progress
+
+CASES = [
+    {"name": "sgd"},
+    {"name": "sgd", "momentum": 0.9},
+    {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    {"name": "adam"},
+    {"name": "adam", "weight_decay": 0.5},
+    {"name": "adamw", "weight_decay": 0.5, "betas": (0.5, 0.99)},
+    {"name": "rmsprop", "weight_decay": 0.1},
+    {"name": "rmsprop", "momentum": 0.9},
+]
+
+
+def parameters() -> dict[str, torch.nn.Parameter]:
+    rng = torch.Generator().manual_seed(0)
+    shapes = {"generator.out.weight": (3, 4), "generator.embeddings.0": (5,), "target.bias": (2,)}
+    return {name: torch.nn.Parameter(torch.randn(shape, generator=rng)) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()))
+def test_the_candidate_is_the_optimizers_own_step(case: dict) -> None:
+    own = parameters()
+    optimizer = build(OptimizerOptions(lr=0.05, embedding_lr=0.01, **case), own)
+    rng = torch.Generator().manual_seed(1)
+    for _ in range(4):
+        gradients = {name: torch.randn(p.shape, generator=rng) for name, p in own.items()}
+        before = {name: p.detach().clone() for name, p in own.items()}
+        state = copy.deepcopy(optimizer.state_dict())
+        expected = candidate(optimizer, gradients)
+        assert str(optimizer.state_dict()) == str(state)
+        for name, parameter in own.items():
+            assert torch.equal(parameter, before[name])
+            parameter.grad = gradients[name]
+        optimizer.step()
+        for name, parameter in own.items():
+            torch.testing.assert_close(
+                parameter.detach() - before[name], expected[name], atol=1e-6, rtol=1e-4
+            )
+
+
+def test_parameters_without_gradient_do_not_move() -> None:
+    own = parameters()
+    optimizer = build(OptimizerOptions(name="adam"), own)
+    assert set(candidate(optimizer, {"target.bias": torch.ones(2)})) == {"target.bias"}
+
+
+def test_the_candidate_carries_the_gradients_graph() -> None:
+    own = parameters()
+    optimizer = build(OptimizerOptions(name="adam"), own)
+    x = torch.tensor(2.0, requires_grad=True)
+    change = candidate(optimizer, {"target.bias": x * torch.tensor([1.0, -3.0])})["target.bias"]
+    assert change.requires_grad
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()))
+def test_numbers_that_never_had_a_gradient_do_not_break_the_graph(case: dict) -> None:
+    """√0 has no derivative: Adam's step, differentiated there, would be NaN, and so would a look-ahead of second order."""
+    own = parameters()
+    optimizer = build(OptimizerOptions(lr=0.05, **case), own)
+    x = torch.ones(2, requires_grad=True)
+    gradient = x.square() * torch.tensor([1.0, 0.0])
+    change = candidate(optimizer, {"target.bias": gradient})["target.bias"]
+    (slope,) = torch.autograd.grad(change.sum(), x)
+    assert bool(torch.isfinite(slope).all()) and slope[1] == 0
+
+
+def test_embeddings_have_a_rate_of_their_own() -> None:
+    optimizer = build(OptimizerOptions(lr=0.1, embedding_lr=0.01), parameters())
+    rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
+    assert rates == {"generator.out.weight": 0.1, "target.bias": 0.1, "generator.embeddings.0": 0.01}
+
+
+def test_state_is_carried_over_for_what_still_trains() -> None:
+    own = parameters()
+    options = OptimizerOptions(name="adam")
+    old = build(options, own)
+    for parameter in own.values():
+        parameter.grad = torch.ones_like(parameter)
+    old.step()
+    kept = {name: own[name] for name in ("target.bias",)} | {"new": torch.nn.Parameter(torch.zeros(2))}
+    new = build(options, kept)
+    carry_over(old, new)
+    assert torch.equal(new.state[own["target.bias"]]["exp_avg"], old.state[own["target.bias"]]["exp_avg"])
+    assert kept["new"] not in new.state
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (OptimizerOptions(lr=1.0), [1, 1, 1]),
+        (OptimizerOptions(lr=1.0, schedule="cosine"), [1, 0.5, 0]),
+        (OptimizerOptions(lr=1.0, schedule="steps", milestones=(0.25, 0.75), gamma=0.1), [1, 0.1, 0.01]),
+    ],
+)
+def test_schedules(options: OptimizerOptions, expected: list[float]) -> None:
+    optimizer = build(options, parameters())
+    for progress, factor in zip((0.0, 0.5, 1.0), expected, strict=True):
+        set_progress(optimizer, options, progress)
+        assert all(group["lr"] == pytest.approx(factor) for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"lr": 0.0}, "optimizer.lr=0.0 must be a positive number"),
+        ({"lr": float("nan")}, "optimizer.lr=nan must be a positive number"),
+        ({"weight_decay": -1.0}, "optimizer.weight_decay=-1.0: expected a finite number, at least 0"),
+        ({"nesterov": True}, "optimizer.nesterov=true needs optimizer.momentum above 0"),
+        ({"momentum": 1.0}, "optimizer.momentum=1.0 must be at least 0 and below 1"),
+        ({"betas": (0.9, 1.5)}, r"optimizer.betas=\[0.9, 1.5\]: each must be at least 0 and below 1"),
+        ({"gamma": -1.0}, "optimizer.gamma=-1.0: expected a finite number, at least 0"),
+        ({"milestones": (0.5, 80.0)}, r"optimizer.milestones=\[0.5, 80.0\] must be fractions of a task"),
+    ],
+)
+def test_bad_options(values: dict, text: str) -> None:
+    with pytest.raises(HypermnesiaError, match=text):
+        OptimizerOptions(**values)
+
+
+def test_nothing_to_train() -> None:
+    with pytest.raises(HypermnesiaError, match="nothing to train"):
+        build(OptimizerOptions(), {})

@@ -1,0 +1,64 @@
+"""Inference by entropy, and what all inferences share."""
+
+import math
+
+import pytest
+import torch
+from evaluation.infer.inference_helpers import finished, overlays, some_inputs, three_tasks
+from methods.regularisation_helpers import learner_on
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.evaluation.infer import INFERENCES, Entropy, check, chosen, entropy
+
+
+def test_entropy_is_in_nats_and_finite_where_a_softmax_saturates() -> None:
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1e4, 0.0, 0.0, 0.0], [math.log(3), 0.0, -1e9, -1e9]])
+    expected = torch.tensor([math.log(4), 0.0, -0.75 * math.log(0.75) - 0.25 * math.log(0.25)])
+    torch.testing.assert_close(entropy(logits), expected)
+
+
+def test_the_least_uncertain_network_answers() -> None:
+    learner = three_tasks()
+    x, weights = some_inputs(learner), overlays(learner)
+    found = Entropy().scores(None, learner, weights, x)
+    for i in range(len(x)):
+        logits = [learner.model.call(w, x[i : i + 1], t)[0].detach() for t, w in enumerate(weights)]
+        uncertain = [float(-(p * p.log()).sum()) for p in (of_task.softmax(0) for of_task in logits)]
+        best = uncertain.index(min(uncertain))
+        assert int(found.guess[i]) == best and int(found.local[i]) == int(logits[best].argmax())
+
+
+def test_the_first_task_wins_a_tie() -> None:
+    learner = three_tasks()
+    same = [overlays(learner)[0]] * 3
+    assert Entropy().scores(None, learner, same, some_inputs(learner)).guess.tolist() == [0] * 7
+
+
+def test_tasks_of_different_width_answer_with_their_own_outputs() -> None:
+    logits = [torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0, 5.0]])]
+    assert chosen(torch.tensor([1]), logits).local.tolist() == [2]
+    assert chosen(torch.tensor([0]), logits).local.tolist() == [1]
+
+
+@pytest.mark.parametrize("name", sorted(set(INFERENCES) - {"tir"}))  # which has a network: see test_tir
+def test_a_guess_depends_on_its_own_sample_alone(name: str) -> None:
+    learner, inference = three_tasks(), INFERENCES[name]()
+    state, x, weights = finished(inference, learner), some_inputs(learner), overlays(learner)
+    together = inference.scores(state, learner, weights, x)
+    assert together.guess.dtype == together.local.dtype == torch.int64
+    for i in range(len(x)):
+        alone = inference.scores(state, learner, weights, x[i : i + 1])
+        assert int(alone.guess) == int(together.guess[i]) and int(alone.local) == int(together.local[i])
+
+
+@pytest.mark.parametrize("name", sorted(set(INFERENCES) - {"entropy"}))
+def test_shared_weights_leave_nothing_to_infer(name: str) -> None:
+    text = rf"infer={name} guesses whose weights .* weights=hyper, partial, .*\(weights\.per_task\)"
+    with pytest.raises(HypermnesiaError, match=text):
+        INFERENCES[name]().init(learner_on("plain"))
+
+
+def test_entropy_may_stand_by_where_it_is_not_asked() -> None:
+    Entropy().init(learner_on("plain"))
+    with pytest.raises(HypermnesiaError, match="infer=entropy guesses whose weights"):
+        check("entropy", learner_on("plain"))

@@ -1,0 +1,268 @@
+"""A finished run learns further classes: what stays, what grows, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import hypermnesia as hm
+from hypermnesia.commands.app import main
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.experiments.approaches import APPROACHES
+from hypermnesia.runs import learn as module
+from hypermnesia.runs.execute import execute_seeds, restored, resume
+from hypermnesia.runs.learn import learn
+from hypermnesia.runs.predict import predict
+from hypermnesia.training import checkpoint
+from hypermnesia.training.events import StepDone
+
+SHORT = ["train.iterations=2", "train.threads=1", "net.hidden=[6]", "stream.tasks=2", "evaluate.samples=5"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two new classes: digits upside down ("owl") and transposed ("cat"), as colour pictures of 20 × 20 pixels."""
+    folder, digits = tmp_path_factory.mktemp("pictures"), load_digits()
+    for name, digit, change in (("owl", 2, np.flipud), ("cat", 7, np.transpose)):
+        (folder / name).mkdir()
+        for i, pixels in enumerate(digits.images[digits.target == digit][:60]):
+            image = Image.fromarray((change(pixels) * 15.9).astype(np.uint8)).resize((20, 20))
+            image.convert("RGB").save(folder / name / f"{i}.png")
+    return folder
+
+
+def finished(approach: str, out: Path, words: list[str] = SHORT, seeds: tuple[int, ...] = (0,)) -> Path:
+    execute_seeds(hm.resolve("split-digits", approach, words), seeds, out)
+    return out
+
+
+def matrix(directory: Path, scenario: str = "task") -> list[list[float | None]]:
+    result = json.loads((directory / "seed-0" / "result.json").read_text())
+    return result["scenarios"][scenario]["matrix"]
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+# -------------------------------------------------------------------------------------------------- the whole thing
+
+
+@pytest.mark.parametrize(
+    ("approach", "words", "found_owls"),
+    [
+        ("hnet", ["infer=fecam"], 15),
+        ("hnet", ["weights=lora", "infer=prototype"], 7),  # over a base that has learned nothing
+        ("hypermask", ["infer=fecam"], 15),
+    ],
+)
+def test_old_tasks_are_kept_and_predictions_range_over_all(
+    approach: str, words: list[str], found_owls: int, pictures: Path, tmp_path: Path
+):
+    """Less than half a point of the old tasks' accuracy, with the settings that digits have by default."""
+    words = [*words, "train.threads=1", "stream.tasks=3", "train.iterations=150"]
+    run = finished(approach, tmp_path / "run", words)
+    before = files(run)
+    found = learn(run, str(pictures), retest=True)
+    assert files(run) == before
+    assert (found.directory, found.classes, found.known) == (
+        tmp_path / f"run+{pictures.name}",
+        ("cat", "owl"),
+        (),
+    )
+    rows = matrix(found.directory)
+    old, kept = rows[2][:3], rows[3][:3]
+    assert abs(sum(old) - sum(kept)) / 3 < 0.005  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert rows[3][3] > 0.95  # pyright: ignore[reportOptionalOperand]
+    assert [row[3] for row in rows[:3]] == [None] * 3
+    owls = predict(found.directory / "seed-0", sorted((pictures / "owl").glob("*.png"))[:20])
+    assert sum(p.answer == "owl" for p in owls) >= found_owls
+
+
+def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    run = finished("er", tmp_path / "run")
+    with pytest.raises(SystemExit) as done:
+        main(["learn", str(run), str(pictures), "train.iterations=3", "--out", str(tmp_path / "more")])
+    said = capsys.readouterr()
+    assert done.value.code == 0, said.err
+    assert "new: cat, owl" in said.out
+    assert len(matrix(tmp_path / "more")) == 3
+
+
+@pytest.mark.parametrize("approach", sorted(set(APPROACHES) - {"joint"}))
+def test_every_approach_goes_on(approach: str, pictures: Path, tmp_path: Path):
+    found = learn(finished(approach, tmp_path / "run"), str(pictures), out=tmp_path / "more")
+    run = restored(found.directory / "seed-0")
+    head = run.learner.model.head
+    assert head is not None
+    assert (run.learner.model.num_tasks, len(head.classes), run.learner.num_classes) == (3, 3, 6)
+    assert head.width == (6 if head.kind == "shared" else 2)
+
+
+# ------------------------------------------------------------------------------------------------------ what stays
+
+
+def test_everything_the_run_knew_is_the_start(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Seen before a step is made: old values bit for bit, the memory and the random generators; fresh rows behind."""
+    run = finished("derpp", tmp_path / "run")
+    old = restored(run / "seed-0")
+    monkeypatch.setattr(module, "execute", lambda *_: {})
+    monkeypatch.setattr(module, "summarise", lambda _: {})
+    learn(run, str(pictures), out=tmp_path / "more")
+    [path] = (tmp_path / "more" / "seed-0" / "checkpoint").glob("*.json")
+    tensors = checkpoint.read(path)[0]
+    saved, found = old.learner.model.stored(), {}
+    for name, value in saved.items():
+        found[name] = tensors[f"run.models.main.{name}"]
+        torch.testing.assert_close(
+            found[name][: len(value)] if value.ndim else found[name], value, rtol=0, atol=0
+        )
+    grown = {name for name, value in saved.items() if found[name].shape != value.shape}
+    assert grown == {"target.head.weight", "target.head.bias"}
+    assert found["target.head.weight"].shape == (6, 6)
+    assert found["target.head.weight"][4:].abs().min() > 0
+    memory = old.state.memory
+    assert torch.equal(tensors["run.state.memory.x"], memory.x)
+    logits = tensors["run.state.memory.logits"]
+    assert torch.equal(logits[:, :4], memory.logits)
+    assert (logits.shape[1], int(logits[:, 4:].count_nonzero())) == (6, 0)
+    assert torch.equal(tensors["run.rngs.method"], old.rngs["method"].get_state())
+
+
+def test_it_can_be_resumed_and_learned_from_again(pictures: Path, tmp_path: Path):
+    """Stopped in the middle and resumed, it ends as without the stop, bit for bit; then a fourth task is learned."""
+
+    class Stop(Exception):
+        pass
+
+    def stopping(event: Any) -> None:
+        if isinstance(event, StepDone) and event.step == 3:
+            raise Stop
+
+    from contextlib import contextmanager
+
+    @contextmanager
+    def listen(*_: Any):
+        yield stopping
+
+    words = ["train.iterations=6", "checkpoint.every=0"]
+    run = finished("hnet", tmp_path / "run")
+    whole = learn(run, str(pictures), words, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        learn(run, str(pictures), words, out=tmp_path / "stopped", listen=listen)
+    assert not (tmp_path / "stopped" / "seed-0" / "result.json").exists()
+    resume(tmp_path / "stopped" / "seed-0")
+    ends = [restored(d / "seed-0").learner.model.stored() for d in (whole.directory, tmp_path / "stopped")]
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    again = learn(whole.directory, str(pictures), out=tmp_path / "again", apart=True)
+    assert (again.classes, len(matrix(again.directory))) == (("cat (2)", "owl (2)"), 4)
+    known = learn(whole.directory, str(pictures), out=tmp_path / "known")
+    assert (known.classes, known.known) == ((), ("cat", "owl"))
+
+
+def test_every_seed_learns(pictures: Path, tmp_path: Path):
+    run = finished("finetune", tmp_path / "run", seeds=(0, 3))
+    found = learn(run, str(pictures))
+    assert sorted(path.name for path in found.directory.glob("seed-*")) == ["seed-0", "seed-3"]
+    one = learn(run / "seed-3", str(pictures), out=tmp_path / "one")
+    assert [path.name for path in one.directory.glob("seed-*")] == ["seed-3"]
+
+
+def test_words_change_how_it_is_trained_and_cut(pictures: Path, tmp_path: Path):
+    run = finished("er", tmp_path / "run")
+    found = learn(run, str(pictures), ["tasks=2", "train.epochs=1", "lr=0.5"], out=tmp_path / "more")
+    end = restored(found.directory / "seed-0")
+    assert len(end.learner.classes) == 4
+    assert (end.train.epochs, end.train.iterations, end.optimizer_options.lr) == (1, None, 0.5)
+
+
+# -------------------------------------------------------------------------------------------------- what is refused
+
+
+def test_what_cannot_grow(pictures: Path, tmp_path: Path):
+    three = tmp_path / "three"
+    for name in ("a", "b", "c"):
+        (three / name).mkdir(parents=True)
+        for image in sorted((pictures / "owl").glob("*.png"))[:6]:
+            (three / name / image.name).write_bytes(image.read_bytes())
+    run = finished("hnet", tmp_path / "hnet")
+    with pytest.raises(
+        HypermnesiaError, match=r"has 3 classes, and the networks of this run have 2 outputs: bring the cl"
+    ):
+        learn(run, str(three), out=tmp_path / "more")
+    assert not (tmp_path / "more").exists()
+    assert len(learn(run, str(three), ["classes_per_task=1"], out=tmp_path / "more").classes) == 3
+    shared = finished("hnet", tmp_path / "shared", [*SHORT, "head=shared"])
+    with pytest.raises(
+        HypermnesiaError, match="only a classifier that is one for all tasks can grow. Here these would ha"
+    ):
+        learn(shared, str(pictures))
+
+
+def test_runs_that_cannot_go_on(pictures: Path, tmp_path: Path):
+    with pytest.raises(
+        HypermnesiaError, match="joint learns all tasks at once and none later; run it again over all data"
+    ):
+        learn(finished("joint", tmp_path / "joint"), str(pictures))
+    run = finished("er", tmp_path / "run")
+    for words, said in (
+        (
+            ["net.hidden=[7]"],
+            "learn goes on with the run's own net; only settings of these can be other ones now: ",
+        ),
+        (
+            ["stream.size=9"],
+            "learn goes on with the run's own stream; .* and of the new data: stream.tasks, stream.cl",
+        ),
+        (["memory.size=9"], r"the run's own memory: memory\.\* cannot be changed now"),
+        (["speed=9"], "unknown key 'speed'"),
+    ):
+        with pytest.raises(HypermnesiaError, match=said):
+            learn(run, str(pictures), words)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(HypermnesiaError, match="there exists already; give another --out, or remove it"):
+        learn(run, str(pictures), out=tmp_path / "there")
+
+
+def test_an_unfinished_run(pictures: Path, tmp_path: Path):
+    run = finished("er", tmp_path / "run", SHORT)
+    for path in (run / "seed-0" / "checkpoint").iterdir():
+        if "-00002" in path.name:
+            path.unlink()
+    with pytest.raises(HypermnesiaError, match="seed-0 is not finished; go on with: hypermnesia resume"):
+        learn(run, str(pictures))
+
+
+def test_without_a_sound_checkpoint_it_never_starts_from_nothing(pictures: Path, tmp_path: Path):
+    found = learn(finished("er", tmp_path / "run"), str(pictures), out=tmp_path / "more")
+    seed = found.directory / "seed-0"
+    (seed / "result.json").unlink()
+    for path in (seed / "checkpoint").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(
+        HypermnesiaError, match="has no sound checkpoint, and the data of its first tasks are not at hand"
+    ):
+        resume(seed)
+
+
+def test_changed_data_are_noticed(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    copy = tmp_path / "pictures"
+    for image in [*sorted(pictures.glob("*/*.png"))]:
+        (copy / image.parent.name).mkdir(parents=True, exist_ok=True)
+        (copy / image.parent.name / image.name).write_bytes(image.read_bytes())
+    found = learn(finished("er", tmp_path / "run"), str(copy), out=tmp_path / "more")
+    (found.directory / "seed-0" / "result.json").unlink()
+    next((copy / "owl").glob("*.png")).unlink()
+    with pytest.raises(
+        HypermnesiaError, match=r"was begun on other data \(stream .*, now .*\); bring them back"
+    ):
+        resume(found.directory / "seed-0")
