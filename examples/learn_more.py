@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import hypermnesia as hm
+from hypermnesia.runs.directory import read_result
 from hypermnesia.runs.execute import execute_seeds
 from hypermnesia.runs.learn import learn
 from hypermnesia.runs.predict import predict
@@ -39,7 +40,7 @@ def main() -> None:
 
         found = learn(run, str(pictures), retest=True)  # retest: only to show what was kept
         print(f"new classes: {', '.join(found.classes)}, in {found.directory.name}")
-        result = hm.runs.read_result(found.directory / "seed-0")
+        result = read_result(found.directory / "seed-0")
         *_, before, after = result["scenarios"]["task"]["matrix"]
         for name, row in (("before", before[:5]), ("after", after)):
             print(f"{name:6} accuracy on each task: " + " ".join(f"{100 * a:5.1f}" for a in row))

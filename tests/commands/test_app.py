@@ -18,7 +18,8 @@ from hypermnesia.commands.app import main
 from hypermnesia.experiments import recipes
 from hypermnesia.experiments.recipes import Published, Recipe
 from hypermnesia.experiments.resolve import resolve
-from hypermnesia.runs import execute as runs
+from hypermnesia.runs import directory as runs
+from hypermnesia.runs.execute import execute_seeds
 from hypermnesia.training import events
 
 
@@ -33,7 +34,7 @@ def _elsewhere(tmp_path, monkeypatch):
 def finished(tmp_path_factory) -> Path:
     """DIR of a finished run with one seed; tests leave it as it is."""
     directory = tmp_path_factory.mktemp("cli") / "hnet"
-    runs.execute_seeds(resolve("split-digits", "hnet", SHORT), [0], directory)
+    execute_seeds(resolve("split-digits", "hnet", SHORT), [0], directory)
     return directory
 
 
@@ -430,7 +431,7 @@ def test_ctrl_c_outside_of_training_ends_with_130(monkeypatch, finished, command
 
 
 def program(*words: object, **more) -> subprocess.Popen:
-    source = Path(runs.__file__).parents[1]
+    source = Path(runs.__file__).parents[2]
     env = os.environ | {"PYTHONPATH": str(source)}
     command = [sys.executable, "-m", "hypermnesia", *map(str, words)]
     return subprocess.Popen(

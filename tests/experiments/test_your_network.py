@@ -176,7 +176,7 @@ except ImportError:
     pass  # not installed
 
 import hypermnesia as hm
-from hypermnesia.weights import WeightsOptions
+from hypermnesia.weights.options import WeightsOptions
 
 def timm(outputs):
     import timm

@@ -8,10 +8,10 @@ import pytest
 from sweep.sweep_helpers import TINY, Inline, job
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.runs import execute as runs
 from hypermnesia.runs.directory import environment_of
 from hypermnesia.sweep import SweepOptions, sweep
 from hypermnesia.sweep import run as searching
+from hypermnesia.sweep import work as working
 from hypermnesia.sweep.engines.base import WorkerLost
 from hypermnesia.sweep.jobs import Outcome
 from hypermnesia.sweep.work import work
@@ -63,7 +63,7 @@ def test_what_nobody_expected_leaves_each_to_itself(
     def wrong(entries: object) -> bool:
         raise RuntimeError("it cannot be done\nin two lines")
 
-    monkeypatch.setattr(runs, "execute_together", wrong)
+    monkeypatch.setattr(working, "execute_together", wrong)
     found = together(*(job(tmp_path, f"t/{i}", f"lr=0.0{i}") for i in (1, 2)))
     assert [outcome.state for outcome in found] == ["complete", "complete"]
     assert "2 trials go on one by one: RuntimeError: it cannot be done\n" in capsys.readouterr().err

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypermnesia.execute import execute
 
 from hypermnesia.experiments.resolve import from_toml, resolve
 from hypermnesia.runs.directory import Place
+from hypermnesia.runs.execute import execute
 from hypermnesia.sweep import work as worker
 from hypermnesia.sweep.jobs import Job, Outcome
 from hypermnesia.sweep.work import score_of, work

@@ -30,6 +30,7 @@ TINY = [
     "evaluate.samples=20",
 ]
 MEMORY = ["memory.size=20", "memory.batch_size=6"]
+HNET = ["drift.look_ahead=none", "generator.chunk=500"]
 
 
 def runs(approach: str, *words: str, seeds: tuple[int, ...] = (0, 1, 2)) -> list[Fit]:
@@ -62,9 +63,9 @@ def assert_alike(ours: Fit, theirs: Fit) -> None:
         ("ewc", []),
         ("si", []),
         ("lwf", []),
-        ("hnet", ["drift.look_ahead=none", "generator.chunk=500"]),
-        ("hnet", ["drift.look_ahead=none", "weights=lora"]),
-        ("phn", ["drift.look_ahead=none", "cut=none"]),
+        ("hnet", [*HNET, "optimizer.name=sgd", "lr=0.01"]),
+        ("hnet", ["drift.look_ahead=none", "weights=lora", "optimizer.name=sgd", "lr=0.01"]),
+        ("phn", ["drift.look_ahead=none", "cut=none", "optimizer.name=sgd", "lr=0.001"]),
     ],
 )
 def test_each_run_is_what_it_is_by_itself(approach: str, words: list[str]) -> None:
@@ -92,7 +93,11 @@ def test_each_run_is_what_it_is_by_itself(approach: str, words: list[str]) -> No
         ("hcr", MEMORY, ["beta=0.9 rank=0.01", "beta=0.2 rank=0.5"]),
         ("ewc", [], ["strength=1.0", "strength=100.0"]),
         ("lwf", [], ["alpha=0.5", "alpha=3.0"]),
-        ("hnet", ["drift.look_ahead=none", "generator.chunk=500"], ["drift.beta=0.01", "drift.beta=10.0"]),
+        (
+            "hnet",
+            ["drift.look_ahead=none", "generator.chunk=500", "optimizer.name=sgd", "lr=0.01"],
+            ["drift.beta=0.01", "drift.beta=10.0"],
+        ),
     ],
 )
 def test_runs_that_differ_in_numbers(approach: str, words: list[str], varied: list[str]) -> None:

@@ -1,4 +1,8 @@
-"""States, batches and draws as flat lists of tensors, and back: what a loss may read, in a fixed order."""
+"""Nested dataclasses, tuples, lists and dicts, taken apart and rebuilt.
+
+`flat` and `rebuilt`: what a step may read, as tensors in a fixed order. `numbers` and `with_numbers`: settings that are
+alike but for some of their numbers, and one copy of them that holds other numbers there.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass

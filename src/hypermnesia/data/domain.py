@@ -1,4 +1,7 @@
-"""Domain-incremental streams: every task has all classes, in another guise."""
+"""Streams whose tasks are the same classes, or new ones, in another domain: permuted, rotated, noisy.
+
+Noisy: NoisyCIFAR of the partial hypernetworks (arXiv:2306.10724), new classes in new image conditions.
+"""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""A sequence of tasks, and the manifest that proves which data a run saw."""
+"""Tasks, the parts they view, and the stream they make: an index view of a source with a deterministic transform."""
 
 import hashlib
 import json

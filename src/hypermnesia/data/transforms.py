@@ -4,6 +4,10 @@ A transform is a family with numbered members (permutation 0, 1, ...; angle 0, 1
 which member it wants: an int when all samples of a part want the same one, else a tensor of codes (B,). One
 batch may so mix samples of several tasks without a loop, and 100 tasks share one transform and one set of
 images.
+
+The corruptions of NoisyCIFAR (partial hypernetworks, arXiv:2306.10724) act on batches (B, C, H, W). The published stream
+corrupts float images between their conversion and their normalisation; here the result is rounded to uint8 again, which
+moves a pixel by at most half a grey level.
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""The configuration of a run: a benchmark, an approach and options, resolved to one tree and built into a `Fit`."""
+"""From a benchmark, an approach and words to one configuration: settings in layers, later ones over earlier ones.
+
+A layer that chooses another part drops what earlier layers said about the one it replaces.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace

@@ -1,4 +1,4 @@
-"""What a continual-learning method is, what it sees, and what a penalty is that joins one (see `combined`)."""
+"""What a continual-learning method is, and what a penalty is that joins one (see `combine`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal

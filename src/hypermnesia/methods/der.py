@@ -1,4 +1,6 @@
-"""Dark experience replay: the network is held to the logits that it gave when a remembered sample went by."""
+"""Dark experience replay (Buzzega et al. 2020, arXiv:2004.07211): the network is held to the logits that it gave when a
+remembered sample went by; DER++ to the samples' labels as well.
+"""
 
 from dataclasses import dataclass
 

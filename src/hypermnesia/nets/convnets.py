@@ -1,4 +1,6 @@
-"""LeNet in the two sizes that the MNIST experiments of the hypernetwork papers use."""
+"""Plain convolutional networks: LeNet in the two sizes of the MNIST experiments of the hypernetwork papers, and the network
+of Zenke et al. 2017 (Synaptic Intelligence, arXiv:1703.04200) for CIFAR.
+"""
 
 from collections import OrderedDict
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""The CIFAR ResNets of 6n + 2 layers (He et al. 2016, arXiv:1512.03385, section 4.2), with widening."""
+"""Residual networks for small images, of the block of He et al. 2016 (arXiv:1512.03385): the CIFAR networks of three layers,
+and ResNet-18, slim (the partial-hypernetwork and GEM papers) or wide (the replay papers).
+"""
 
 from collections import OrderedDict
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""A small vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929) for small images.
+"""Small transformer encoders, for images (ViT) and for texts.
 
-Shapes: B images, N patches (tokens), D width, H heads.
+Shapes: B inputs, L tokens, D width.
 """
 
 from collections import OrderedDict

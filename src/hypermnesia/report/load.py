@@ -1,4 +1,4 @@
-"""Finding and reading run directories. What cannot be used becomes a note and never an exception."""
+"""Run directories found, read and grouped, under short names that tell variants of one approach apart."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The page: sections from the runs, laid out by the template, one file that loads nothing."""
+"""The report: sections from the runs, laid out by the template as one file that loads nothing, or its table in a format."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence

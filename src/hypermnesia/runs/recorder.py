@@ -1,4 +1,7 @@
-"""A run in its directory while it trains: events are written down, and it is saved now and then and when asked to stop."""
+"""A run in its directory while it trains: events are written down, and it is saved now and then and when asked to stop.
+
+Signals that ask a run to stop are held back until it has saved itself.
+"""
 
 import contextlib
 import signal

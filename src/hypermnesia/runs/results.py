@@ -1,4 +1,4 @@
-"""What a finished run says in result.json, and what several seeds say together in summary.json."""
+"""result.json and summary.json, and what a finished learner looks like inside: embeddings, masks, memory."""
 
 import base64
 import io

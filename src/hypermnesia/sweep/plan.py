@@ -1,4 +1,14 @@
-"""From what the user said to a search that can start: everything that can be wrong is found here."""
+"""From what the user said to a search that can start: everything that can be wrong is found here.
+
+What trials may see and what the winner is run on, the three ways of tuning without looking at the answer:
+
+- validation: a validation part is cut from each task's training samples (the default).
+- first-tasks: the same, and the stream ends after its first tasks, as a learner that cannot look into the future
+  would tune (Chaudhry et al. 2019, arXiv:1812.00420; Lee et al. 2024, arXiv:2404.06466).
+- transfer: trials run on another benchmark (Cha & Cho 2024, arXiv:2403.09066).
+
+Whichever it is, a trial never reads a test part, and the winner is trained on all training samples of the benchmark.
+"""
 
 import hashlib
 import json

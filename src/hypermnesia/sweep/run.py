@@ -1,4 +1,4 @@
-"""One search from its words to its winner."""
+"""One search from its words to its winner, which is run on test with seeds that the search has not seen."""
 
 import json
 import secrets

@@ -1,4 +1,11 @@
-"""Jobs under way: given to an engine, their outcomes and files brought home."""
+"""The trials of a search: asked for, run by an engine, told.
+
+Everything that matters is on disk at any time, so a search that was stopped goes on where it was: trials that are
+finished stay, those that were interrupted resume from their checkpoints.
+
+To be repeatable whatever the timing, an adaptive search asks for a trial when all but the latest workers − 1 trials
+have been told, and tells no more before: results that come early wait their turn.
+"""
 
 import base64
 import json

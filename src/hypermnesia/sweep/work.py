@@ -1,4 +1,6 @@
-"""The worker's side: a job in, its outcome out, whatever happens in between; or several, which train together."""
+"""One job of a search done, and the worker process of the local engine: jobs in on standard input, outcomes out on
+standard output, a line each.
+"""
 
 import base64
 import fcntl

@@ -1,4 +1,6 @@
-"""The batches of one phase, in their order; small ones are made several at a time, since a fetch costs more than a row."""
+"""The order in which a part's samples are visited, resumable and independent of everything else, and the batches in it,
+of which small ones are made several at a time.
+"""
 
 from collections import deque
 from dataclasses import dataclass, field

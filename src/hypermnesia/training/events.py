@@ -1,4 +1,7 @@
-"""What `fit` tells its listeners: progress bars, logs, trackers and checkpoints read these, `fit` knows none of them."""
+"""What the loop tells its listeners, and how events.jsonl holds it: one JSON object a line.
+
+Progress bars, logs, trackers and checkpoints read events; the loop knows none of them.
+"""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""A run stops at the first number that is not finite, with an error that says which and when."""
+"""What stops a run with a word: numbers that are not finite, and memory that is not there."""
 
 import contextlib
 import math

@@ -88,7 +88,7 @@ def test_a_failed_write_leaves_nothing(folder: Path, builder: Builder, monkeypat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hypermnesia.streams.cache.save_file", full)
+    monkeypatch.setattr("hypermnesia.data.sources.cache.save_file", full)
     assert cached("a", {}, builder) is builder.source
     assert list(folder.iterdir()) == []
 

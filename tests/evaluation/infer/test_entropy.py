@@ -8,7 +8,8 @@ from evaluation.infer.inference_helpers import finished, overlays, some_inputs, 
 from methods.regularisation_helpers import learner_on
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.evaluation.infer import INFERENCES, Entropy, check, chosen, entropy
+from hypermnesia.evaluation.infer import INFERENCES, Entropy, check, chosen
+from hypermnesia.evaluation.infer.base import entropy
 
 
 def test_entropy_is_in_nats_and_finite_where_a_softmax_saturates() -> None:

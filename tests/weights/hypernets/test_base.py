@@ -56,7 +56,8 @@ def test_growth_adds_the_rows_of_one_task_and_moves_nothing(case):
 def test_growth_from_the_previous_task(case):
     generator = case.build(tasks=2)
     generator.grow(rng_of(5, "grow"), init="previous")
-    assert all(torch.equal(*value) for value in generator([1, 2]).values())
+    for value in generator([1, 2]).values():  # some matrix kernels round by the row's place in the batch
+        torch.testing.assert_close(value[0], value[1], rtol=1e-5, atol=1e-6)
     assert all(
         generator.get_parameter(new) is not generator.get_parameter(old)
         for new, old in zip(generator.task_parameters(2), generator.task_parameters(1), strict=True)

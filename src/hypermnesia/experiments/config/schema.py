@@ -1,4 +1,8 @@
-"""Plain values into frozen dataclasses and back: names known and types right, or an error that says so."""
+"""The fields of options dataclasses, the keys that name them, and plain values put into them.
+
+Names are known and types right, or an error says so. This is the one place that looks at annotations, defaults and
+docstrings.
+"""
 
 import ast
 import dataclasses
