@@ -169,8 +169,9 @@ def test_gradients_of_gradients(options: NetOptions):
     torch.testing.assert_close(exact, numeric, rtol=1e-3, atol=1e-6)
 
 
-@every_net
-def test_compiles_as_one_graph(options: NetOptions):
+@pytest.mark.parametrize("name", ["mlp", "resnet-projection", "wide-resnet", "vit", "text-transformer"])
+def test_compiles_as_one_graph(name: str):
+    options = SMALL[name]
     net = built(options)
     x = samples(options, 4)
     plain = copy.deepcopy(net)(x)

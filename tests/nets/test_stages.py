@@ -86,11 +86,12 @@ def test_bad_ranges():
     net = MLPOptions(hidden=(5, 4)).build((1, 2, 2), 3)
     x = torch.zeros(1, 1, 2, 2)
     with pytest.raises(
-        HypermnesiaError, match=r"unknown stage of MLP 'layer4'; did you mean .* known: flatten, head, "
+        HypermnesiaError,
+        match=r"unknown stage of Sequential 'layer4'; did you mean .* known: flatten, head, ",
     ):
         run(net, x, last="layer4")
     with pytest.raises(
-        HypermnesiaError, match=r"stage 'head' of MLP runs after 'layer1', so nothing lies between"
+        HypermnesiaError, match=r"stage 'head' of Sequential runs after 'layer1', so nothing lies between"
     ):
         section(net, first="head", last="layer1")
 

@@ -1,13 +1,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets import WideResNetOptions
-from hypermnesia.nets.wide_resnet import WideBlock, WideResNet
+from hypermnesia.nets.wide_resnet import WideBlock
 
 
-def meta(options: WideResNetOptions, outputs: int) -> WideResNet:
+def meta(options: WideResNetOptions, outputs: int) -> nn.Sequential:
     with torch.device("meta"):
         return options.build((3, 32, 32), outputs)
 

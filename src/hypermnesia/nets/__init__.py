@@ -1,18 +1,18 @@
 """Target networks: plain modules that never heard of hypernetworks, and what cuts any module into stages.
 
-Every network maps images (B, C, H, W), or texts (B, L), to logits (B, outputs), declares its `stages` and ends in an
-`nn.Linear` called `head`. Initial weights come from torch's global generator: seed it, inside
+Every network maps images (B, C, H, W), or texts (B, L), to logits (B, outputs). It is an `nn.Sequential` of named stages and
+ends in an `nn.Linear` called `head`. Initial weights come from torch's global generator: seed it, inside
 `torch.random.fork_rng()`, before building.
 """
 
-from hypermnesia.nets.convnets import LeNet, LeNetOptions, ZenkeNet, ZenkeNetOptions
+from hypermnesia.nets.convnets import LeNetOptions, ZenkeNetOptions
 from hypermnesia.nets.factory import from_factory
-from hypermnesia.nets.mlp import MLP, MLPOptions
+from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.nets.options import NetOptions, Shape
-from hypermnesia.nets.resnet import ResNet, ResNet18, ResNet18Options, ResNetOptions
+from hypermnesia.nets.resnet import ResNet18Options, ResNetOptions
 from hypermnesia.nets.stages import classifier, run, section, stages
-from hypermnesia.nets.transformer import TextTransformer, TextTransformerOptions, ViT, ViTOptions
-from hypermnesia.nets.wide_resnet import WideResNet, WideResNetOptions
+from hypermnesia.nets.transformer import TextTransformerOptions, ViTOptions
+from hypermnesia.nets.wide_resnet import WideResNetOptions
 
 NETS: dict[str, type[NetOptions]] = {
     "mlp": MLPOptions,
@@ -27,24 +27,16 @@ NETS: dict[str, type[NetOptions]] = {
 """The options of each network by its name on the command line."""
 
 __all__ = [
-    "MLP",
     "NETS",
-    "LeNet",
     "LeNetOptions",
     "MLPOptions",
     "NetOptions",
-    "ResNet",
-    "ResNet18",
     "ResNet18Options",
     "ResNetOptions",
     "Shape",
-    "TextTransformer",
     "TextTransformerOptions",
-    "ViT",
     "ViTOptions",
-    "WideResNet",
     "WideResNetOptions",
-    "ZenkeNet",
     "ZenkeNetOptions",
     "classifier",
     "from_factory",

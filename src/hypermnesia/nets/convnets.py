@@ -4,18 +4,17 @@ of Zenke et al. 2017 (Synaptic Intelligence, arXiv:1703.04200) for CIFAR.
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
 from hypermnesia.core.checks import check_choice
 from hypermnesia.nets.options import Shape, check_probability, check_shape
 
 LeNetVariant = Literal["small", "large"]
 _LENET_KERNEL = 5
-_LENET_SMALLEST = (
-    16  # pixels that leave one after two rounds of a 5 x 5 convolution without padding and a halving
-)
+_LENET_SMALLEST = 16
+# pixels that leave one after two rounds of a 5 x 5 convolution without padding and a halving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,36 +28,26 @@ class LeNetOptions:
     def __post_init__(self) -> None:
         check_choice("net.variant", self.variant, get_args(LeNetVariant))
 
-    def build(self, shape: Shape, outputs: int) -> "LeNet":
-        """A network from images (B, *shape), at least 16 x 16 pixels, to logits (B, outputs)."""
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from images (B, *shape), at least 16 x 16 pixels, to logits (B, outputs).
+
+        Stages: conv1, conv2 (convolution, ReLU, pooling), flatten, fc (linear, ReLU), head.
+        """
         check_shape("lenet", shape, outputs, smallest=_LENET_SMALLEST)
-        return LeNet(self, shape, outputs)
-
-
-class LeNet(nn.Module):
-    """Stages: conv1, conv2 (convolution, ReLU, pooling), flatten, fc (linear, ReLU), head."""
-
-    stages: ClassVar[tuple[str, ...]] = ("conv1", "conv2", "flatten", "fc", "head")
-
-    def __init__(self, options: LeNetOptions, shape: Shape, outputs: int) -> None:
-        super().__init__()
-        channels1, channels2, hidden = {"small": (10, 20, 50), "large": (20, 50, 500)}[options.variant]
-        channels, height, width = shape
-        self.conv1 = _pooled_convolution(channels, channels1)
-        self.conv2 = _pooled_convolution(channels1, channels2)
-        self.flatten = nn.Flatten()
-        features = (
-            channels2
-            * _side_after_pooled(_side_after_pooled(height))
-            * _side_after_pooled(_side_after_pooled(width))
+        channels1, channels2, hidden = {"small": (10, 20, 50), "large": (20, 50, 500)}[self.variant]
+        channels, *sides = shape
+        height, width = (_side_after_pooled(_side_after_pooled(side)) for side in sides)
+        return nn.Sequential(
+            OrderedDict(
+                conv1=_pooled_convolution(channels, channels1),
+                conv2=_pooled_convolution(channels1, channels2),
+                flatten=nn.Flatten(),
+                fc=nn.Sequential(
+                    OrderedDict(linear=nn.Linear(channels2 * height * width, hidden), relu=nn.ReLU())
+                ),
+                head=nn.Linear(hidden, outputs),
+            )
         )
-        self.fc = nn.Sequential(OrderedDict(linear=nn.Linear(features, hidden), relu=nn.ReLU()))
-        self.head = nn.Linear(hidden, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        return x
 
 
 def _pooled_convolution(inputs: int, outputs: int) -> nn.Sequential:
@@ -93,48 +82,32 @@ class ZenkeNetOptions:
         check_probability("net.dropout2d", self.dropout2d)
         check_probability("net.dropout", self.dropout)
 
-    def build(self, shape: Shape, outputs: int) -> "ZenkeNet":
-        """A network from images (B, *shape), at least 10 x 10 pixels, to logits (B, outputs)."""
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from images (B, *shape), at least 10 x 10 pixels, to logits (B, outputs).
+
+        Stages: conv1 … conv4, flatten, fc (`cifar` alone), head. The first convolution of a pair pads by one pixel,
+        the second does not. Pooling and dropout follow the pair and belong to the stage of its second convolution.
+        """
         check_shape("zenkenet", shape, outputs, smallest=_ZENKE_SMALLEST)
-        return ZenkeNet(self, shape, outputs)
-
-
-class ZenkeNet(nn.Module):
-    """Stages: conv1 … conv4, flatten, fc (`cifar` alone), head.
-
-    The first convolution of a pair pads by one pixel, the second does not. Pooling and dropout follow the
-    pair and belong to the stage of its second convolution.
-    """
-
-    def __init__(self, options: ZenkeNetOptions, shape: Shape, outputs: int) -> None:
-        super().__init__()
-        channels, height, width = shape
-        early, late, hidden = {"cifar": (32, 64, 512), "tiny": (64, 64, None)}[options.variant]
-        self.conv1 = _convolution(channels, early)
-        self.conv2 = _convolution_and_pool(early, early, options.dropout2d)
-        self.conv3 = _convolution(early, late)
-        self.conv4 = _convolution_and_pool(late, late, options.dropout2d)
-        self.flatten = nn.Flatten()
-        features = (
-            late * _side_after_pair(_side_after_pair(height)) * _side_after_pair(_side_after_pair(width))
+        channels, *sides = shape
+        early, late, hidden = {"cifar": (32, 64, 512), "tiny": (64, 64, None)}[self.variant]
+        height, width = (_side_after_pair(_side_after_pair(side)) for side in sides)
+        features = late * height * width
+        parts = OrderedDict[str, nn.Module](
+            conv1=_convolution(channels, early),
+            conv2=_convolution_and_pool(early, early, self.dropout2d),
+            conv3=_convolution(early, late),
+            conv4=_convolution_and_pool(late, late, self.dropout2d),
+            flatten=nn.Flatten(),
         )
-        convolutions = ("conv1", "conv2", "conv3", "conv4", "flatten")
-        if hidden is None:
-            self.head = nn.Linear(features, outputs)
-            self.stages: tuple[str, ...] = (*convolutions, "head")
-        else:
-            self.fc = nn.Sequential(
-                OrderedDict(
-                    linear=nn.Linear(features, hidden), relu=nn.ReLU(), dropout=nn.Dropout(options.dropout)
-                )
+        if hidden is not None:
+            linear = nn.Linear(features, hidden)
+            parts["fc"] = nn.Sequential(
+                OrderedDict(linear=linear, relu=nn.ReLU(), dropout=nn.Dropout(self.dropout))
             )
-            self.head = nn.Linear(hidden, outputs)
-            self.stages = (*convolutions, "fc", "head")
-
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        return x
+            features = hidden
+        parts["head"] = nn.Linear(features, outputs)
+        return nn.Sequential(parts)
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Sequential:

@@ -5,13 +5,20 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
 
-from torch import Tensor, nn
+from torch import nn
 
 from hypermnesia.core.checks import check_choice
 from hypermnesia.nets.options import Shape, check_counts, check_probability, check_shape
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "linear"]
 Init = Literal["default", "xavier"]
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "linear": nn.Identity,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,53 +42,30 @@ class MLPOptions:
         check_probability("net.dropout", self.dropout)
         check_choice("net.init", self.init, get_args(Init))
 
-    def build(self, shape: Shape, outputs: int) -> "MLP":
-        """A network from images (B, *shape) to logits (B, outputs)."""
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from images (B, *shape) to logits (B, outputs).
+
+        Stages: flatten, layer1 … layerN (linear, activation, dropout), head.
+        """
         check_shape("mlp", shape, outputs)
-        return MLP(self, shape, outputs)
-
-
-class MLP(nn.Module):
-    """Stages: flatten, layer1 … layerN (linear, activation, dropout), head."""
-
-    def __init__(self, options: MLPOptions, shape: Shape, outputs: int) -> None:
-        super().__init__()
-        widths = (prod(shape), *options.hidden)
-        layers = [f"layer{i}" for i in range(1, len(widths))]
-        self.flatten = nn.Flatten()
-        for layer, fan_in, fan_out in zip(layers, widths[:-1], widths[1:], strict=True):
-            parts = OrderedDict(
-                linear=nn.Linear(fan_in, fan_out, options.bias),
-                activation=_activation(options.activation),
-                dropout=nn.Dropout(options.dropout),
+        widths = (prod(shape), *self.hidden)
+        parts = OrderedDict[str, nn.Module](flatten=nn.Flatten())
+        for i in range(len(self.hidden)):
+            layer = OrderedDict(
+                linear=nn.Linear(widths[i], widths[i + 1], self.bias),
+                activation=_ACTIVATIONS[self.activation](),
+                dropout=nn.Dropout(self.dropout),
             )
-            self.add_module(layer, nn.Sequential(parts))
-        self.head = nn.Linear(widths[-1], outputs, options.bias)
-        self.stages: tuple[str, ...] = ("flatten", *layers, "head")
-        if options.init == "xavier":
-            _xavier(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        return x
+            parts[f"layer{i + 1}"] = nn.Sequential(layer)
+        parts["head"] = nn.Linear(widths[-1], outputs, self.bias)
+        net = nn.Sequential(parts)
+        if self.init == "xavier":
+            xavier(net)
+        return net
 
 
-def _activation(name: Activation) -> nn.Module:
-    match name:
-        case "relu":
-            return nn.ReLU()
-        case "elu":
-            return nn.ELU()
-        case "tanh":
-            return nn.Tanh()
-        case "sigmoid":
-            return nn.Sigmoid()
-        case "linear":
-            return nn.Identity()
-
-
-def _xavier(net: nn.Module) -> None:
+def xavier(net: nn.Module) -> None:
+    """Xavier-uniform weights and zero bias for every linear map of `net`, in place."""
     for module in net.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -3,9 +3,10 @@ and ResNet-18, slim (the partial-hypernetwork and GEM papers) or wide (the repla
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,34 +65,17 @@ class ResNetOptions:
         width1, width2, width3 = (width * self.widening for width in others)
         return (first, width1, width2, width3)
 
-    def build(self, shape: Shape, outputs: int) -> "ResNet":
-        """A network from images (B, *shape) of any size to logits (B, outputs)."""
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from images (B, *shape) of any size to logits (B, outputs).
+
+        Stages: stem, layer1 … layer3, pool, head.
+        """
         check_shape("resnet", shape, outputs)
         check_norm_shape("resnet", self.norm, self.norm_groups, shape, stride=4, channels=self.widened[-1])
-        return ResNet(self, shape, outputs)
-
-
-class ResNet(nn.Module):
-    """Stages: stem, layer1 … layer3, pool, head."""
-
-    stages: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "pool", "head")
-
-    def __init__(self, options: ResNetOptions, shape: Shape, outputs: int) -> None:
-        super().__init__()
-        blocks = check_depth("resnet", options.depth, per_block=6, extra=2)
-        norm = partial(norm2d, options.norm, options.norm_groups)
-        width0, width1, width2, width3 = options.widened
-        self.stem = stem(shape[0], width0, norm, options.conv_bias)
-        self.layer1 = layer(width0, width1, blocks, 1, norm, options.conv_bias, options.shortcut)
-        self.layer2 = layer(width1, width2, blocks, 2, norm, options.conv_bias, options.shortcut)
-        self.layer3 = layer(width2, width3, blocks, 2, norm, options.conv_bias, options.shortcut)
-        self.pool = average_pool()
-        self.head = nn.Linear(width3, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        return x
+        blocks = check_depth("resnet", self.depth, per_block=6, extra=2)
+        norm = partial(norm2d, self.norm, self.norm_groups)
+        body = _body(shape[0], self.widened, blocks, norm, self.conv_bias, self.shortcut)
+        return nn.Sequential(body | OrderedDict(head=nn.Linear(self.widened[-1], outputs)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,35 +105,16 @@ class ResNet18Options:
         """Channels of the four layers."""
         return (self.width, 2 * self.width, 4 * self.width, 8 * self.width)
 
-    def build(self, shape: Shape, outputs: int) -> "ResNet18":
-        """A network from images (B, *shape) of any size to logits (B, outputs)."""
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from images (B, *shape) of any size to logits (B, outputs).
+
+        Stages: stem, layer1 … layer4, pool, head.
+        """
         check_shape("resnet18", shape, outputs)
         check_norm_shape("resnet18", self.norm, self.norm_groups, shape, stride=8, channels=self.widths[-1])
-        return ResNet18(self, shape, outputs)
-
-
-class ResNet18(nn.Module):
-    """Stages: stem, layer1 … layer4, pool, head."""
-
-    stages: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "layer4", "pool", "head")
-
-    def __init__(self, options: ResNet18Options, shape: Shape, outputs: int) -> None:
-        super().__init__()
-        norm = partial(norm2d, options.norm, options.norm_groups)
-        bias = options.norm == "none"
-        width1, width2, width3, width4 = options.widths
-        self.stem = stem(shape[0], width1, norm, bias)
-        self.layer1 = layer(width1, width1, 2, 1, norm, bias, "projection")
-        self.layer2 = layer(width1, width2, 2, 2, norm, bias, "projection")
-        self.layer3 = layer(width2, width3, 2, 2, norm, bias, "projection")
-        self.layer4 = layer(width3, width4, 2, 2, norm, bias, "projection")
-        self.pool = average_pool()
-        self.head = nn.Linear(width4, outputs, options.head_bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        return x
+        norm = partial(norm2d, self.norm, self.norm_groups)
+        body = _body(shape[0], (self.width, *self.widths), 2, norm, self.norm == "none", "projection")
+        return nn.Sequential(body | OrderedDict(head=nn.Linear(self.widths[-1], outputs, self.head_bias)))
 
 
 class PadShortcut(nn.Module):
@@ -183,13 +148,25 @@ class BasicBlock(nn.Module):
         return F.relu(self.norm2(self.conv2(h)) + self.shortcut(x))
 
 
-def stem(inputs: int, outputs: int, norm: Norm, bias: bool) -> nn.Sequential:
-    """Images (B, inputs, H, W) to maps (B, outputs, H, W) by a convolution 3 x 3, a norm and ReLU."""
-    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
-    return nn.Sequential(OrderedDict(conv=conv, norm=norm(outputs), relu=nn.ReLU()))
+def _body(
+    inputs: int, widths: Sequence[int], blocks: int, norm: Norm, bias: bool, shortcut: ShortcutName
+) -> OrderedDict[str, nn.Module]:
+    """Images (B, inputs, H, W) to features (B, widths[-1]): stem, layer1 … layerN, pool.
+
+    `widths` are the channels of the stem, whose convolution 3 x 3 keeps the size, and of the layers, each of
+    which but the first halves it.
+    """
+    conv = nn.Conv2d(inputs, widths[0], 3, padding=1, bias=bias)
+    stem = nn.Sequential(OrderedDict(conv=conv, norm=norm(widths[0]), relu=nn.ReLU()))
+    parts = OrderedDict[str, nn.Module](stem=stem)
+    for i in range(1, len(widths)):
+        stride = 1 if i == 1 else 2
+        parts[f"layer{i}"] = _layer(widths[i - 1], widths[i], blocks, stride, norm, bias, shortcut)
+    parts["pool"] = average_pool()
+    return parts
 
 
-def layer(
+def _layer(
     inputs: int, outputs: int, blocks: int, stride: int, norm: Norm, bias: bool, shortcut: ShortcutName
 ) -> nn.Sequential:
     """`blocks` residual blocks; the first one changes the number of channels and takes the stride."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hypermnesia.core.checks import check_choice, check_count
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.nets.mlp import xavier
 from hypermnesia.nets.options import Shape, check_shape, check_text_shape
 
 AttentionName = Literal["explicit", "fused"]
@@ -42,20 +43,15 @@ class ViTOptions:
     fused: one kernel, spares memory on a GPU, but is differentiated only once and on a CPU not stacked."""
 
     def __post_init__(self) -> None:
-        for field in ("patch", "depth", "width", "heads"):
-            check_count(f"net.{field}", getattr(self, field))
-        check_choice("net.attention", self.attention, get_args(AttentionName))
-        if self.width % self.heads:
-            raise HypermnesiaError(
-                f"net.width={self.width} is no multiple of net.heads={self.heads}: heads take equal shares"
-            )
-        if not (isfinite(self.mlp_ratio) and round(self.width * self.mlp_ratio) >= 1):
-            raise HypermnesiaError(
-                f"net.mlp_ratio={self.mlp_ratio!r}: expected a number above 0, with at least one hidden unit"
-            )
+        check_count("net.patch", self.patch)
+        _check_blocks(self)
 
-    def build(self, shape: Shape, outputs: int) -> "ViT":
-        """A network from images (B, *shape), sides multiples of `patch`, to logits (B, outputs)."""
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from images (B, *shape), sides multiples of `patch`, to logits (B, outputs).
+
+        Stages: embed, block1 … blockN, norm, pool, head. Attention's maps are `block*.attn.{q,k,v,o}`. Initial
+        weights: linear maps Xavier-uniform with zero bias, positions normal with standard deviation 0.02.
+        """
         check_shape("vit", shape, outputs)
         _, height, width = shape
         if height % self.patch or width % self.patch:
@@ -64,35 +60,8 @@ class ViTOptions:
                 f"net.patch={self.patch} does not divide images of {height} x {width} pixels: "
                 f"choose one of {', '.join(map(str, fitting))}"
             )
-        return ViT(self, shape, outputs)
-
-
-class ViT(nn.Module):
-    """Stages: embed, block1 … blockN, norm, pool, head. Attention's maps are `block*.attn.{q,k,v,o}`.
-
-    Initial weights: linear maps Xavier-uniform with zero bias, positions normal with standard deviation 0.02.
-    """
-
-    def __init__(self, options: ViTOptions, shape: Shape, outputs: int) -> None:
-        super().__init__()
-        hidden = round(options.width * options.mlp_ratio)
-        blocks = [f"block{i}" for i in range(1, options.depth + 1)]
-        self.embed = PatchEmbedding(shape, options.patch, options.width)
-        for block in blocks:
-            self.add_module(block, Block(options.width, options.heads, hidden, options.attention))
-        self.norm = nn.LayerNorm(options.width)
-        self.pool = MeanOfTokens()
-        self.head = nn.Linear(options.width, outputs)
-        self.stages: tuple[str, ...] = ("embed", *blocks, "norm", "pool", "head")
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        return x
+        embed = PatchEmbedding(shape, self.patch, self.width)
+        return _encoder(self, embed, Block, nn.LayerNorm, MeanOfTokens(), outputs)
 
 
 class PatchEmbedding(nn.Module):
@@ -186,53 +155,53 @@ class TextTransformerOptions:
 
     def __post_init__(self) -> None:
         check_count("net.vocabulary", self.vocabulary, least=2)
-        for field in ("depth", "width", "heads"):
-            check_count(f"net.{field}", getattr(self, field))
-        check_choice("net.attention", self.attention, get_args(AttentionName))
-        if self.width % self.heads:
-            raise HypermnesiaError(
-                f"net.width={self.width} is no multiple of net.heads={self.heads}: heads take equal shares"
-            )
-        if not (isfinite(self.mlp_ratio) and round(self.width * self.mlp_ratio) >= 1):
-            raise HypermnesiaError(
-                f"net.mlp_ratio={self.mlp_ratio!r}: expected a number above 0, with at least one hidden unit"
-            )
+        _check_blocks(self)
 
-    def build(self, shape: Shape, outputs: int) -> "TextTransformer":
-        """A network from int64 tokens (B, L), `shape` being (L,), to logits (B, outputs)."""
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from int64 tokens (B, L), `shape` being (L,), to logits (B, outputs).
+
+        Stages: embed, block1 … blockN, norm, pool, head. Attention's maps are `block*.attn.{q,k,v,o}`. Between
+        `embed` and `pool` a text is (B, L, D + 1): the last number of each token says whether it is a word (1) or
+        padding (0). So what goes from stage to stage is one tensor wherever the network is cut. Initial weights:
+        linear maps Xavier-uniform with zero bias, embeddings normal with standard deviation 0.1.
+        """
         check_text_shape("text-transformer", shape, outputs)
-        return TextTransformer(self, shape[0], outputs)
+        embed = TokenEmbedding(self.vocabulary, shape[0], self.width)
+        return _encoder(self, embed, WordBlock, WordNorm, MeanOfWords(), outputs)
 
 
-class TextTransformer(nn.Module):
-    """Stages: embed, block1 … blockN, norm, pool, head. Attention's maps are `block*.attn.{q,k,v,o}`.
+def _check_blocks(options: ViTOptions | TextTransformerOptions) -> None:
+    """Raise unless the settings of the blocks, which both transformers share, fit together."""
+    for field in ("depth", "width", "heads"):
+        check_count(f"net.{field}", getattr(options, field))
+    check_choice("net.attention", options.attention, get_args(AttentionName))
+    if options.width % options.heads:
+        raise HypermnesiaError(
+            f"net.width={options.width} is no multiple of net.heads={options.heads}: heads take equal shares"
+        )
+    if not (isfinite(options.mlp_ratio) and round(options.width * options.mlp_ratio) >= 1):
+        raise HypermnesiaError(
+            f"net.mlp_ratio={options.mlp_ratio!r}: expected a number above 0, with at least one hidden unit"
+        )
 
-    Between `embed` and `pool` a text is (B, L, D + 1): the last number of each token says whether it is a word (1) or
-    padding (0). So what goes from stage to stage is one tensor wherever the network is cut.
 
-    Initial weights: linear maps Xavier-uniform with zero bias, embeddings normal with standard deviation 0.1.
-    """
-
-    def __init__(self, options: TextTransformerOptions, length: int, outputs: int) -> None:
-        super().__init__()
+def _encoder(
+    options: ViTOptions | TextTransformerOptions,
+    embed: nn.Module,
+    block: type[Block],
+    norm: type[nn.LayerNorm],
+    pool: nn.Module,
+    outputs: int,
+) -> nn.Sequential:
+    """embed, block1 … blockN, norm, pool, head."""
+    parts = OrderedDict(embed=embed)
+    for i in range(1, options.depth + 1):
         hidden = round(options.width * options.mlp_ratio)
-        blocks = [f"block{i}" for i in range(1, options.depth + 1)]
-        self.embed = TokenEmbedding(options.vocabulary, length, options.width)
-        for block in blocks:
-            self.add_module(block, WordBlock(options.width, options.heads, hidden, options.attention))
-        self.norm = WordNorm(options.width)
-        self.pool = MeanOfWords()
-        self.head = nn.Linear(options.width, outputs)
-        self.stages: tuple[str, ...] = ("embed", *blocks, "norm", "pool", "head")
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        return x
+        parts[f"block{i}"] = block(options.width, options.heads, hidden, options.attention)
+    parts |= OrderedDict(norm=norm(options.width), pool=pool, head=nn.Linear(options.width, outputs))
+    net = nn.Sequential(parts)
+    xavier(net)
+    return net
 
 
 class TokenEmbedding(nn.Module):

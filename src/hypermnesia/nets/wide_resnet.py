@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,38 +47,30 @@ class WideResNetOptions:
         """Channels of the three layers."""
         return (16 * self.widening, 32 * self.widening, 64 * self.widening)
 
-    def build(self, shape: Shape, outputs: int) -> "WideResNet":
-        """A network from images (B, *shape) of any size to logits (B, outputs)."""
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from images (B, *shape) of any size to logits (B, outputs).
+
+        Stages: stem (a convolution alone), layer1 … layer3, norm (norm, ReLU), pool, head.
+        """
         check_shape("wide-resnet", shape, outputs)
         check_norm_shape(
             "wide-resnet", self.norm, self.norm_groups, shape, stride=4, channels=self.widths[-1]
         )
-        return WideResNet(self, shape, outputs)
-
-
-class WideResNet(nn.Module):
-    """Stages: stem (a convolution alone), layer1 … layer3, norm (norm, ReLU), pool, head."""
-
-    stages: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "norm", "pool", "head")
-
-    def __init__(self, options: WideResNetOptions, shape: Shape, outputs: int) -> None:
-        super().__init__()
-        blocks = check_depth("wide-resnet", options.depth, per_block=6, extra=4)
-        norm = partial(norm2d, options.norm, options.norm_groups)
-        bias = options.norm == "none"
-        width1, width2, width3 = options.widths
-        self.stem = nn.Conv2d(shape[0], _STEM, 3, padding=1, bias=bias)
-        self.layer1 = _layer(_STEM, width1, blocks, 1, norm, bias, options.dropout)
-        self.layer2 = _layer(width1, width2, blocks, 2, norm, bias, options.dropout)
-        self.layer3 = _layer(width2, width3, blocks, 2, norm, bias, options.dropout)
-        self.norm = nn.Sequential(OrderedDict(norm=norm(width3), relu=nn.ReLU()))
-        self.pool = average_pool()
-        self.head = nn.Linear(width3, outputs, options.head_bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages:
-            x = getattr(self, stage)(x)
-        return x
+        blocks = check_depth("wide-resnet", self.depth, per_block=6, extra=4)
+        norm = partial(norm2d, self.norm, self.norm_groups)
+        bias = self.norm == "none"
+        width1, width2, width3 = self.widths
+        return nn.Sequential(
+            OrderedDict(
+                stem=nn.Conv2d(shape[0], _STEM, 3, padding=1, bias=bias),
+                layer1=_layer(_STEM, width1, blocks, 1, norm, bias, self.dropout),
+                layer2=_layer(width1, width2, blocks, 2, norm, bias, self.dropout),
+                layer3=_layer(width2, width3, blocks, 2, norm, bias, self.dropout),
+                norm=nn.Sequential(OrderedDict(norm=norm(width3), relu=nn.ReLU())),
+                pool=average_pool(),
+                head=nn.Linear(width3, outputs, self.head_bias),
+            )
+        )
 
 
 class WideBlock(nn.Module):
