@@ -137,7 +137,8 @@ class Midway:
                 break
         events.close()  # pyright: ignore[reportAttributeAccessIssue]
         learner, task = run.learner, run.stream.tasks[run.learner.task]
-        part = task.train if learner.phase.data == "task" else run.method.memory_part(run.state, learner)
+        data = learner.phase.data
+        part = task.train if data is None else data(run.state, learner)
         raw, y = part.batch(torch.arange(6))
         x = learner.preprocess(raw, None)
         self.batch = Batch(x, y, learner.targets(y, task.index), task.index, raw)

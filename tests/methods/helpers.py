@@ -97,7 +97,7 @@ def offer(method: Method, state: Any, learner: Learner, batch: Batch, seed: int 
     """State after a step on the batch that moved nothing; what is remembered are the model's present logits."""
     with torch.no_grad():
         aux = Aux(logits=learner.model(batch.x, batch.task))
-    return method.after_step(state, learner, batch, None, aux, Step({}, {}, {}), generator(seed, "offer"))
+    return method.after_step(state, learner, Step(batch, None, aux), generator(seed, "offer"))
 
 
 def fill(method: Method, learner: Learner, size: int = 6, seed: int = 0) -> Any:

@@ -18,7 +18,7 @@ from hypermnesia.methods.agem import AGEM
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.combine import Combined, CombinedState, combine
 from hypermnesia.methods.finetune import Finetune
-from hypermnesia.methods.learner import Aux, Learner, Net, Phase, Step
+from hypermnesia.methods.learner import Learner, Net, Phase, Step
 from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.methods.si import SI
@@ -259,8 +259,6 @@ def test_a_method_with_gradients_of_its_own_keeps_them() -> None:
     """What the penalty adds comes on top of what A-GEM and the like make of theirs."""
 
     class Halved(Finetune):
-        custom_gradients = True
-
         def gradients(self, net: Net, state: Any, batch: Any, draw: Any, candidate: Any) -> Any:
             found, value, aux = Method.gradients(self, net, state, batch, draw, candidate)
             return {name: g / 2 for name, g in found.items()}, value, aux
@@ -281,9 +279,7 @@ def test_a_method_with_gradients_of_its_own_keeps_them() -> None:
 class Recording(Method):
     """Notes what it is asked for."""
 
-    needs_boundaries = True
     watches_parameters = True
-    restarts_models = True
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -292,7 +288,6 @@ class Recording(Method):
         if name in (
             "begin_task",
             "phases",
-            "memory_part",
             "draw",
             "after_step",
             "end_task",
@@ -302,29 +297,29 @@ class Recording(Method):
             object.__getattribute__(self, "asked").append(name)
         return object.__getattribute__(self, name)
 
-    def memory_part(self, state: Any, learner: Learner) -> Any:
-        return state
+    def phases(self, learner: Learner) -> Any:
+        return Phase(), Phase("study", data=lambda state, learner: state)
 
 
 def test_everything_of_the_method_is_passed_on() -> None:
     found, own = scene(), Recording()
     both = Combined(own, found.method.penalties)
     state, learner, rng = replace(found.state, method="own"), found.learner, generator(0)
-    assert (both.needs_boundaries, both.watches_parameters, both.restarts_models) == (True, True, True)
+    assert both.watches_parameters
     assert both.extra_models(found.stream, 0) == {}
-    assert both.phases(learner) == (Phase(),)
-    assert both.memory_part(state, learner) == "own"
+    train, study = both.phases(learner)
+    assert train == Phase() and study.data is not None
+    assert study.data(state, learner) == "own"
     assert both.begin_task(state, learner).method == "own"
     assert both.scores(state, learner, found.batch.x, 0) is None
     draw = both.draw(state, learner, found.batch, rng)
-    after = both.after_step(state, learner, found.batch, draw, Aux(), Step({}, {}, {}), rng)
+    after = both.after_step(state, learner, Step(found.batch, draw), rng)
     assert isinstance(after, CombinedState)
-    assert after.penalties is state.penalties
+    assert after.penalties == state.penalties
     both.end_task(state, learner, found.stream.tasks[2], rng)
     assert set(own.asked) == {
         "begin_task",
         "phases",
-        "memory_part",
         "draw",
         "after_step",
         "end_task",
@@ -348,11 +343,6 @@ def test_a_penalty_takes_part_in_the_phases_of_its_model_only() -> None:
     total, aux = found.method.loss(found.net, found.state, found.batch, (own, drawn))
     assert set(aux.terms) == {"cross_entropy"}
     torch.testing.assert_close(total, aux.terms["cross_entropy"])
-
-
-def test_a_phase_over_a_memory_that_is_not_there() -> None:
-    with pytest.raises(NotImplementedError, match="Finetune declares a phase over its memory but keeps none"):
-        Finetune().memory_part(None, scene().learner)
 
 
 def test_the_penalty_is_the_mean_distance_of_the_earlier_tasks() -> None:

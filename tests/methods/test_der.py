@@ -3,6 +3,7 @@
 import pytest
 import torch
 from methods.helpers import (
+    SPLIT,
     UNEVEN,
     assert_compiles,
     assert_same,
@@ -55,6 +56,14 @@ def test_an_empty_memory_and_a_weight_of_0_mean_finetuning() -> None:
     weightless, state = DER(alpha=0, memory=METHOD.memory), fill(METHOD, learner)
     draw = weightless.draw(state, learner, batch, generator(0))
     assert_same(loss_and_gradients(weightless, learner, state, batch, draw), plain)
+
+
+def test_what_is_remembered_of_classes_that_come_is_what_an_untrained_output_says() -> None:
+    state, later = fill(METHOD, make_learner()), make_learner(classes=(*SPLIT, (6, 7)), task=3)
+    logits = METHOD.begin_task(state, later).memory.logits
+    assert logits is not None and torch.equal(logits[:, :6], state.memory.logits)
+    assert (logits.shape[1], int(logits[:, 6:].count_nonzero())) == (8, 0)
+    assert METHOD.begin_task(state, make_learner()).memory is state.memory
 
 
 def test_nothing_pulls_while_the_network_is_the_one_remembered() -> None:

@@ -24,7 +24,7 @@ from methods.helpers import (
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.rng import generator
-from hypermnesia.methods.gdumb import GDumb
+from hypermnesia.methods.gdumb import GDumb, Remembered
 from hypermnesia.methods.learner import Batch, Learner, Net, Phase
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.training.events import StepDone
@@ -44,13 +44,13 @@ def collected(learner: Learner, method: GDumb = METHOD) -> Any:
             batch = make_batch(learner, size=10, task=task, seed=seed)
             assert method.draw(state, learner, batch, generator(0)) is None
             state = offer(method, state, learner, batch, seed)
-    learner.phase = Phase("study", data="memory")
+    learner.phase = GDumb(every_task=True).phases(learner)[1]
     return state
 
 
 def memory_batch(method: GDumb, state: Any, learner: Learner, size: int = 6) -> Batch:
     """The first samples of the memory, as the training loop hands them over."""
-    raw, y = method.memory_part(state, learner).batch(torch.arange(size))
+    raw, y = Remembered(state.memory).batch(torch.arange(size))
     return Batch(learner.preprocess(raw, None), y, learner.targets(y, learner.task), learner.task, raw)
 
 
@@ -90,7 +90,8 @@ def test_the_memory_is_balanced_and_holds_what_came_by() -> None:
     learner = make_learner(task=2)
     state = collected(learner)
     assert state.memory.classes() == dict.fromkeys(range(6), 2)
-    part = METHOD.memory_part(state, learner)
+    assert learner.phase.data is not None
+    part = learner.phase.data(state, learner)
     raw, y = part.batch(torch.tensor([3, 0]))
     assert len(part) == 12
     assert torch.equal(raw, state.memory.x[[3, 0]]) and torch.equal(y, state.memory.y[[3, 0]])
@@ -133,7 +134,7 @@ def test_phases() -> None:
     assert [(p.name, p.trains, p.epochs) for p in METHOD.phases(learner)] == [("collect", False, 1)]
     learner.task = 2
     study = METHOD.phases(learner)[1]
-    assert (study.data, study.restart, study.epochs, study.batch_size) == ("memory", True, 256, 16)
+    assert study.data is not None and (study.restart, study.epochs, study.batch_size) == (True, 256, 16)
     assert study.optimizer is not None and study.optimizer.lr == 0.05
     learner.task = 0
     assert len(GDumb(every_task=True).phases(learner)) == 2

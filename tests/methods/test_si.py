@@ -21,7 +21,7 @@ from hypermnesia.core import tensors
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.combine import combine
-from hypermnesia.methods.learner import Aux, Learner, Net, Step
+from hypermnesia.methods.learner import Learner, Net, Step
 from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.si import SI, SIState
 
@@ -36,8 +36,8 @@ def step(method: SI, state: SIState, learner: Learner, seed: int) -> tuple[SISta
     with torch.no_grad():
         for name, g in gradients.items():
             net.params[name] -= 0.5 * g
-        done = Step(before, net.params, gradients)
-        return method.after_step(state, learner, batch, None, aux, done, generator(0)), done
+        done = Step(batch, None, aux, before, net.params, gradients)
+        return method.after_step(state, learner, done, generator(0)), done
 
 
 def learn_a_task(method: SI, state: SIState, learner: Learner, steps: int = 3) -> SIState:
@@ -142,10 +142,9 @@ def test_a_parameter_that_the_loss_misses_gathers_nothing() -> None:
     name = "target.head.weight"
     params = tensors.copy(learner.model.trainable())
     gradients = {n: torch.ones_like(v) for n, v in params.items() if n != name}
-    done = Step(params, {n: v - 1 for n, v in params.items()}, gradients)
-    state = method.after_step(
-        state, learner, batch_of(learner, make_task(0)), None, Aux(), done, generator(0)
-    )
+    after = {n: v - 1 for n, v in params.items()}
+    done = Step(batch_of(learner, make_task(0)), before=params, after=after, gradients=gradients)
+    state = method.after_step(state, learner, done, generator(0))
     assert float(state.path[name].abs().max()) == 0 and float(state.path["target.head.bias"].min()) == 1
 
 

@@ -332,7 +332,7 @@ class Counting(Finetune):
         return Counted(0, {})
 
     def after_step(self, state: "Counted", *rest: Any) -> "Counted":
-        return Counted(state.steps + 1, {"last.logits": rest[3].logits})
+        return Counted(state.steps + 1, {"last.logits": rest[1].aux.logits})
 
 
 @dataclass(frozen=True)

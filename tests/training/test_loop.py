@@ -43,20 +43,11 @@ class Watching(Finetune):
 
     watches_parameters = True
 
-    def after_step(
-        self,
-        state: Any,
-        learner: Learner,
-        batch: Batch,
-        draw: Any,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
-    ) -> Any:
+    def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
         after = {name: value.detach().clone() for name, value in step.after.items()}
         gradients = {name: g.clone() for name, g in step.gradients.items()}
-        self.steps.append(Step(step.before, after, gradients))
-        self.batches.append(batch)
+        self.steps.append(replace(step, after=after, gradients=gradients))
+        self.batches.append(step.batch)
         self.phases_seen.append(learner.phase)
         self.progress.append(learner.progress)
         self.ramps.append(learner.model.ramp)
@@ -184,9 +175,6 @@ class Phased(Watching):
     """Shows, trains, trains from the start on what it has kept, then trains another model."""
 
     plan: tuple[Phase, ...] = ()
-    kept: tuple[int, ...] = (3, 1, 2)
-
-    restarts_models = True
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         return {"other": small.model(stream, seed=seed)}
@@ -194,10 +182,11 @@ class Phased(Watching):
     def phases(self, learner: Learner) -> Sequence[Phase]:
         return self.plan
 
-    def memory_part(self, state: Any, learner: Learner) -> Any:
-        return (
-            small.split_stream().tasks[learner.task].train.subset(torch.tensor(self.kept, dtype=torch.int64))
-        )
+
+def kept(*positions: int) -> Any:
+    """These of the task's samples, as what a phase trains on."""
+    chosen = torch.tensor(positions, dtype=torch.int64)
+    return lambda state, learner: small.split_stream().tasks[learner.task].train.subset(chosen)
 
 
 def phased(*plan: Phase, **options: Any) -> tuple[Fit, Phased]:
@@ -211,7 +200,7 @@ def test_phases_run_in_order_each_of_its_own_length() -> None:
     run, method = phased(
         Phase("show", trains=False, epochs=1),
         Phase("train"),
-        Phase("study", data="memory", iterations=2, batch_size=6),
+        Phase("study", data=kept(3, 1, 2), iterations=2, batch_size=6),
         Phase("other", model="other", epochs=0.5),
     )
     events = [event for event in run if isinstance(event, StepDone)]
@@ -272,7 +261,7 @@ def test_a_phase_may_have_an_optimizer_of_its_own() -> None:
 
 
 def test_an_empty_memory_is_no_phase() -> None:
-    method, stream = Phased(plan=(Phase("study", data="memory"),), kept=()), small.split_stream()
+    method, stream = Phased(plan=(Phase("study", data=kept()),)), small.split_stream()
     models = {"main": small.model(stream)} | method.extra_models(stream, 1)
     events = list(Fit(models, stream, method, TrainOptions(iterations=4), optimizer=SGD))
     assert not any(isinstance(event, StepDone) for event in events)
@@ -321,8 +310,6 @@ def test_gradients_may_lie_in_memory_in_any_way(name: Any) -> None:
     """Fused optimizers would read a transposed or an expanded gradient as garbage."""
 
     class Strided(Finetune):
-        custom_gradients = True
-
         def gradients(self, net: Net, state: Any, batch: Batch, draw: Any, candidate: Any) -> Any:
             found, value, aux = Method.gradients(self, net, state, batch, draw, candidate)
             turned = {n: g.T.contiguous().T if g.dim() == 2 else g for n, g in found.items()}
@@ -412,7 +399,6 @@ class Breaking(Finetune):
 
     what: str = "loss"
     asked: list[int] = field(default_factory=list)
-    custom_gradients = True
 
     def gradients(self, net: Net, state: Any, batch: Batch, draw: Any, candidate: Any) -> Any:
         found, value, aux = Method.gradients(self, net, state, batch, draw, candidate)
@@ -654,7 +640,7 @@ def test_a_sealed_run_needs_validation_parts() -> None:
 
 def test_boundaries_that_a_stream_does_not_give() -> None:
     stream = blurry(small.split_stream(), 0.3, 0)
-    said = "needs task boundaries, which the stream .* does not give; er, der, derpp"
+    said = "needs task boundaries, which the stream .* does not give: take a method that does without"
     with pytest.raises(HypermnesiaError, match=f"^the penalty drift {said}"):
         small.run(stream, "hyper", combine(Finetune(), Drift()))
     with pytest.raises(HypermnesiaError, match=f"^LwF {said}"):

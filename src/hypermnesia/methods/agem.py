@@ -35,8 +35,6 @@ class AGEM(Method):
     two losses reaches counts as 0 in the other's gradient.
     """
 
-    custom_gradients = True
-
     fill: Filling = "reservoir"
     """When the memory is written: after every step (reservoir), or once at a task's end (task)."""
     task_samples: int | None = None
@@ -50,7 +48,7 @@ class AGEM(Method):
             raise HypermnesiaError(f"agem.task_samples={self.task_samples} must be at least 1")
 
     @property
-    def needs_boundaries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def needs_boundaries(self) -> bool:
         return self.fill == "task"
 
     def init(self, learner: Learner) -> ReplayState:
@@ -85,17 +83,12 @@ class AGEM(Method):
         return project(gradient, net.gradients(remembered)), value.detach(), Aux(terms, aux.logits)
 
     def after_step(
-        self,
-        state: ReplayState,
-        learner: Learner,
-        batch: Batch,
-        draw: Replay | None,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
+        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
     ) -> ReplayState:
         return (
-            ReplayState(rehearsal.remember(state.memory, batch, rng)) if self.fill == "reservoir" else state
+            ReplayState(rehearsal.remember(state.memory, step.batch, rng))
+            if self.fill == "reservoir"
+            else state
         )
 
     def end_task(self, state: ReplayState, learner: Learner, task: Task, rng: torch.Generator) -> ReplayState:

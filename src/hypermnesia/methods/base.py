@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Stream, Task
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step, WeightRequest
@@ -18,23 +19,37 @@ Lookahead = Callable[[Mapping[str, Tensor]], Tensors]
 class Method:
     """A continual-learning method: a frozen dataclass of hyper-parameters with functions over an explicit state.
 
-    `init`, `draw` and `loss` are every method's own; the rest has the default that is stated. `loss` is pure in
+    `loss` is every method's own; the rest has the default that is stated. `loss` is pure in
     the net's parameters and buffers, the state's tensors, the batch and the draw: no `.item()`, no in-place
     writes, no Python branch on a tensor's value, and no randomness, which lives in `draw` alone. That makes resume
     exact, compiling possible, and several seeds one stacked program.
     """
 
-    needs_boundaries: ClassVar[bool] = False
-    """Whether the method must be told where one task ends and the next begins."""
-    custom_gradients: ClassVar[bool] = False
-    """Whether `gradients` is more than the gradient of `loss`."""
     watches_parameters: ClassVar[bool] = False
-    """Whether `after_step` needs the parameters as they were before the step."""
-    restarts_models: ClassVar[bool] = False
-    """Whether some phase restarts a model, so that its initial parameters must be kept."""
+    """Whether `after_step` reads `step.before`, which costs a copy of the parameters in each step."""
     written_models: ClassVar[tuple[str, ...]] = ()
     """Those of `extra_models` whose weights a generator writes. A drift penalty has to hold each, or they forget; a
     configuration adds it (section `drift_NAME`), `combine` on its own does not."""
+
+    @property
+    def needs_boundaries(self) -> bool:
+        """Whether the method must be told where one task ends and the next begins. Default: if it has an `end_task`."""
+        return type(self).end_task is not Method.end_task
+
+    @property
+    def custom_gradients(self) -> bool:
+        """Whether `gradients` is more than the gradient of `loss`."""
+        return type(self).gradients is not Method.gradients
+
+    @property
+    def held_models(self) -> frozenset[str]:
+        """Those of the learner's models that something holds where they were. Default: none."""
+        return frozenset()
+
+    def check(self, stream: Stream) -> None:
+        """Raise `HypermnesiaError` for a stream that the method cannot learn from."""
+        if self.needs_boundaries and not stream.boundaries:
+            raise without_boundaries(type(self).__name__, stream)
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         """Models beside the main one, by name, freshly initialised from `seed`. Default: none."""
@@ -45,16 +60,14 @@ class Method:
         return None
 
     def begin_task(self, state: Any, learner: Learner) -> Any:
-        """State at a task's start, the models having grown. Default: unchanged."""
+        """State at a task's start. The models have grown by it; where it brings classes that the stream did not have
+        before, `learner` counts them already and a shared head has outputs for them. Default: unchanged."""
         return state
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
-        """The current task's phases. Default: one, of the run's own length."""
+        """The phases of `learner.task`, by which a run also knows beforehand what it has to keep. Default: one on the
+        task's samples, of the run's own length."""
         return (Phase(),)
-
-    def memory_part(self, state: Any, learner: Learner) -> Any:
-        """Samples of a phase with `data="memory"`: anything with a length and `batch(positions) → (raw, y)`."""
-        raise NotImplementedError(f"{type(self).__name__} declares a phase over its memory but keeps none")
 
     def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
         """Every random choice of one step, and what is rehearsed in it. Default: nothing."""
@@ -71,26 +84,12 @@ class Method:
         value, aux = self.loss(net, state, batch, draw)
         return net.gradients(value), value.detach(), aux
 
-    def after_step(
-        self,
-        state: Any,
-        learner: Learner,
-        batch: Batch,
-        draw: Any,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
-    ) -> Any:
-        """State after an optimizer step (a memory may write into its own storage). Default: unchanged."""
+    def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
+        """State after a step (a memory may write into its own storage). Default: unchanged."""
         return state
 
     def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
         """State after a task's last step; `task.train` may be read once more. Default: unchanged."""
-        return state
-
-    def widen(self, state: Any, learner: Learner) -> Any:
-        """State when classes have come that the stream did not have before: `learner` counts them already, and a shared
-        head has outputs for them. Default: unchanged."""
         return state
 
     def scores(self, state: Any, learner: Learner, x: Tensor, task: int) -> Tensor | None:
@@ -105,12 +104,17 @@ class Penalty:
     holds: str = "main"
     """Which of the learner's models it holds; it takes part in that model's phases only."""
 
+    @property
+    def watches_parameters(self) -> bool:
+        """Whether it follows the steps, for which the parameters before each are kept."""
+        return type(self).after_step is not Penalty.after_step
+
     def init(self, learner: Learner) -> Any:
         """First state, before any task."""
         return None
 
     def begin_task(self, state: Any, learner: Learner) -> Any:
-        """State at a task's start: snapshots are taken here."""
+        """State at a task's start, as `Method.begin_task`: snapshots are taken here."""
         return state
 
     def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
@@ -125,12 +129,12 @@ class Penalty:
         """What `value` asks the generator for, so that one pass serves it and the method. Default: not known."""
         return None
 
-    def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
-        """State after a task's last step. Default: unchanged."""
+    def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
+        """State after a step of the model that it holds; `step.draw` is the penalty's own. Default: unchanged."""
         return state
 
-    def widen(self, state: Any, learner: Learner) -> Any:
-        """State when further classes have come, as `Method.widen`. Default: unchanged."""
+    def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
+        """State after a task's last step. Default: unchanged."""
         return state
 
     def ahead(self) -> Literal["optimizer"] | float | None:
@@ -141,3 +145,11 @@ class Penalty:
     def through_ahead(self) -> bool:
         """Whether a look-ahead differentiates through the candidate step."""
         return False
+
+
+def without_boundaries(what: str, stream: Stream) -> HypermnesiaError:
+    """The error for `what` on a stream that does not tell where tasks end; for raising."""
+    return HypermnesiaError(
+        f"{what} needs task boundaries, which the stream {stream.name} does not give: take a method that does without, "
+        "as most that replay from a memory do, on weights that do not depend on the task"
+    )

@@ -1,6 +1,6 @@
 """Methods joined by penalties: values, gradients and look-ahead of the sum."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors, add, scale
 from hypermnesia.data import Stream, Task
-from hypermnesia.methods.base import Lookahead, Method, Penalty
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step, WeightRequest
+from hypermnesia.methods.base import Lookahead, Method, Penalty, without_boundaries
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Samples, Step, WeightRequest
 from hypermnesia.weights.model import Model
 
 
@@ -51,20 +51,21 @@ class Combined(Method):
             )
 
     @property
-    def needs_boundaries(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.method.needs_boundaries or bool(self.penalties)
-
-    @property
-    def custom_gradients(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def custom_gradients(self) -> bool:
         return self.method.custom_gradients or any(p.ahead() is not None for p in self.penalties)
 
     @property
     def watches_parameters(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.method.watches_parameters
+        return self.method.watches_parameters or any(p.watches_parameters for p in self.penalties)
 
     @property
-    def restarts_models(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.method.restarts_models
+    def held_models(self) -> frozenset[str]:
+        return self.method.held_models | {penalty.holds for penalty in self.penalties}
+
+    def check(self, stream: Stream) -> None:
+        self.method.check(stream)
+        if not stream.boundaries:
+            raise without_boundaries(f"the penalty {self.penalties[0].name}", stream)
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         return self.method.extra_models(stream, seed)
@@ -77,10 +78,10 @@ class Combined(Method):
         return CombinedState(self.method.begin_task(state.method, learner), tuple(penalties))
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
-        return self.method.phases(learner)
-
-    def memory_part(self, state: CombinedState, learner: Learner) -> Any:
-        return self.method.memory_part(state.method, learner)
+        return [
+            phase if phase.data is None else replace(phase, data=_of_method(phase.data))
+            for phase in self.method.phases(learner)
+        ]
 
     def draw(self, state: CombinedState, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
         own = self.method.draw(state.method, learner, batch, rng)
@@ -132,17 +133,16 @@ class Combined(Method):
         return net.at({name: net.params[name] + value for name, value in change.items()})
 
     def after_step(
-        self,
-        state: CombinedState,
-        learner: Learner,
-        batch: Batch,
-        draw: Any,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
+        self, state: CombinedState, learner: Learner, step: Step, rng: torch.Generator
     ) -> CombinedState:
-        own = self.method.after_step(state.method, learner, batch, draw[0], aux, step, rng)
-        return CombinedState(own, state.penalties)
+        own, drawn = step.draw
+        penalties = list(state.penalties)
+        for i, of_penalty in drawn.items():
+            given = replace(step, draw=of_penalty)
+            penalties[i] = self.penalties[i].after_step(penalties[i], learner, given, rng)
+        return CombinedState(
+            self.method.after_step(state.method, learner, replace(step, draw=own), rng), tuple(penalties)
+        )
 
     def end_task(
         self, state: CombinedState, learner: Learner, task: Task, rng: torch.Generator
@@ -152,12 +152,13 @@ class Combined(Method):
             own, tuple(p.end_task(s, learner, task, rng) for p, s in self._with_states(state))
         )
 
-    def widen(self, state: CombinedState, learner: Learner) -> CombinedState:
-        own = self.method.widen(state.method, learner)
-        return CombinedState(own, tuple(p.widen(s, learner) for p, s in self._with_states(state)))
-
     def scores(self, state: CombinedState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         return self.method.scores(state.method, learner, x, task)
 
     def _with_states(self, state: CombinedState) -> list[tuple[Penalty, Any]]:
         return list(zip(self.penalties, state.penalties, strict=True))
+
+
+def _of_method(data: Callable[[Any, Learner], Samples]) -> Callable[[Any, Learner], Samples]:
+    """What a method's phase trains on, asked with the combined state."""
+    return lambda state, learner: data(state.method, learner)

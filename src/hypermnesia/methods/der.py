@@ -50,7 +50,7 @@ class DER(Method):
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))
 
-    def widen(self, state: ReplayState, learner: Learner) -> ReplayState:
+    def begin_task(self, state: ReplayState, learner: Learner) -> ReplayState:
         return ReplayState(with_more_outputs(state.memory, learner))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
@@ -68,16 +68,9 @@ class DER(Method):
         return value, Aux(terms, logits.detach())
 
     def after_step(
-        self,
-        state: ReplayState,
-        learner: Learner,
-        batch: Batch,
-        draw: Replay | None,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
+        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
     ) -> ReplayState:
-        return ReplayState(remember(state.memory, batch, rng, aux.logits))
+        return ReplayState(remember(state.memory, step.batch, rng, step.aux.logits))
 
 
 Draws = tuple[Replay, Replay]
@@ -112,7 +105,7 @@ class DERPP(Method):
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))
 
-    def widen(self, state: ReplayState, learner: Learner) -> ReplayState:
+    def begin_task(self, state: ReplayState, learner: Learner) -> ReplayState:
         return ReplayState(with_more_outputs(state.memory, learner))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws | None:
@@ -132,13 +125,6 @@ class DERPP(Method):
         return value, Aux(terms, logits.detach())
 
     def after_step(
-        self,
-        state: ReplayState,
-        learner: Learner,
-        batch: Batch,
-        draw: Draws | None,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
+        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
     ) -> ReplayState:
-        return ReplayState(remember(state.memory, batch, rng, aux.logits))
+        return ReplayState(remember(state.memory, step.batch, rng, step.aux.logits))

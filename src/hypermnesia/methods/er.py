@@ -49,13 +49,6 @@ class ER(Method):
         return value, Aux({"cross_entropy": value.detach()})
 
     def after_step(
-        self,
-        state: ReplayState,
-        learner: Learner,
-        batch: Batch,
-        draw: Replay | None,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
+        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
     ) -> ReplayState:
-        return ReplayState(remember(state.memory, batch, rng))
+        return ReplayState(remember(state.memory, step.batch, rng))

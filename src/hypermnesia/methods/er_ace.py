@@ -66,7 +66,7 @@ class ERACE(Method):
         seen = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
         return ERACEState(empty_memory(learner, self.memory), seen)
 
-    def widen(self, state: ERACEState, learner: Learner) -> ERACEState:
+    def begin_task(self, state: ERACEState, learner: Learner) -> ERACEState:
         return ERACEState(state.memory, F.pad(state.seen, (0, learner.num_classes - len(state.seen))))
 
     def draw(
@@ -96,14 +96,7 @@ class ERACE(Method):
         terms = {"cross_entropy": own.detach(), "labels": remembered.detach()}
         return own + remembered, Aux(terms, logits.detach())
 
-    def after_step(
-        self,
-        state: ERACEState,
-        learner: Learner,
-        batch: Batch,
-        draw: ERACEDraw | None,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
-    ) -> ERACEState:
-        return ERACEState(remember(state.memory, batch, rng), state.seen.index_fill(0, batch.y, True))
+    def after_step(self, state: ERACEState, learner: Learner, step: Step, rng: torch.Generator) -> ERACEState:
+        return ERACEState(
+            remember(state.memory, step.batch, rng), state.seen.index_fill(0, step.batch.y, True)
+        )

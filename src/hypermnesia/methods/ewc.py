@@ -47,8 +47,6 @@ class EWC(Method):
     embedding, are free.
     """
 
-    needs_boundaries = True
-
     strength: float = 180.0
     """λ ≥ 0, with the paper's factor ½. Code without that factor (Mammoth, Avalanche) means twice as much by the
     same number: the 90 that DER's authors give for Split MNIST is 180 here."""
@@ -75,7 +73,7 @@ class EWC(Method):
     def init(self, learner: Learner) -> EWCState:
         return EWCState({}, {}, torch.zeros((), device=learner.device))
 
-    def widen(self, state: EWCState, learner: Learner) -> EWCState:
+    def begin_task(self, state: EWCState, learner: Learner) -> EWCState:
         """New outputs are free: of no importance to the finished tasks."""
         now = learner.model.stored()
         importance, anchor = (tensors.padded(part, now) for part in (state.importance, state.anchor))

@@ -17,7 +17,7 @@ from hypermnesia.methods.replay.rehearsal import Block, MemoryOptions, Replay, R
 
 
 @dataclass(frozen=True)
-class Samples:
+class Remembered:
     """The remembered samples as the data of a phase."""
 
     memory: Memory
@@ -77,8 +77,6 @@ class GDumb(Method):
     parameters that belong to an earlier task alone (its embedding, its stored rows) keep the values they have.
     """
 
-    restarts_models = True
-
     epochs: float = 256.0
     """Passes over the memory, > 0. Published: 256."""
     batch_size: int = 16
@@ -114,7 +112,7 @@ class GDumb(Method):
             return (collect,)
         study = Phase(
             "study",
-            data="memory",
+            data=lambda state, learner: Remembered(state.memory),
             restart=True,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -122,13 +120,10 @@ class GDumb(Method):
         )
         return (collect, study)
 
-    def memory_part(self, state: ReplayState, learner: Learner) -> Samples:
-        return Samples(state.memory)
-
     def draw(
         self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator
     ) -> GDumbDraw | None:
-        if learner.phase.data != "memory":
+        if learner.phase.data is None:
             return None
         count, options = len(batch.y), self.memory
         replay = None
@@ -158,18 +153,11 @@ class GDumb(Method):
         return value, Aux({"cross_entropy": value.detach()}, logits.detach())
 
     def after_step(
-        self,
-        state: ReplayState,
-        learner: Learner,
-        batch: Batch,
-        draw: GDumbDraw | None,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
+        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
     ) -> ReplayState:
-        if learner.phase.data == "memory":
+        if learner.phase.data is not None:
             return state
-        return ReplayState(rehearsal.remember(state.memory, batch, rng))
+        return ReplayState(rehearsal.remember(state.memory, step.batch, rng))
 
 
 def _covered(size: int, centre: float, side: float) -> Tensor:

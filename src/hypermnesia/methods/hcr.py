@@ -82,7 +82,7 @@ class HCR(Method):
     def init(self, learner: Learner) -> ReplayState:
         return ReplayState(empty_memory(learner, self.memory, logits=True))
 
-    def widen(self, state: ReplayState, learner: Learner) -> ReplayState:
+    def begin_task(self, state: ReplayState, learner: Learner) -> ReplayState:
         return ReplayState(with_more_outputs(state.memory, learner))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws:
@@ -114,16 +114,9 @@ class HCR(Method):
         return total, Aux({name: term.detach() for name, term in terms.items()}, logits.detach())
 
     def after_step(
-        self,
-        state: ReplayState,
-        learner: Learner,
-        batch: Batch,
-        draw: Draws,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
+        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
     ) -> ReplayState:
-        return ReplayState(remember(state.memory, batch, rng, aux.logits))
+        return ReplayState(remember(state.memory, step.batch, rng, step.aux.logits))
 
 
 def comparable(net: Net, logits: Tensor, replay: Replay) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,6 @@ class HNETReplay(Method):
     which they forget.
     """
 
-    needs_boundaries = True
     written_models: ClassVar[tuple[str, ...]] = (generative.MODEL,)
 
     temperature: float = 2.0
@@ -72,6 +71,10 @@ class HNETReplay(Method):
             raise HypermnesiaError(f"hnet-replay.temperature={self.temperature} must be above 0")
         check_choices(self, "hnet-replay")
 
+    @property
+    def needs_boundaries(self) -> bool:
+        return True
+
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         return {generative.MODEL: self.replay.build(stream, seed)}
 
@@ -79,16 +82,12 @@ class HNETReplay(Method):
         nothing = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
         return HNETReplayState({}, nothing, nothing)
 
-    def widen(self, state: HNETReplayState, learner: Learner) -> HNETReplayState:
-        missing = learner.num_classes - len(state.seen)
-        seen, earlier = (F.pad(classes, (0, missing)) for classes in (state.seen, state.earlier))
-        return HNETReplayState(tensors.padded(state.old, learner.model.stored()), seen, earlier)
-
     def begin_task(self, state: HNETReplayState, learner: Learner) -> HNETReplayState:
-        seen = torch.zeros_like(state.seen)
+        earlier = F.pad(state.seen, (0, learner.num_classes - len(state.seen)))
+        seen = torch.zeros_like(earlier)
         seen[list(learner.seen_classes)] = True
         replays = learner.task > 0 and self.replay.share > 0
-        return HNETReplayState(tensors.copy(learner.model.stored()) if replays else {}, seen, state.seen)
+        return HNETReplayState(tensors.copy(learner.model.stored()) if replays else {}, seen, earlier)
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
         return (Phase("classifier"), self.replay.phase())

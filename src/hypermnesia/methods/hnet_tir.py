@@ -33,13 +33,16 @@ class HNETTIR(Method):
     `drift_vae`. Evaluation asks the network by `infer=tir`.
     """
 
-    needs_boundaries = True
     written_models: ClassVar[tuple[str, ...]] = (generative.MODEL,)
 
     inference: MLPOptions = MLPOptions(init="xavier")
     """The task-inference network, a perceptron: published with the classifier's hidden layers."""
     replay: GenerativeOptions = GenerativeOptions(vae=VAEOptions(decoder=(50, 150)))
     """The replayed samples and the autoencoder that they are drawn from."""
+
+    @property
+    def needs_boundaries(self) -> bool:
+        return True
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         vae = self.replay.build(stream, seed)

@@ -73,8 +73,6 @@ class ICaRL(Method):
     task's network, and there are none where the batch's task has outputs of its own.
     """
 
-    needs_boundaries = True
-
     flip: bool | None = None
     """Whether class means include mirror images of the exemplars. none = where training mirrors images too."""
     memory: MemoryOptions = MemoryOptions(policy="herding")
@@ -93,16 +91,12 @@ class ICaRL(Method):
         none = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
         return ICaRLState(rehearsal.empty_memory(learner, self.memory), none, none)
 
-    def widen(self, state: ICaRLState, learner: Learner) -> ICaRLState:
-        missing = learner.num_classes - len(state.seen)
-        seen, learning = (F.pad(classes, (0, missing)) for classes in (state.seen, state.learning))
-        old = tensors.padded(state.old, learner.model.stored())  # nothing of it that is new is distilled
-        return replace(state, seen=seen, learning=learning, old=old)
-
     def begin_task(self, state: ICaRLState, learner: Learner) -> ICaRLState:
-        learning = torch.zeros_like(state.seen)
+        seen = F.pad(state.seen, (0, learner.num_classes - len(state.seen)))
+        learning = torch.zeros_like(seen)
         learning[list(learner.classes[learner.task])] = True
-        return replace(state, seen=state.seen | learning, learning=learning, means={})
+        old = tensors.padded(state.old, learner.model.stored())  # nothing of it that is new is distilled
+        return replace(state, seen=seen | learning, learning=learning, old=old, means={})
 
     def draw(self, state: ICaRLState, learner: Learner, batch: Batch, rng: torch.Generator) -> ICaRLDraw:
         head = learner.model.head

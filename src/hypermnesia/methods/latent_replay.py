@@ -47,8 +47,6 @@ class LatentReplay(Method):
     without augmentation.
     """
 
-    needs_boundaries = True
-
     coefficient: float = 1.0
     """Weight of the replay, ≥ 0; 1 and 0 (its ablation) are published."""
     memory: MemoryOptions = MemoryOptions(size=200, batch_size=64, policy="class-balanced")

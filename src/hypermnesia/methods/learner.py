@@ -1,8 +1,8 @@
 """What a method sees: batches, networks with bound parameters, the learner, and phases of training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,16 @@ class WeightRequest:
     """Whether as factors, which are not multiplied out."""
 
 
+class Samples(Protocol):
+    """What a phase trains on: a task's part, or what a method remembers."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions (B,) → raw samples (B, …), global class ids (B,)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Phase:
     """One stretch of training within a task; `fit` runs a task's phases in order."""
@@ -137,8 +147,8 @@ class Phase:
     name: str = "train"
     model: str = "main"
     """Which of the learner's models trains."""
-    data: Literal["task", "memory"] = "task"
-    """Batches of the task, or of what the method remembers (`Method.memory_part`)."""
+    data: Callable[[Any, "Learner"], Samples] | None = None
+    """What it trains on: a function of the method's state and the learner, asked when the phase begins. None: the task."""
     trains: bool = True
     """False: batches are only shown to `after_step`, no parameter moves."""
     restart: bool = False
@@ -187,8 +197,14 @@ class Learner:
 
 @dataclass(frozen=True)
 class Step:
-    """What an optimizer step did: parameters before it (only if watched), after it, and the gradients."""
+    """What a step learned from, and what the optimizer did with it; in a phase that trains nothing, it did nothing."""
 
-    before: Tensors
-    after: Tensors
-    gradients: Tensors
+    batch: Batch
+    draw: Any = None
+    aux: Aux = field(default_factory=Aux)
+    before: Tensors = field(default_factory=dict)
+    """The trained parameters before the step, by name; empty unless somebody watches them."""
+    after: Tensors = field(default_factory=dict)
+    """The trained parameters after it: the model's own."""
+    gradients: Tensors = field(default_factory=dict)
+    """By name, before clipping; those of the whole loss, penalties included."""

@@ -48,8 +48,6 @@ class LwF(Method):
     weights depend on the task there is one for every earlier task, over that task's own outputs.
     """
 
-    needs_boundaries = True
-
     alpha: float = 1.0
     """Weight of the distillation, ≥ 0 (the paper's λ_o). DER's authors: 1 Split MNIST, 3 Split CIFAR-10."""
     temperature: float = 2.0
@@ -64,6 +62,10 @@ class LwF(Method):
             raise HypermnesiaError(f"lwf.temperature={self.temperature} must be above 0")
         if self.tasks_per_step < 1:
             raise HypermnesiaError(f"lwf.tasks_per_step={self.tasks_per_step} must be at least 1")
+
+    @property
+    def needs_boundaries(self) -> bool:
+        return True
 
     def init(self, learner: Learner) -> LwFState:
         return LwFState({}, torch.zeros(0, dtype=torch.int64))

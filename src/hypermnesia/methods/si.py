@@ -34,7 +34,6 @@ class SI(Method):
     ω_i = Σ_steps −∂L/∂θ_i · Δθ_i; at its end Ω_i grows by ω_i / ((θ_i at the end − at the start)² + xi) (eq. 5).
     """
 
-    needs_boundaries = True
     watches_parameters = True
 
     c: float = 1.0
@@ -51,13 +50,11 @@ class SI(Method):
     def init(self, learner: Learner) -> SIState:
         return SIState({}, {}, {})
 
-    def widen(self, state: SIState, learner: Learner) -> SIState:
-        """New outputs are free; `start` and `path` are made anew when the task begins."""
-        return SIState({}, {}, tensors.padded(state.importance, learner.model.stored()))
-
     def begin_task(self, state: SIState, learner: Learner) -> SIState:
+        """A new path from here. New outputs are free."""
         start = tensors.copy(learner.model.trainable())
-        return replace(state, start=start, path=tensors.zeros_like(start))
+        importance = tensors.padded(state.importance, learner.model.stored())
+        return SIState(start, tensors.zeros_like(start), importance)
 
     def loss(self, net: Net, state: SIState, batch: Batch, draw: None) -> tuple[Tensor, Aux]:
         logits = net(batch.x, batch.task)
@@ -71,16 +68,7 @@ class SI(Method):
             value, terms["penalty"] = value + penalty, penalty.detach()
         return value, Aux(terms, logits.detach())
 
-    def after_step(
-        self,
-        state: SIState,
-        learner: Learner,
-        batch: Batch,
-        draw: None,
-        aux: Aux,
-        step: Step,
-        rng: torch.Generator,
-    ) -> SIState:
+    def after_step(self, state: SIState, learner: Learner, step: Step, rng: torch.Generator) -> SIState:
         """Add this step to the path integral, with the gradient of the loss less this method's penalty."""
         path = dict(state.path)
         for name, gradient in step.gradients.items():

@@ -77,8 +77,10 @@ def build(
             cfg.benchmark, data_dir=data_dir, seed=seed if own is None else own, options=parts["stream"]
         )
         stream = retested(stream, original)
-    restarts = cfg.approach.method_class().restarts_models  # from their initial values, which are the base's
-    return assemble(cfg if restarts else without_base(cfg), stream, seed, device)
+    run = assemble(without_base(cfg), stream, seed, device)
+    return (
+        assemble(cfg, stream, seed, device) if run.restarts else run
+    )  # from initial values, which are the base's
 
 
 def take_over(run: Fit, finished: Fit) -> None:
@@ -94,8 +96,7 @@ def take_over(run: Fit, finished: Fit) -> None:
             run.grow(after.models[name])
         _copy(after.models[name], model, len(run.stream.tasks[-1].classes))
     after.task = before.task
-    run.state = run.method.widen(finished.state, after)
-    run.inference_state, run.noise = finished.inference_state, finished.noise
+    run.state, run.inference_state, run.noise = finished.state, finished.inference_state, finished.noise
     run.rngs, run.threads = finished.rngs, finished.threads
     run.position = Position(task=finished.position.task)
     run.records = _widened(finished.records, len(run.tested_on.tests))

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,7 @@ from hypermnesia.evaluation.infer import Entropy, Inference
 from hypermnesia.evaluation.records import Records
 from hypermnesia.evaluation.schedule import Schedule
 from hypermnesia.methods.base import Method
-from hypermnesia.methods.combine import Combined
-from hypermnesia.methods.learner import Aux, Learner, Net, Phase, Step
+from hypermnesia.methods.learner import Learner, Net, Phase, Samples, Step
 from hypermnesia.training import determinism
 from hypermnesia.training.batches import Batches, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
@@ -78,11 +77,7 @@ class Fit:
         self.optimizer_options = optimizer or OptimizerOptions()
         self.evaluation, self.inference = evaluation or EvaluateOptions(), inference or Entropy()
         seeds, self.sealed = seeds or Seeds(), sealed
-        if method.needs_boundaries and not stream.boundaries:
-            raise HypermnesiaError(
-                f"{_needing(method)} needs task boundaries, which the stream {stream.name} does not give; er, der, "
-                "derpp, er-ace, hcr, agem and gdumb do without, on weights that do not depend on the task"
-            )
+        method.check(stream)
         named = {"main": models} if isinstance(models, Model) else dict(models)
         self.learner = Learner(
             models=named,
@@ -104,8 +99,7 @@ class Fit:
             self.inference,
             sealed,
         )
-        restarted = named if method.restarts_models else {}
-        self._initial = {name: tensors.copy(model.stored()) for name, model in restarted.items()}
+        self._initial = {name: tensors.copy(named[name].stored()) for name in self._restarted()}
         self.rngs = {name: generator(getattr(seeds, name), name) for name in ("init", "order", "method")}
         self._noise_seed = derive(seeds.method, "noise")
         self.noise: Tensors | None = None
@@ -117,6 +111,16 @@ class Fit:
         self.order: Order | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.optimizer_of: dict[str, OptimizerOptions] = {}
+
+    @property
+    def restarts(self) -> bool:
+        """Whether some phase starts a model from its initial parameters."""
+        return bool(self._initial)
+
+    def _restarted(self) -> set[str]:
+        """The models that some phase starts from their initial parameters."""
+        learners = [replace(self.learner, task=task) for task in range(len(self.stream.tasks))]
+        return {p.model for learner in learners for p in self.method.phases(learner) if p.restart}
 
     # ------------------------------------------------------------------------------------------------ the loop
 
@@ -203,7 +207,7 @@ class Fit:
             self.order = None
 
     def _run_phase(self, task: Task, phase: Phase) -> Iterator[Event | StepRequest]:
-        part = task.train if phase.data == "task" else self.method.memory_part(self.state, self.learner)
+        part = task.train if phase.data is None else phase.data(self.state, self.learner)
         if len(part) == 0:
             return
         model = self.learner.models[phase.model]
@@ -220,7 +224,7 @@ class Fit:
             batch = batches.next()
             draw = self.method.draw(self.state, self.learner, batch, self.rngs["method"])
             if optimizer is None:
-                result = StepResult(torch.zeros(()), Aux(), Step({}, {}, {}), 0.0)
+                result = StepResult(torch.zeros(()), Step(batch, draw), 0.0)
             else:
                 done = self.position.step
                 request = StepRequest(
@@ -233,7 +237,7 @@ class Fit:
                 result = request.result
             with torch.no_grad():
                 self.state = self.method.after_step(
-                    self.state, self.learner, batch, draw, result.aux, result.step, self.rngs["method"]
+                    self.state, self.learner, result.step, self.rngs["method"]
                 )
             self.position.step += 1
             self.records.steps += 1
@@ -250,7 +254,7 @@ class Fit:
                 steps,
                 self.records.steps,
                 result.loss,
-                result.aux.terms,
+                result.step.aux.terms,
             )
 
     def _start_phase(self, phase: Phase, model: Model, size: int) -> None:
@@ -259,7 +263,7 @@ class Fit:
         options, epochs = phase.optimizer or self.optimizer_options, phase.epochs or self.train.epochs
         endless = phase.iterations is not None or (epochs is None and phase.epochs is None)
         batch_size = phase.batch_size or self.train.batch_size
-        shuffle = not (self.stream.ordered and phase.data == "task")
+        shuffle = not (self.stream.ordered and phase.data is None)
         self.order = Order(size, batch_size, endless, self.rngs["order"], shuffle)
         if phase.trains:
             fresh = optim.build(options, model.trainable())
@@ -285,20 +289,18 @@ class Fit:
     def _set_progress(self, phase: Phase, optimizer: torch.optim.Optimizer | None, steps: int) -> None:
         learner = self.learner
         learner.progress = self.position.step / steps
-        model = learner.models[phase.model]
-        if model.compose is not None:  # HyperMask raises its sparsity over the first task's steps, from 1 on
-            model.ramp = (self.position.step + 1) / steps if learner.task == 0 else 1.0
+        learner.models[phase.model].set_progress((self.position.step + 1) / steps)
         if optimizer is not None:
             optim.set_progress(optimizer, phase.optimizer or self.optimizer_options, learner.progress)
 
-    def _batches(self, part: Any, phase: Phase, order: Order) -> Batches:
-        fixed = phase.data == "task"  # a memory may change with every step
+    def _batches(self, part: Samples, phase: Phase, order: Order) -> Batches:
+        fixed = phase.data is None  # a memory may change with every step
         return Batches(part, order, self.learner, self.rngs["order"], fixed, self.train.channels_last)
 
     def _check(self, result: StepResult, last: bool) -> None:
         waits = result.loss.device.type != "cpu"  # there a look at the value makes the host wait
         if last or not waits or self.position.step % 50 == 0:
-            check_loss(result.loss, result.aux.terms, self._when(self.position.step))
+            check_loss(result.loss, result.step.aux.terms, self._when(self.position.step))
 
     def refuse_broken(self) -> None:
         """Raise `RunFailed` if a model holds a number that is not finite: such a run is not worth keeping."""
@@ -315,7 +317,7 @@ class Fit:
         learner, position = self.learner, self.position
         self.refuse_broken()
         for model in learner.models.values():
-            model.ramp = 1.0
+            model.set_progress(1.0)
         self.state = self.method.end_task(self.state, learner, task, self.rngs["method"])
         with torch.no_grad():
             self.inference_state = self.inference.end_task(self.inference_state, learner, task)
@@ -354,7 +356,7 @@ def fit(
     """
     run = Fit(model, stream, method, train, **options)
     written = run.learner.model.generator is not None
-    if written and len(stream.tasks) > 1 and not isinstance(method, Combined):
+    if written and len(stream.tasks) > 1 and "main" not in method.held_models:
         warnings.warn(
             f"these weights are written by a generator, and {type(method).__name__} alone lets it forget earlier "
             "tasks: add a drift penalty, combine(method, Drift(beta=0.01))",
@@ -363,10 +365,3 @@ def fit(
     for _ in run:
         pass
     return run.records
-
-
-def _needing(method: Method) -> str:
-    """Which part of the method needs to know where tasks end."""
-    if isinstance(method, Combined) and not method.method.needs_boundaries:
-        return f"the penalty {method.penalties[0].name}"
-    return type(method.method if isinstance(method, Combined) else method).__name__

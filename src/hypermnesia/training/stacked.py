@@ -64,7 +64,7 @@ def why_apart(runs: Sequence[Fit]) -> str:
         return "the approach trains several models"
     if first.method.custom_gradients:
         return "its gradients are more than those of one loss (a projection, or a look-ahead)"
-    if any(p.data != "task" or p.restart or not p.trains for p in first.method.phases(first.learner)):
+    if any(p.data or p.restart or not p.trains for p in first.method.phases(first.learner)):
         return "it does more than train on each task's samples"
     if any(_not_alike(m) for m in first.learner.model.modules()):
         return "the network has dropout or running statistics, which change outside of the gradient"
@@ -159,8 +159,9 @@ class Stack:
         each = {name: g.unbind() for name, g in gradients.items()}
         seconds = (time.perf_counter() - started) / len(requests)
         for i, w in enumerate(requests):
-            step = Step(before[i], w.net.params, {name: g[i] for name, g in each.items()})
-            w.result = StepResult(losses[i], auxs[i], step, seconds)
+            own = {name: g[i] for name, g in each.items()}
+            step = Step(w.batch, w.draw, auxs[i], before[i], w.net.params, own)
+            w.result = StepResult(losses[i], step, seconds)
 
 
 class _Bound:

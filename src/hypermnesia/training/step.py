@@ -25,7 +25,6 @@ class StepResult:
     """A step that was taken."""
 
     loss: Tensor
-    aux: Aux
     step: Step
     seconds: float
     """What it took, or a run's share of that."""
@@ -58,8 +57,7 @@ class Stepper:
 
     def __init__(self, method: Method, train: TrainOptions, device: torch.device) -> None:
         self.method, self.train, self.device = method, train, device
-        name = type(getattr(method, "method", method)).__name__.lower()
-        self._graphs = Graphs(f"train.compile=true with {name}", compile=True) if train.compile else None
+        self._graphs = Graphs("train.compile=true", compile=True) if train.compile else None
         self._net: Net | None = None
         self._rest: Tensors = {}
 
@@ -82,8 +80,8 @@ class Stepper:
                 found = by_graph(self._graphs, self.method, request, self._rest)
         gradients, loss, aux = found
         gradients = move(optimizer, net.params, gradients, self.train, request.when)
-        step = Step(before, net.params, gradients)
-        request.result = StepResult(loss, aux, step, time.perf_counter() - started)
+        step = Step(request.batch, request.draw, aux, before, net.params, gradients)
+        request.result = StepResult(loss, step, time.perf_counter() - started)
 
 
 def by_graph(graphs: Graphs, method: Method, request: StepRequest, rest: Tensors) -> Gradients:
@@ -104,16 +102,15 @@ def by_graph(graphs: Graphs, method: Method, request: StepRequest, rest: Tensors
     return unpacked(*graphs([*form, *numbers_of(net.model)], compute, leaves))
 
 
-def numbers_of(model: Model) -> tuple[bool, float | None]:
+def numbers_of(model: Model) -> tuple[bool, float]:
     """What a forward pass reads of a model that is no tensor, and changes within a task."""
-    return model.training, None if model.compose is None else model.ramp
+    return model.training, model.ramp
 
 
 def early(request: StepRequest) -> bool:
     """Whether a step is not to be compiled, since the next one differs in form: told by where the run is, so that it is
     the same after a resume."""
-    ramp = numbers_of(request.net.model)[1]
-    return request.step < EARLY or (ramp is not None and ramp < 1)
+    return request.step < EARLY or request.net.model.ramp < 1
 
 
 class Layout(NamedTuple):

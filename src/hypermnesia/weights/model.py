@@ -87,6 +87,7 @@ class Model(nn.Module):
         self.rows, self.statistics = nn.ModuleList(), nn.ModuleList()
         self.num_tasks = 0
         self.ramp = 1.0
+        """What `compose` is given: the share of the first task's steps that are done, from 1 on in later tasks."""
         self._aliases = _aliases(target)
         self._resting = self._modules_at_rest()
         self._stored = [name for name, role in self.roles.items() if role == "per_task"]
@@ -168,6 +169,11 @@ class Model(nn.Module):
             self.statistics.append(TensorSlots(fresh, trainable=False))
         self.num_tasks += 1
         self.train(self.training)
+
+    def set_progress(self, share: float) -> None:
+        """Tell the share of the current task's steps, up to 1, that are done with the coming one: composed weights come
+        in over those of the first task, as HyperMask's sparsity does."""
+        self.ramp = share if self.compose is not None and self.num_tasks == 1 else 1.0
 
     def train(self, mode: bool = True) -> "Model":
         """As `nn.Module.train`, but modules that are frozen by now stay in evaluation mode: their statistics rest."""

@@ -107,7 +107,7 @@ def with_more_outputs(memory: Memory, learner: Learner) -> Memory:
     if memory.logits is None or head.kind != "shared":
         return memory
     missing = head.num_classes - memory.logits.shape[1]
-    return replace(memory, logits=F.pad(memory.logits, (0, missing)))
+    return replace(memory, logits=F.pad(memory.logits, (0, missing))) if missing else memory
 
 
 def remember(memory: Memory, batch: Batch, rng: torch.Generator, logits: Tensor | None = None) -> Memory:
