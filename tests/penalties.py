@@ -130,4 +130,4 @@ def step_of(scene: Scene, options: OptimizerOptions) -> tuple[Any, Tensors]:
         for name, p in params.items():
             p.copy_(before[name])
     fresh = optim.build(options, params)
-    return (lambda gradients: candidate(fresh, gradients)), change
+    return (lambda gradients, plain=False: candidate(fresh, gradients, plain=plain)), change

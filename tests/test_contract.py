@@ -158,8 +158,8 @@ class Midway:
         run = self.run
         optimizer = run.optimizers[run.learner.phase.model]
 
-        def ahead(gradients: Mapping[str, Tensor]) -> Tensors:
-            return candidate(optimizer, gradients)
+        def ahead(gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
+            return candidate(optimizer, gradients, plain=plain)
 
         return run.method.gradients(Net(self.model), self.state, self.batch, self.draw, ahead)
 

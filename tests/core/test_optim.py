@@ -94,6 +94,33 @@ def test_state_is_carried_over_for_what_still_trains() -> None:
     assert kept["new"] not in new.state
 
 
+def test_rows_join_as_those_of_one_table_would() -> None:
+    """Twin: one parameter with a row per task, of which row t is 0 without a gradient until task t begins."""
+    options = OptimizerOptions(name="adam", lr=0.1, reset="table")
+    table = torch.nn.Parameter(torch.zeros(3, 2))
+    whole = build(options, {"generator.embeddings": table})
+    rows = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
+    optimizer: torch.optim.Optimizer | None = None
+    rng = torch.Generator().manual_seed(0)
+    for task in range(3):
+        fresh = build(options, {f"generator.embeddings.{t}": rows[t] for t in range(task + 1)})
+        if optimizer is not None:
+            carry_over(optimizer, fresh, table=True)
+        optimizer = fresh
+        for _ in range(4):
+            g = torch.randn(3, 2, generator=rng)
+            g[task + 1 :] = 0
+            table.grad = g
+            for t in range(task + 1):
+                rows[t].grad = g[t].clone()
+            whole.step()
+            optimizer.step()
+        torch.testing.assert_close(torch.stack(list(rows)).detach(), table.detach())
+    fresh = build(options, {"new": torch.nn.Parameter(torch.zeros(2))})
+    carry_over(whole, fresh)
+    assert not fresh.state  # reset=never: its count begins at 0
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -116,6 +143,10 @@ def test_schedules(options: OptimizerOptions, expected: list[float]) -> None:
         ({"lr": float("nan")}, "optimizer.lr=nan must be a positive number"),
         ({"weight_decay": -1.0}, "optimizer.weight_decay=-1.0: expected a finite number, at least 0"),
         ({"nesterov": True}, "optimizer.nesterov=true needs optimizer.momentum above 0"),
+        (
+            {"name": "sgd", "reset": "table"},
+            "optimizer.reset=table is about Adam's count of steps, which sgd does",
+        ),
         ({"momentum": 1.0}, "optimizer.momentum=1.0 must be at least 0 and below 1"),
         ({"betas": (0.9, 1.5)}, r"optimizer.betas=\[0.9, 1.5\]: each must be at least 0 and below 1"),
         ({"gamma": -1.0}, "optimizer.gamma=-1.0: expected a finite number, at least 0"),

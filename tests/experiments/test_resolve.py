@@ -86,6 +86,7 @@ def test_layers_from_the_benchmark_to_the_users_words(layers: Any) -> None:
 def test_the_approach_settles_the_weights(layers: Any) -> None:
     assert settings("separate")["weights.per_task"] == ["*"]
     assert settings("phn")["drift.look_ahead"] == "sgd"
+    assert settings("phn")["weights.embedding_init"] == "random"
     assert settings("phn", "drift.look_ahead=none")["drift.look_ahead"] is None
 
 

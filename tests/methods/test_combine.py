@@ -29,7 +29,9 @@ SGD = OptimizerOptions(name="sgd", lr=0.05)
 ADAM = OptimizerOptions(name="adam", lr=0.02, weight_decay=0.1)
 
 
-def no_candidate(gradients: Any) -> Tensors:
+def no_candidate(gradients: Any, plain: bool = False) -> Tensors:
+    if plain:
+        return {name: -1e-3 * g for name, g in gradients.items()}
     raise AssertionError("nothing here looks ahead")
 
 
@@ -222,6 +224,21 @@ def test_second_order_is_the_slope_of_the_whole(form: Any, ahead: Any, options: 
             place = int(torch.randint(p.numel(), (1,), generator=generator(seed, name)))
             slope = (whole(name, place, size) - whole(name, place, -size)) / (2 * size)
             assert float(gradients[name].view(-1)[place]) == pytest.approx(slope, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("options", [SGD, ADAM])
+def test_a_plain_look_ahead_takes_the_optimizers_rate_unless_it_is_told_one(
+    options: OptimizerOptions,
+) -> None:
+    def gradients(lr: float | None) -> dict[str, torch.Tensor]:
+        found = scene(look_ahead="sgd", look_ahead_lr=lr).move(0.05)
+        candidate, _ = step_of(found, replace(options, lr=0.25))
+        return dict(found.method.gradients(found.net, found.state, found.batch, found.draw(), candidate)[0])
+
+    own, same, other = gradients(None), gradients(0.25), gradients(0.125)
+    for name, g in own.items():
+        torch.testing.assert_close(g, same[name], rtol=1e-12, atol=0)
+    assert any(not torch.allclose(own[name], other[name]) for name in own)
 
 
 def test_second_order_differs_from_first() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import small
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
@@ -281,3 +281,23 @@ def test_a_writer_is_given_by_its_options_not_by_its_name() -> None:
         match=r"^writer='chunked': expected the options of a generator: .*ChunkedOptions\(\)",
     ):
         model_for(stream, small.mlp, "hyper", "chunked")
+
+
+def test_biases_stored_beside_generated_weights_start_at_zero() -> None:
+    def first_bias(**options: Any) -> Tensor:
+        model = small.model(small.split_stream(), WeightsOptions(kind="partial", **options))
+        model.begin_task(generator(0))
+        return model.overlay(0)["head.bias"]
+
+    assert not first_bias(cut=None).any()
+    assert first_bias(tail="stored").any()  # a layer of its own, with torch's start
+
+
+def test_a_wide_head_of_each_task_trains_and_answers_with_its_classes() -> None:
+    run = small.run(weights=WeightsOptions(kind="partial", cut=None, head_width=5))
+    small.all_of([run])
+    assert run.learner.model.head is not None and run.learner.model.head.width == 5
+    assert run.learner.model(X, 1).shape == (4, 5)
+    assert len(run.records.rows["task"]) == 3 and len(run.records.rows["class"][-1]) == 3
+    with pytest.raises(HypermnesiaError, match="weights.head_width=0"):
+        WeightsOptions(head_width=0)

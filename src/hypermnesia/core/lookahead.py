@@ -36,19 +36,25 @@ def view(optimizer: torch.optim.Optimizer) -> OptimizerView:
 
 
 def candidate(
-    optimizer: torch.optim.Optimizer, gradients: Mapping[str, Tensor], given: OptimizerView | None = None
+    optimizer: torch.optim.Optimizer,
+    gradients: Mapping[str, Tensor],
+    given: OptimizerView | None = None,
+    plain: bool = False,
 ) -> Tensors:
     """The change Δθ that the optimizer would make with these gradients, by name; it and its state stay untouched.
 
     Differentiable in the gradients, so a second-order look-ahead may pass gradients that carry a graph. Covers
     weight decay (which the published code forgets for Adam). Parameters without a gradient do not move. `given` stands for
-    what the optimizer holds.
+    what the optimizer holds. `plain`: the change of SGD without momentum or decay, at the optimizer's learning rates.
     """
     change: Tensors = {}
     for i, group in enumerate(optimizer.param_groups):
         settings = group if given is None else {**given.others[i], "lr": given.rates[i]}
         for name, parameter in zip(group["names"], group["params"], strict=True):
             if name not in gradients:
+                continue
+            if plain:
+                change[name] = -settings["lr"] * gradients[name]
                 continue
             if given is None:
                 value, state = parameter.detach(), optimizer.state.get(parameter, {})

@@ -60,7 +60,6 @@ _ALL = (
         "finetune:Finetune",
         {
             "weights.kind": "partial",
-            "weights.embedding_init": "previous",
             "weights.plastic_embeddings": True,
             "drift.beta": 0.5,
             "drift.look_ahead": "sgd",

@@ -1,7 +1,7 @@
 """What a continual-learning method is, and what a penalty is that joins one (see `combine`)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +12,13 @@ from hypermnesia.data import Stream, Task
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step, WeightRequest
 from hypermnesia.weights.model import Model
 
-Lookahead = Callable[[Mapping[str, Tensor]], Tensors]
-"""Gradients by name → the change of the parameters that the optimizer would make with them."""
+
+class Lookahead(Protocol):
+    """Gradients by name → the change of the parameters that the optimizer would make with them."""
+
+    def __call__(self, gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
+        """`plain`: the change that SGD at the optimizer's learning rates would make, whatever the optimizer is."""
+        ...
 
 
 class Method:
@@ -137,9 +142,10 @@ class Penalty:
         """State after a task's last step. Default: unchanged."""
         return state
 
-    def ahead(self) -> Literal["optimizer"] | float | None:
+    def ahead(self) -> Literal["optimizer", "sgd"] | float | None:
         """Where the penalty is evaluated: at the parameters (None), where the optimizer would move them with the
-        method's gradient, or where plain SGD of the given learning rate would. Default: None."""
+        method's gradient, or where plain SGD would, of the optimizer's learning rate (sgd) or of the given one.
+        Default: None."""
         return None
 
     def through_ahead(self) -> bool:

@@ -127,7 +127,8 @@ class Combined(Method):
         ahead = penalty.ahead()
         if ahead is None:
             return net
-        change = candidate(gradient) if ahead == "optimizer" else scale(gradient, -ahead)
+        by_name = isinstance(ahead, str)
+        change = candidate(gradient, plain=ahead == "sgd") if by_name else scale(gradient, -ahead)
         if not penalty.through_ahead():
             change = {name: value.detach() for name, value in change.items()}
         return net.at({name: net.params[name] + value for name, value in change.items()})

@@ -80,7 +80,8 @@ class ERACE(Method):
         head, seen = learner.model.head, state.seen
         assert head is not None
         if head.kind != "shared":
-            seen = seen[list(head.outputs(batch.task))]
+            classes = torch.tensor(head.outputs(batch.task), device=seen.device)
+            seen = seen[classes.clamp(min=0)] & (classes >= 0)  # −1: an output that stands for no class
         return ERACEDraw(replay, seen)
 
     def loss(self, net: Net, state: ERACEState, batch: Batch, draw: ERACEDraw | None) -> tuple[Tensor, Aux]:

@@ -137,7 +137,7 @@ def description(run: Fit, task: int, weights_of: int, vocabulary: int) -> dict[s
     return {
         "task": task + 1,
         "name": run.tested_on.tasks[task].name,
-        "outputs": [names[c] for c in outputs],
+        "outputs": [names[c] if c >= 0 else None for c in outputs],
         "classes_of_the_task": [names[c] for c in run.tested_on.tasks[task].classes],
         "input": texts if len(shape) == 1 else images,
     }

@@ -124,7 +124,11 @@ def _scores(run: Fit, x: Tensor, task: int, overlays: Sequence[Tensors]) -> Tens
 def _ranked(
     run: Fit, scores: Tensor, classes: Sequence[int], answer: int | None = None
 ) -> tuple[tuple[str, float], ...]:
-    """Class names by confidence; `answer`, a position in `classes`, comes first whatever its confidence."""
+    """Class names by confidence; `answer`, a position in `classes`, comes first whatever its confidence.
+
+    Outputs that stand for no class (−1, see `weights.head_width`) have a share, and no name.
+    """
     shares = scores.float().softmax(0).tolist()
-    order = sorted(range(len(classes)), key=lambda i: (i != answer, -shares[i]))
+    named = [i for i, cls in enumerate(classes) if cls >= 0]
+    order = sorted(named, key=lambda i: (i != answer, -shares[i]))
     return tuple((run.tested_on.class_names[classes[i]], shares[i]) for i in order)

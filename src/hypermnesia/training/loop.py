@@ -267,8 +267,8 @@ class Fit:
         self.order = Order(size, batch_size, endless, self.rngs["order"], shuffle)
         if phase.trains:
             fresh = optim.build(options, model.trainable())
-            if options.reset == "never" and phase.model in self.optimizers:
-                optim.carry_over(self.optimizers[phase.model], fresh)
+            if options.reset != "task" and phase.model in self.optimizers:
+                optim.carry_over(self.optimizers[phase.model], fresh, table=options.reset == "table")
             self.optimizers[phase.model], self.optimizer_of[phase.model] = fresh, options
         self.position.phase_started = True
 

@@ -283,7 +283,7 @@ class _Bound:
 
     def _one_by_one(self, requests: Sequence[StepRequest]) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
         found = [
-            method.gradients(w.net, w.state, w.batch, w.draw, tensors.copy)
+            method.gradients(w.net, w.state, w.batch, w.draw, lambda gradients, plain=False: dict(gradients))
             for method, w in zip(self.methods, requests, strict=True)
         ]
         stacked = {}

@@ -67,8 +67,8 @@ class Stepper:
         net, optimizer = request.net, request.optimizer
         before = tensors.copy(net.params) if self.method.watches_parameters else {}
 
-        def candidate(gradients: Mapping[str, Tensor]) -> Tensors:
-            return lookahead.candidate(optimizer, gradients)
+        def candidate(gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
+            return lookahead.candidate(optimizer, gradients, plain=plain)
 
         with precision(self.train, self.device):
             if self._graphs is None or early(request):
@@ -93,8 +93,8 @@ def by_graph(graphs: Graphs, method: Method, request: StepRequest, rest: Tensors
     def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
         params, rest, state, batch, draw, view = rebuilt(nested, iter(given))
 
-        def candidate(gradients: Mapping[str, Tensor]) -> Tensors:
-            return lookahead.candidate(optimizer, gradients, view)
+        def candidate(gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
+            return lookahead.candidate(optimizer, gradients, view, plain)
 
         return packed(method.gradients(Net(net.model, params, rest), state, batch, draw, candidate))
 

@@ -1,6 +1,6 @@
 """From options to a model: which parameters of a network are generated, masked, shared or stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from hypermnesia.weights.check_net import try_out
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
 from hypermnesia.weights.hypernets.lowrank import LowRankOptions
 from hypermnesia.weights.hypernets.per_layer import HeadsOptions
-from hypermnesia.weights.model import WRITTEN, Compose, Model
+from hypermnesia.weights.model import WRITTEN, Compose, Model, Role
 from hypermnesia.weights.options import (
     Kind,
     WeightsOptions,
@@ -55,6 +55,7 @@ def build_model(
         scales = [name for name in norms if name.endswith("weight")]
         shifts = [name for name in norms if name not in scales]
         generator = generator_options.build(shapes, rng, scales, shifts)
+        _zero_stored_biases(net, assigned)
     differs = generator is not None or "per_task" in assigned.values()
     statistics = options.statistics
     if statistics == "auto":
@@ -70,6 +71,16 @@ def build_model(
         embedding_init=options.embedding_init,
         plastic_embeddings=options.plastic_embeddings,
     )
+
+
+def _zero_stored_biases(net: nn.Module, assigned: Mapping[str, Role]) -> None:
+    """Start biases at 0 that tasks store beside a generated weight, as the partial hypernetwork's code does: the random
+    start that a layer of its own would have belongs to that layer's weight."""
+    for name, value in net.named_parameters():
+        beside = name.removesuffix("bias") + "weight"
+        if name.endswith("bias") and assigned[name] == "per_task" and assigned.get(beside) == "generated":
+            with torch.no_grad():
+                value.zero_()
 
 
 def _compose(options: WeightsOptions, mask: Any) -> Compose | None:
@@ -93,7 +104,8 @@ def model_for(
     the options of a generator such as `ChunkedOptions`, default that of the kind. `seed` draws initial parameters.
     """
     options = WeightsOptions(kind=weights) if isinstance(weights, str) else weights
-    head = Head(head_kind(options), tuple(task.classes for task in stream.tasks), stream.num_classes)
+    classes = tuple(task.classes for task in stream.tasks)
+    head = Head(head_kind(options), classes, stream.num_classes, options.head_width or 0)
     if not isinstance(net, nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "net"))

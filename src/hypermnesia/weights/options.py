@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from hypermnesia.core.checks import check_choices
+from hypermnesia.core.checks import check_choices, check_count
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.tensors import matching
 from hypermnesia.nets.norms import norm_parameters
@@ -61,6 +61,9 @@ class WeightsOptions:
     """Checksum of these values. Filled in when the run is configured: later the base must be the same."""
     head: Literal["auto", "shared", "sliced", "per_task"] = "auto"
     """Which classes the outputs stand for; auto = shared with plain weights, else per_task."""
+    head_width: int | None = None
+    """Outputs of each task's own head, where they are more than its classes (the scripts of Hemati et al.: ten for
+    five classes); those too many take part in the softmax. none = as many as classes."""
     cut: str | None = "default"
     """The last stage of the network that belongs to a shared body: trained with the first task, then frozen with its
     statistics. auto = all but the classifier, none = no body (with partial: everything is generated, HN-F), default =
@@ -103,6 +106,8 @@ class WeightsOptions:
 
     def __post_init__(self) -> None:
         check_choices(self, "weights")
+        if self.head_width is not None:
+            check_count("weights.head_width", self.head_width)
         if self.base is not None and self.kind == "hyper":
             raise HypermnesiaError(
                 "weights.base fills a network whose every value weights=hyper generates: take weights=lora, mask, "

@@ -1,6 +1,6 @@
 """Which classes a network's outputs stand for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -27,10 +27,18 @@ class Head:
     """Global class ids of every task, in the order of the task's outputs."""
     num_classes: int
     """Classes of the whole stream."""
+    least: int = 0
+    """per_task: outputs of every task at least, beyond its classes; those too many stand for no class, but take part
+    in the softmax."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("shared", "sliced", "per_task"):
             raise HypermnesiaError(f"head={self.kind!r} is not known; there are: shared, sliced, per_task")
+        if self.least and self.kind != "per_task":
+            raise HypermnesiaError(
+                f"weights.head_width={self.least} widens heads that tasks have for themselves: take "
+                f"weights.head=per_task, not {self.kind}"
+            )
 
     @property
     def width(self) -> int:
@@ -38,28 +46,31 @@ class Head:
         if self.kind == "shared":
             return self.num_classes
         sizes = [len(classes) for classes in self.classes]
-        return sum(sizes) if self.kind == "sliced" else max(sizes)
+        return sum(sizes) if self.kind == "sliced" else max(self.least, *sizes)
 
     def columns(self, task: int) -> slice:
         """The active outputs of a task, as a slice of the network's outputs."""
         if self.kind == "shared":
             return slice(0, self.num_classes)
         start = sum(len(classes) for classes in self.classes[:task]) if self.kind == "sliced" else 0
-        return slice(start, start + len(self.classes[task]))
+        return slice(start, start + max(self.least, len(self.classes[task])))
 
     def outputs(self, task: int) -> tuple[int, ...]:
-        """Global class ids of a task's active outputs, in their order."""
-        return tuple(range(self.num_classes)) if self.kind == "shared" else self.classes[task]
+        """Global class ids of a task's active outputs, in their order; −1 for an output that stands for no class."""
+        if self.kind == "shared":
+            return tuple(range(self.num_classes))
+        return self.classes[task] + (-1,) * (self.least - len(self.classes[task]))
 
     def extended(self, classes: tuple[int, ...]) -> "Head":
         """This head with one more task, as an open-ended stream needs it."""
-        return Head(self.kind, (*self.classes, classes), max(self.num_classes, *(c + 1 for c in classes)))
+        seen = max(self.num_classes, *(c + 1 for c in classes))
+        return replace(self, classes=(*self.classes, classes), num_classes=seen)
 
     @cached_property
     def _columns_of_classes(self) -> Tensor:
         table = torch.full((len(self.classes), self.num_classes), -1, dtype=torch.int64)
         for task in range(len(self.classes)):
-            outputs = torch.tensor(self.outputs(task))
+            outputs = torch.tensor([c for c in self.outputs(task) if c >= 0])
             table[task, outputs] = torch.arange(len(outputs))
         return table
 

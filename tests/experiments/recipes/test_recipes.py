@@ -72,7 +72,7 @@ def stream_of(benchmark: str) -> Stream:
     entry = find_benchmark(benchmark)
     parts = [small_source(name, entry.defaults.size) for name in entry.sources]
     source = parts[0] if len(parts) == 1 else joined(parts)
-    preprocess = entry.look.preprocess(source, "unit", None)
+    preprocess = entry.normalisation.preprocess(source, "unit", None)
     return entry.scenario.build(source, entry.defaults, 0, preprocess, benchmark)
 
 

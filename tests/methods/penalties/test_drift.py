@@ -143,6 +143,41 @@ def test_fisher_information_sample_by_sample() -> None:
         torch.testing.assert_close(state.fisher[name][0], value)
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [WeightsOptions(kind="hyper", shared=("layer.*",)), WeightsOptions(kind="mask")],
+    ids=["shared parameters", "masks"],
+)
+def test_fisher_is_a_constant_and_trains_beside_shared_values(weights: WeightsOptions) -> None:
+    """No graph leads from it to the values that all tasks share, nor to those under the masks."""
+    run = trained(Drift(beta=0.5, fisher=True, fisher_samples=8), weights)
+    fisher = run.state.penalties[0].fisher
+    assert len(run.records.rows["task"]) == 3
+    assert all(bool(value.any()) and not value.requires_grad for value in fisher.values())
+
+
+def test_fisher_of_masks_is_brought_to_what_the_generator_writes() -> None:
+    """(∂L/∂w · θ · ∂m/∂h)² with m = |tanh h|, sample by sample; ∂L/∂w at the masked weights w = θ ⊙ m."""
+    found = scene(weights=WeightsOptions(kind="mask"), fisher=True, fisher_samples=1000, tasks=2)
+    penalty, model = found.method.penalties[0], found.learner.model
+    task = found.stream.tasks[1]
+    state = penalty.end_task(DriftState(), found.learner, task, generator(0))
+    assert state.fisher is not None and model.generator is not None
+    h = {name: value[0].detach() for name, value in model.generator([1]).items()}
+    slope = {n: v.sign() * (1 - v.tanh().square()) * model.target.get_parameter(n) for n, v in h.items()}
+    total: Tensors = {name: torch.zeros_like(value) for name, value in h.items()}
+    with evaluating(model):
+        for i in range(len(task.train)):
+            raw, y = task.train.batch(torch.tensor([i]))
+            weights = {n: v.detach().requires_grad_() for n, v in model.overlay(1).items() if n in h}
+            logits = model.call(weights, found.learner.preprocess(raw, None), 1)
+            loss = F.cross_entropy(logits, found.learner.targets(y, 1))
+            for name, g in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+                total[name] += (g * slope[name].detach()).square() / len(task.train)
+    for name, value in total.items():
+        torch.testing.assert_close(state.fisher[name][0], value)
+
+
 def test_fisher_of_a_finished_task_stays() -> None:
     found = scene(fisher=True, fisher_samples=8, tasks=3)
     before = found.state.penalties[0].fisher

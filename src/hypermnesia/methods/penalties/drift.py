@@ -56,8 +56,8 @@ class Drift(Penalty):
     look_ahead: Literal["none", "optimizer", "sgd"] = "none"
     """Evaluate at θ + Δθ: the step that the optimizer (von Oswald et al.) or plain SGD (Hemati et al.) would make
     with the method's own gradient. none = at θ, where a task's first step feels no penalty."""
-    look_ahead_lr: float = 1e-3
-    """Learning rate of `look_ahead=sgd`, > 0."""
+    look_ahead_lr: float | None = None
+    """Learning rate of `look_ahead=sgd`, > 0; none = the optimizer's of that moment (published)."""
     second_order: bool = False
     """Whether the look-ahead differentiates through Δθ."""
     tasks_per_step: int | None = None
@@ -77,7 +77,8 @@ class Drift(Penalty):
     """What earlier tasks are compared with: kept, or written again each step by the old generator, whose memory does
     not grow with tasks. Equal results; auto = recomputed with `tasks_per_step`."""
     fisher: bool = False
-    """Weigh each squared difference by the Fisher information of that weight on its task (direct form)."""
+    """Weigh each squared difference by the Fisher information of that number on its task (direct form); for masks and
+    additions it is that of what the generator writes."""
     fisher_samples: int = 200
     """Samples of a task for its Fisher information, ≥ 1."""
     precision: Literal["float32", "bf16"] = "float32"
@@ -90,7 +91,7 @@ class Drift(Penalty):
         check_not_negative("drift.beta", self.beta)
         for position, scale in enumerate(self.scales):
             check_not_negative(f"drift.scales[{position}]", scale)
-        if not self.look_ahead_lr > 0:
+        if self.look_ahead_lr is not None and not self.look_ahead_lr > 0:
             raise HypermnesiaError(f"drift.look_ahead_lr={self.look_ahead_lr} must be above 0")
         for name in ("tasks_per_step", "fisher_samples"):
             value = getattr(self, name)
@@ -101,10 +102,10 @@ class Drift(Penalty):
         if self.fisher and self.form == "gram":
             raise HypermnesiaError("drift.fisher=true needs drift.form=direct or auto: it does not factor")
 
-    def ahead(self) -> Literal["optimizer"] | float | None:
-        if self.look_ahead == "sgd":
+    def ahead(self) -> Literal["optimizer", "sgd"] | float | None:
+        if self.look_ahead == "sgd" and self.look_ahead_lr is not None:
             return self.look_ahead_lr
-        return "optimizer" if self.look_ahead == "optimizer" else None
+        return None if self.look_ahead == "none" else self.look_ahead
 
     def through_ahead(self) -> bool:
         return self.second_order
@@ -255,16 +256,20 @@ def _read_for(generator: Generator, params: Tensors, tasks: Sequence[int]) -> Te
 
 
 def _fisher(learner: Learner, model: Model, task: Task, samples: int, rng: torch.Generator) -> Tensors:
-    """Diagonal empirical Fisher information of the task's written weights: mean squared per-sample gradient, by name."""
+    """Diagonal empirical Fisher information of what is written for the task: mean squared per-sample gradient, by name.
+
+    Of h itself, through whatever stands between it and the weights: for masks (∂L/∂w · ∂(θ ⊙ m)/∂h)², since h is what
+    the penalty compares. Constants: no graph leads from here to shared parameters or to θ.
+    """
     generator = model.generator
     assert generator is not None
-    with evaluating(model):
-        overlay = {name: value.detach() for name, value in model.overlay(task.index).items()}
-        written = {name: overlay[name] for name in generator.shapes}
+    with evaluating(model), torch.no_grad():  # which `grad` below does not heed
+        written = {name: value[0] for name, value in generator([task.index]).items()}
 
-        def loss(weights: Tensors, x: Tensor, target: Tensor) -> Tensor:
+        def loss(written: Tensors, x: Tensor, target: Tensor) -> Tensor:
             """Of one sample: x (…), target (); vmap adds the axis of samples."""
-            return F.cross_entropy(model.call(overlay | weights, x[None], task.index), target[None])
+            overlay = model.overlay(task.index, {name: value[None] for name, value in written.items()})
+            return F.cross_entropy(model.call(overlay, x[None], task.index), target[None])
 
         part = task.train
         chosen = torch.randperm(len(part), generator=rng)[:samples]
