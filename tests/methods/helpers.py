@@ -1,18 +1,14 @@
 """Small learners and batches for tests of methods, and the checks that every loss must pass."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import grad, stack_module_state, vmap
 
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.core.trees import flat, rebuilt
 from hypermnesia.data import Preprocess, Stream, from_tensors, split
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
@@ -163,56 +159,6 @@ def slow_rows(learner: Learner, replay: Replay) -> list[Tensor]:
 
 def slow_gradients(learner: Learner, value: Tensor) -> tuple[Tensor, Tensors]:
     return value, Net(learner.model).gradients(value)
-
-
-# --------------------------------------------------------------------------------- every loss stacks and compiles
-
-
-def assert_stacks(
-    method: Method, learner: Learner, states: Sequence[Any], batches: Sequence[Batch], draws: Sequence[Any]
-) -> None:
-    """Two runs' losses under one `vmap` over parameters, state, batch and draw: gradients equal to one by one."""
-    first, second = learner.model, make_model_like(learner)
-    params, buffers = stack_module_state([first, second])
-    params = {name: value.detach() for name, value in params.items()}
-    inputs = [flat(s, b, d).leaves for s, b, d in zip(states, batches, draws, strict=True)]
-    stacked = [torch.stack(pair) for pair in zip(*inputs, strict=True)]
-
-    def value(params: Tensors, buffers: Tensors, tensors: list[Tensor]) -> Tensor:
-        state, batch, draw = rebuilt((states[0], batches[0], draws[0]), iter(tensors))
-        return method.loss(Net(first, params, buffers), state, batch, draw)[0]
-
-    together = vmap(grad(value))(params, buffers, stacked)
-    for i, model in enumerate((first, second)):
-        own = replace(learner, models={"main": model})
-        alone = loss_and_gradients(method, own, states[i], batches[i], draws[i])[1]
-        for name, gradient in alone.items():
-            torch.testing.assert_close(together[name][i], gradient, rtol=1e-4, atol=1e-6)
-
-
-def make_model_like(learner: Learner) -> Model:
-    """A model of the same form with other parameters."""
-    head = learner.model.head
-    assert head is not None
-    model = make_model(head.kind, head.classes, seed=1)
-    for _ in range(learner.task + 1):
-        model.begin_task(generator(1, "init"))
-    return model
-
-
-def assert_compiles(method: Method, learner: Learner, state: Any, batch: Batch, draw: Any) -> None:
-    """The loss is one graph, and compiled gives the eager value and gradients."""
-    torch._dynamo.reset()
-    model = learner.model
-
-    def value(params: Tensors, state: Any, batch: Batch, draw: Any) -> Tensor:
-        return method.loss(Net(model, params), state, batch, draw)[0]
-
-    params: Tensors = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    compiled = torch.compile(value, backend="aot_eager", fullgraph=True)(params, state, batch, draw)
-    found = torch.autograd.grad(compiled, list(params.values()), allow_unused=True)
-    gradients = {name: g for name, g in zip(params, found, strict=True) if g is not None}
-    assert_same((compiled, gradients), loss_and_gradients(method, learner, state, batch, draw))
 
 
 def consecutive(replay: Replay) -> bool:

@@ -5,9 +5,7 @@ import torch
 from methods.helpers import (
     SPLIT,
     UNEVEN,
-    assert_compiles,
     assert_same,
-    assert_stacks,
     fill,
     finetune_gradients,
     loss_and_gradients,
@@ -86,12 +84,3 @@ def test_it_remembers_the_logits_of_the_training_forward() -> None:
 def test_a_negative_weight_is_an_error() -> None:
     with pytest.raises(HypermnesiaError, match=r"^der\.alpha=-1: expected a finite number, at least 0$"):
         DER(alpha=-1)
-
-
-def test_stacks_and_compiles() -> None:
-    learner = make_learner()
-    state = fill(METHOD, learner)
-    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
-    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
-    assert_stacks(METHOD, learner, [state, state], batches, draws)
-    assert_compiles(METHOD, learner, state, batches[0], draws[0])

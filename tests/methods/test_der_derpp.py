@@ -7,9 +7,7 @@ import pytest
 import torch
 from methods.helpers import (
     UNEVEN,
-    assert_compiles,
     assert_same,
-    assert_stacks,
     fill,
     finetune_gradients,
     loss_and_gradients,
@@ -81,12 +79,3 @@ def test_a_negative_weight_is_an_error(name: str) -> None:
         HypermnesiaError, match=rf"^derpp\.{name}=-0.5: expected a finite number, at least 0$"
     ):
         DERPP(**bad)
-
-
-def test_stacks_and_compiles() -> None:
-    learner = make_learner()
-    state = fill(METHOD, learner)
-    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
-    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
-    assert_stacks(METHOD, learner, [state, state], batches, draws)
-    assert_compiles(METHOD, learner, state, batches[0], draws[0])

@@ -4,9 +4,7 @@ import pytest
 import torch
 from methods.helpers import (
     UNEVEN,
-    assert_compiles,
     assert_same,
-    assert_stacks,
     fill,
     finetune_gradients,
     loss_and_gradients,
@@ -59,12 +57,3 @@ def test_every_sample_is_offered_and_kept_as_it_came() -> None:
     assert state.memory.logits is None
     torch.testing.assert_close(state.memory.x[:6], batch.raw)
     torch.testing.assert_close(state.memory.y[:6], batch.y)
-
-
-def test_stacks_and_compiles() -> None:
-    learner = make_learner()
-    state = fill(METHOD, learner)
-    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
-    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
-    assert_stacks(METHOD, learner, [state, state], batches, draws)
-    assert_compiles(METHOD, learner, state, batches[0], draws[0])

@@ -4,9 +4,7 @@ import pytest
 import torch
 from methods.helpers import (
     UNEVEN,
-    assert_compiles,
     assert_same,
-    assert_stacks,
     fill,
     finetune_gradients,
     loss_and_gradients,
@@ -80,12 +78,3 @@ def test_an_empty_memory_means_finetuning() -> None:
     assert METHOD.draw(state, learner, batch, generator(0)) is None
     found = loss_and_gradients(METHOD, learner, state, batch, None)
     assert_same(found, finetune_gradients(learner, batch))
-
-
-def test_stacks_and_compiles() -> None:
-    learner = make_learner()
-    state = fill(METHOD, learner)
-    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
-    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
-    assert_stacks(METHOD, learner, [state, state], batches, draws)
-    assert_compiles(METHOD, learner, state, batches[0], draws[0])

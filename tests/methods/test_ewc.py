@@ -1,11 +1,9 @@
 """EWC: Fisher and penalty against the formulas written out sample by sample and task by task."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.helpers import assert_compiles, assert_same, assert_stacks, finetune_gradients, make_learner
+from methods.helpers import assert_same, finetune_gradients
 from methods.regularisation_helpers import (
     Weights,
     batch_of,
@@ -166,26 +164,6 @@ def test_a_part_of_the_samples_is_enough_if_asked_for() -> None:
     other = few.end_task(few.init(learner), learner, make_task(0), generator(1)).importance
     name = "target.head.weight"
     assert torch.equal(first[name], again[name]) and not torch.equal(first[name], other[name])
-
-
-@pytest.mark.parametrize("weights", ALL_WEIGHTS)
-def test_compiles_on_every_kind_of_weights(weights: Weights) -> None:
-    learner, method = learner_on(weights), EWC(strength=3.0)
-    state, _, _ = learn(method, learner, tasks=1)
-    move(learner, seed=5)
-    assert_compiles(method, learner, state, batch_of(learner, make_task(1)), None)
-
-
-def test_stacks() -> None:
-    learner, method = make_learner(), EWC(strength=3.0)
-    states = []
-    for seed in (0, 1):
-        state = method.init(learner)
-        values = moved(learner, seed=seed)
-        squares = {name: value.square() for name, value in values.items()}
-        states.append(replace(state, importance=squares, anchor=values, floor=torch.tensor(float(seed))))
-    batches = [batch_of(learner, make_task(1), seed=seed) for seed in (0, 1)]
-    assert_stacks(method, learner, states, batches, [None, None])
 
 
 def test_a_parameter_that_no_task_needs_does_no_harm() -> None:

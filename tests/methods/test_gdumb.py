@@ -7,9 +7,7 @@ import torch
 from methods.helpers import (
     SHAPE,
     UNEVEN,
-    assert_compiles,
     assert_same,
-    assert_stacks,
     finetune_gradients,
     loss_and_gradients,
     make_batch,
@@ -25,7 +23,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.gdumb import GDumb, Remembered
-from hypermnesia.methods.learner import Batch, Learner, Net, Phase
+from hypermnesia.methods.learner import Batch, Learner, Phase
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.training.events import StepDone
 from hypermnesia.training.loop import Fit
@@ -168,13 +166,3 @@ def test_bad_input() -> None:
     learner.shape = (12,)
     with pytest.raises(HypermnesiaError, match=r"samples have the shape \(12,\): set gdumb\.cutmix=0$"):
         METHOD.init(learner)
-
-
-def test_stacks_and_compiles() -> None:
-    learner = make_learner(task=2)
-    state = collected(learner)
-    batches = [memory_batch(METHOD, state, learner)] * 2
-    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
-    assert_stacks(METHOD, learner, [state, state], batches, draws)
-    assert_compiles(METHOD, learner, state, batches[0], draws[0])
-    assert METHOD.loss(Net(learner.model), state, batches[0], None)[0].isfinite()

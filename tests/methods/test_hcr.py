@@ -8,11 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from methods.helpers import (
-    SPLIT,
-    UNEVEN,
-    assert_compiles,
     assert_same,
-    assert_stacks,
     fill,
     finetune_gradients,
     loss_and_gradients,
@@ -310,14 +306,3 @@ def test_a_negative_weight_is_an_error(name: str) -> None:
     bad: dict[str, Any] = {name: -1}
     with pytest.raises(HypermnesiaError, match=rf"^hcr\.{name}=-1: expected a finite number, at least 0$"):
         HCR(**bad)
-
-
-@pytest.mark.parametrize("classes", [SPLIT, UNEVEN])
-def test_stacks_and_compiles(classes: tuple) -> None:
-    learner = make_learner(head="shared" if classes == SPLIT else "per_task", classes=classes)
-    state = fill(METHOD, learner)
-    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
-    draws = [METHOD.draw(state, learner, batches[0], generator(seed)) for seed in (0, 1)]
-    assert_stacks(METHOD, learner, [state, state], batches, draws)
-    if classes == SPLIT:
-        assert_compiles(METHOD, learner, state, batches[0], draws[0])

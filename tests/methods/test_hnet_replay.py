@@ -10,9 +10,7 @@ import pytest
 import torch
 from methods.helpers import (
     UNEVEN,
-    assert_compiles,
     assert_same,
-    assert_stacks,
     finetune_gradients,
     loss_and_gradients,
     make_batch,
@@ -238,16 +236,6 @@ def test_the_autoencoder_trains_after_the_classifier() -> None:
     assert isinstance(draw, VAEDraw)
     _, aux = METHOD.loss(Net(learner.models["vae"]), state, batch, draw)
     assert set(aux.terms) == {"reconstruction", "kl"}
-
-
-@pytest.mark.parametrize("head", ["shared", "sliced"])
-def test_stacks_and_compiles(head: Any) -> None:
-    learner = learner_of(METHOD, task=2, head=head)
-    state = state_of(METHOD, learner)
-    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
-    draws = [METHOD.draw(state, learner, b, generator(seed)) for seed, b in enumerate(batches)]
-    assert_stacks(METHOD, learner, [state, state], batches, draws)
-    assert_compiles(METHOD, learner, state, batches[0], draws[0])
 
 
 def test_bad_settings_say_what_is_allowed() -> None:

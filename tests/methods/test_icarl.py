@@ -7,9 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from methods.helpers import (
-    assert_compiles,
     assert_same,
-    assert_stacks,
     loss_and_gradients,
     make_batch,
     make_learner,
@@ -186,11 +184,3 @@ def test_bad_input() -> None:
     learner.shape = (12,)
     with pytest.raises(HypermnesiaError, match=r"samples have the shape \(12,\): set icarl\.flip=false$"):
         replace(METHOD, flip=True).init(learner)
-
-
-def test_stacks_and_compiles() -> None:
-    learner, state = second_task()
-    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
-    draws = [METHOD.draw(state, learner, batch, generator(seed)) for seed, batch in enumerate(batches)]
-    assert_stacks(METHOD, learner, [state, state], batches, draws)
-    assert_compiles(METHOD, learner, state, batches[0], draws[0])

@@ -3,10 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.helpers import assert_compiles, assert_same, finetune_gradients, slow_cross_entropy
+from methods.helpers import assert_same, finetune_gradients, slow_cross_entropy
 from methods.regularisation_helpers import batch_of, learner_on, make_task, move, next_task, small_net
 from torch import Tensor, nn
-from torch.func import grad, vmap
 
 from hypermnesia.core import tensors
 from hypermnesia.core.errors import HypermnesiaError
@@ -190,28 +189,3 @@ def test_bad_settings_say_what_exists() -> None:
         HypermnesiaError, match=r"memory\.policy=herding .* there are: reservoir, class-balanced"
     ):
         LatentReplay(memory=MemoryOptions(policy="herding"))
-
-
-@pytest.mark.parametrize(("head", "tail"), [("shared", "shared"), ("per_task", "generated")])
-def test_compiles(head: HeadKind, tail: Role) -> None:
-    learner = on_a_frozen_body(head, tail)
-    state = learn(METHOD, learner, tasks=2)
-    batch, draw = batch_of(learner, make_task(2)), drawn(METHOD, state, learner)
-    assert_compiles(METHOD, learner, state, batch, draw)
-
-
-def test_stacks() -> None:
-    learner = on_a_frozen_body()
-    state = learn(METHOD, learner, tasks=1)
-    batch, draw = batch_of(learner, make_task(1)), drawn(METHOD, state, learner)
-    params = tensors.copy(learner.model.trainable())
-
-    def value(params: tensors.Tensors) -> Tensor:
-        return METHOD.loss(Net(learner.model, params), state, batch, draw)[0]
-
-    two = {name: torch.stack([p, 1.5 * p]) for name, p in params.items()}
-    together = vmap(grad(value))(two)
-    for i in range(2):
-        alone = grad(value)({name: p[i] for name, p in two.items()})
-        for name, g in alone.items():
-            torch.testing.assert_close(together[name][i], g, atol=1e-6, rtol=1e-4)

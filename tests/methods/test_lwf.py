@@ -5,9 +5,7 @@ import torch
 import torch.nn.functional as F
 from methods.helpers import (
     UNEVEN,
-    assert_compiles,
     assert_same,
-    assert_stacks,
     finetune_gradients,
     make_batch,
     make_learner,
@@ -125,23 +123,6 @@ def test_few_tasks_answer_in_a_step_and_count_for_all() -> None:
         assert len(draw.old) == 1 and draw.weight == 2
         asked.add(draw.old[0].task)
     assert asked == {0, 1}
-
-
-@pytest.mark.parametrize("weights", ALL_WEIGHTS)
-def test_compiles_on_every_kind_of_weights(weights: Weights) -> None:
-    learner, method = learner_on(weights, tasks=2), LwF()
-    state = begun(method, learner)
-    move(learner)
-    assert_compiles(method, learner, state, batch_of(learner, make_task(1)), drawn(method, state, learner))
-
-
-def test_stacks() -> None:
-    learner, method = make_learner(task=1), LwF()
-    state = begun(method, learner)
-    batches = [batch_of(learner, make_task(1), seed=seed) for seed in (0, 1)]
-    move(learner)
-    draws = [method.draw(state, learner, batch, generator(0)) for batch in batches]
-    assert_stacks(method, learner, [state, state], batches, draws)
 
 
 def test_bad_settings_say_what_is_allowed() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.helpers import assert_compiles, assert_same, assert_stacks, finetune_gradients, make_learner
+from methods.helpers import assert_same, finetune_gradients
 from methods.regularisation_helpers import (
     Weights,
     batch_of,
@@ -150,25 +150,6 @@ def test_a_parameter_that_the_loss_misses_gathers_nothing() -> None:
 
 def test_it_is_told_the_parameters_even_inside_a_combination() -> None:
     assert combine(SI(), Anchor()).watches_parameters
-
-
-@pytest.mark.parametrize("weights", ALL_WEIGHTS)
-def test_compiles_on_every_kind_of_weights(weights: Weights) -> None:
-    learner, method = learner_on(weights), SI()
-    state = learn_a_task(method, method.init(learner), learner)
-    next_task(learner)
-    state = method.begin_task(state, learner)
-    move(learner)
-    assert_compiles(method, learner, state, batch_of(learner, make_task(1)), None)
-
-
-def test_stacks() -> None:
-    learner, method, states = make_learner(), SI(c=3.0), []
-    for seed in (0, 1):
-        start = moved(learner, seed=seed)
-        states.append(SIState(start, start, {name: value.square() for name, value in start.items()}))
-    batches = [batch_of(learner, make_task(1), seed=seed) for seed in (0, 1)]
-    assert_stacks(method, learner, states, batches, [None, None])
 
 
 def test_bad_settings_say_what_is_allowed() -> None:

@@ -169,17 +169,6 @@ def test_gradients_of_gradients(options: NetOptions):
     torch.testing.assert_close(exact, numeric, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["mlp", "resnet-projection", "wide-resnet", "vit", "text-transformer"])
-def test_compiles_as_one_graph(name: str):
-    options = SMALL[name]
-    net = built(options)
-    x = samples(options, 4)
-    plain = copy.deepcopy(net)(x)
-    torch._dynamo.reset()
-    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(x), plain)
-
-
 @every_net_of_images
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 24, 32)], ids=str)
 def test_takes_any_reasonable_image(options: NetOptions, shape: Shape):

@@ -25,11 +25,6 @@ def add(a: NamedTensors, b: NamedTensors) -> Tensors:
     return total
 
 
-def subtract(a: NamedTensors, b: NamedTensors) -> Tensors:
-    """a − b, name by name."""
-    return map_tensors(torch.sub, a, b)
-
-
 def scale(a: NamedTensors, factor: float) -> Tensors:
     """factor · a, name by name."""
     return {name: value * factor for name, value in a.items()}

@@ -126,7 +126,6 @@ def test_a_memory_tells_what_it_holds() -> None:
     memory = some()
     assert memory.classes() == {n: 1 for n in range(8)}
     assert memory.tasks() == {0: 4, 1: 2, 2: 2}
-    assert memory.nbytes == 8 * (8 + 8 + 8 + 2 * 4)
     assert (empty(3, ()).classes(), empty(3, ()).tasks()) == ({}, {})
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.helpers import assert_compiles, make_batch, make_learner, make_stream
+from methods.helpers import make_batch, make_learner, make_stream
 from torch.distributions import Normal, kl_divergence
-from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.func import functional_call, stack_module_state
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
@@ -162,29 +162,6 @@ def test_dreams_are_augmented_as_real_images_are() -> None:
 def test_the_autoencoder_trains_on_the_task_for_as_long_as_the_others_or_as_told() -> None:
     assert OPTIONS.phase() == Phase("vae", model="vae", data="task", iterations=None)
     assert replace(OPTIONS, iterations=7).phase().iterations == 7
-
-
-def test_stacks_and_compiles() -> None:
-    learner = dreamer(1)
-    models = [vae_model(2, seed=seed) for seed in (0, 1)]
-    batches = [make_batch(learner, seed=seed) for seed in (0, 1)]
-    draws = [generative.draw_noise(learner, OPTIONS, b, generator(seed)) for seed, b in enumerate(batches)]
-    params = stacked(models)
-
-    def value(params: Tensors, raw: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        batch = replace(batches[0], raw=raw)
-        return generative.vae_loss(Net(models[0], params), batch, VAEDraw(noise, draws[0].code))[0]
-
-    raws, noises = torch.stack([b.raw for b in batches]), torch.stack([d.noise for d in draws])
-    together = vmap(grad(value))(params, raws, noises)
-    for i, model in enumerate(models):
-        net = Net(model)
-        alone = net.gradients(generative.vae_loss(net, batches[i], draws[i])[0])
-        assert set(alone) < set(together)  # the embedding of the earlier task gets no gradient
-        for name, gradient in alone.items():
-            torch.testing.assert_close(together[name][i], gradient, rtol=1e-4, atol=1e-6)
-    main = replace(learner, models={"main": models[0]})
-    assert_compiles(Autoencoding(), main, None, batches[0], draws[0])
 
 
 def stacked(models: Sequence[Model]) -> Tensors:

@@ -254,25 +254,6 @@ def test_seeds_stack(case):
             torch.testing.assert_close(found[name][seed], value)
 
 
-@pytest.mark.parametrize("kind", ["chunked", "heads", "low-rank"])
-def test_stacked_steps_compile_into_one_graph(cases, kind):
-    """The three shapes of factors: rows of every task's own, rows with shared inputs, outer products."""
-    torch.compiler.reset()
-    generator, params, anchors = stacked(cases[kind])
-
-    def loss(params: Tensors, anchor: Tensors) -> Tensor:
-        factors = functional_call(generator, params, (TASKS, True))
-        weights = assemble(take(factors, slice(2, 3)))
-        earlier = forms.gram(take(factors, slice(0, 2)), anchor, slice(0, 2))
-        return earlier.mean() + sum(value.square().sum() for value in weights.values())
-
-    step = vmap(grad(loss))
-    compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
-    expected = step(params, anchors)
-    for name, value in compiled(params, anchors).items():
-        torch.testing.assert_close(value, expected[name])
-
-
 def test_choice_by_count(cases):
     def factor(tasks: int, rows: int, outputs: int, width: int) -> LinearFactor:
         inputs, weight = (

@@ -73,12 +73,6 @@ class Memory:
         """M."""
         return len(self.y)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all slots, used or not, as they are stored."""
-        stored = (self.x, self.y, self.task, self.logits, self.keys, self.appearances, self.latest)
-        return sum(tensor.numel() * tensor.element_size() for tensor in stored if tensor is not None)
-
     def classes(self) -> dict[int, int]:
         """Global class id -> number of samples held."""
         return _counted(self.y[: self.filled].cpu())

@@ -45,10 +45,6 @@ def distance(now: Linear, then: Snapshot, tiling: Tiling, weights: Tensor | None
 
     `weights` (T,) are constants; None = 1 for every task.
     """
-    if (
-        torch.compiler.is_compiling()
-    ):  # it cannot trace `_Distance` under vmap, and fuses what autograd leaves
-        return _measure(now, then, tiling, weights).value
     return _Distance.apply(*now, *then.linear, then.partner, then.products, weights, tiling)[0]
 
 
@@ -212,13 +208,3 @@ class _Sum:
 
     def total(self) -> Tensor:
         return torch.zeros_like(self._like) if self._total is None else self._total
-
-
-def _runs(segments: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The same ranges, neighbours joined."""
-    runs: list[tuple[int, int]] = []
-    for left, right in segments:
-        if runs and runs[-1][1] == left:
-            left = runs.pop()[0]
-        runs.append((left, right))
-    return runs

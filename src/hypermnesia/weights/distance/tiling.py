@@ -56,10 +56,10 @@ def tile(rows: int, outputs: int, shapes: Shapes, apart: Collection[str] = ()) -
 
     Usually one band of one segment; a surplus at the end splits off the last row.
     """
-    make = _tile if torch.compiler.is_compiling() else _known
-    return make(rows, outputs, tuple(shapes.items()), tuple(apart))
+    return _tile(rows, outputs, tuple(shapes.items()), tuple(apart))
 
 
+@lru_cache(maxsize=1024)  # every step asks for the same ones
 def _tile(
     rows: int, outputs: int, shapes: tuple[tuple[str, torch.Size], ...], apart: tuple[str, ...]
 ) -> Tiling:
@@ -87,9 +87,6 @@ def _tile(
     return Tiling(segments, bands, pieces, _parts(bands))
 
 
-_known = lru_cache(maxsize=1024)(_tile)  # every step asks for the same ones
-
-
 def _parts(bands: list[tuple[int, int, list[int]]]) -> list[Part]:
     tallest = max(bands, key=lambda band: band[1] - band[0])[2]
     parts = [Part(bands[0][0], bands[-1][1], tallest, [])]
@@ -102,9 +99,7 @@ def _parts(bands: list[tuple[int, int, list[int]]]) -> list[Part]:
 def rectangles(start: int, stop: int, width: int) -> list[Rectangle]:
     """Entries `start` to `stop` of a grid of rows of `width`, as at most three rectangles."""
     cuts = []
-    # No divmod: torch.compile does not trace it.
-    top, left = start // width, start % width
-    last, right = stop // width, stop % width
+    (top, left), (last, right) = divmod(start, width), divmod(stop, width)
     if left and top < last:
         cuts.append(Rectangle(top, top + 1, left, width))
         top, left = top + 1, 0

@@ -25,7 +25,7 @@ class Generator(nn.Module, ABC):
 
     It starts without tasks; each `grow` adds the parameters of one more, so nothing of the earlier ones moves
     and their optimizer state stays valid. The value is a pure function of the parameters: it works under
-    `torch.func.functional_call`, `torch.func.vmap` and `torch.compile(fullgraph=True)`.
+    `torch.func.functional_call` and `torch.func.vmap`.
     """
 
     shapes: Shapes
