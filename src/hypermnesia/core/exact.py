@@ -1,0 +1,87 @@
+"""Sums of products that depend on no order: integers in place of floats.
+
+A feature is rounded once to a multiple of 2⁻ˢ and held as an integer of at most 20 bits. Products of two have 40 bits, so
+a sum of 2¹³ of them stays below 2⁵³: in that range float64 holds every integer, and a matrix product in float64 is exact
+whatever order, blocks and threads it is computed in. Running sums are int64. Two sums over the same samples are therefore
+equal to the bit, however the samples were split and ordered, and a sample that is subtracted has never been there.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hypermnesia.core.errors import HypermnesiaError
+
+BITS = 20
+"""Of a quantised feature, its sign excluded."""
+MOST = 2**BITS - 1
+ROWS = 2**12
+"""Rows of one exact product."""
+MOST_SAMPLES = 2**22
+"""Samples of a sum: 2²² products of 40 bits stay below 2⁶²."""
+
+
+def quantised(x: Tensor, scale: int) -> Tensor:
+    """x · 2^scale, rounded to whole numbers and cut to ±(2²⁰ − 1); float64."""
+    return (x.double() * 2.0**scale).round().clamp(-MOST, MOST)
+
+
+@dataclass
+class Moments:
+    """Exact first and second moments of features (N, d) with classes. Changed in place by `add`."""
+
+    gram: Tensor
+    """(d, d) int64: Σ q qᵀ over all samples."""
+    sums: Tensor
+    """(C, d) int64: Σ q of each class."""
+    counts: Tensor
+    """(C,) int64."""
+
+    @property
+    def seen(self) -> Tensor:
+        """(C,) bool: classes with samples."""
+        return self.counts > 0
+
+
+def empty(classes: int, width: int) -> Moments:
+    """The moments of no samples."""
+    return Moments(
+        torch.zeros(width, width, dtype=torch.int64),
+        torch.zeros(classes, width, dtype=torch.int64),
+        torch.zeros(classes, dtype=torch.int64),
+    )
+
+
+def add(moments: Moments, q: Tensor, y: Tensor, sign: int = 1) -> Moments:
+    """Add samples, or with `sign` −1 take them out again. q: (N, d) from `quantised`, y: (N,) int64 class ids.
+
+    Raises `HypermnesiaError` where more is taken out than was put in, and beyond `MOST_SAMPLES`.
+    """
+    counts = moments.counts + sign * torch.bincount(y, minlength=len(moments.counts))
+    if bool((counts < 0).any()):
+        raise HypermnesiaError("samples are to be taken out that were never put in")
+    if int(counts.sum()) > MOST_SAMPLES:
+        raise HypermnesiaError(f"more than {MOST_SAMPLES} samples cannot be summed up exactly")
+    for rows in q.split(ROWS):
+        moments.gram += sign * (rows.T @ rows).to(torch.int64)
+    moments.sums.index_add_(0, y, sign * q.to(torch.int64))
+    moments.counts.copy_(counts)
+    return moments
+
+
+def projected(q: Tensor, weight: Tensor, shift: int) -> Tensor:
+    """relu(q W) / 2^shift rounded down, cut to 20 bits, as whole numbers (N, M) float64; exact as well.
+
+    `weight`: (d, M) float64 of whole numbers of at most 2⁸; d ≤ 2¹² keeps each sum below 2⁵³.
+    """
+    return ((q @ weight).clamp_min(0) * 2.0**-shift).floor().clamp_max(MOST)
+
+
+def grown(moments: Moments, classes: int) -> Moments:
+    """The same with rows for more classes."""
+    more = classes - len(moments.counts)
+    if more <= 0:
+        return moments
+    pad = torch.nn.functional.pad
+    return Moments(moments.gram, pad(moments.sums, (0, 0, 0, more)), pad(moments.counts, (0, more)))
