@@ -109,7 +109,9 @@ def _import_timm(name: str) -> Any:
         raise HypermnesiaError(f"{name} needs the package timm: pip install 'hypermnesia[nets]'")
     try:
         import timm
-    except RuntimeError:  # torchvision describes operators of its compiled part, which cannot be loaded: declare them
+    except (
+        RuntimeError
+    ):  # torchvision describes operators of its compiled part, which cannot be loaded: declare them
         library = torch.library.Library("torchvision", "FRAGMENT")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -152,7 +154,9 @@ def read_weights(name: str, file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         found = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:  # of unpickling, of safetensors, of zip files: all say that this is no state dict
+    except (
+        Exception
+    ) as error:  # of unpickling, of safetensors, of zip files: all say that this is no state dict
         raise HypermnesiaError(
             f"{name}: {file} is no state dict that can be read safely ({str(error).splitlines()[0]}); save it "
             "as safetensors"

@@ -1,0 +1,271 @@
+"""Classifiers in closed form on frozen features: sums over samples, and one solution of a linear system.
+
+The sums are exact (see `core.exact`), so the classifier after any sequence of tasks is that of joint fitting to the last
+bit, whatever the order of tasks and samples, and a class that is taken out again has never been there. The system is
+solved with one thread, on sums that are equal, so the solutions are equal as well.
+
+Features are the input of the target's last linear layer: with `stream.features=pretrained` and a network without hidden
+layers, what the frozen backbone made of each image, once.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia.core import exact
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.exact import Moments
+from hypermnesia.core.rng import generator
+from hypermnesia.data import Task
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Learner, Net, Phase
+from hypermnesia.weights.model import evaluating
+
+CHUNK = 1000
+"""Samples per forward pass."""
+WEIGHT_SCALE, WEIGHT_MOST = 32, 255
+"""Random projections are drawn from a normal distribution and rounded to 1/32, so that they are exact integers."""
+
+
+@dataclass(frozen=True)
+class ClosedFormState:
+    """What was summed up, and the classifier that follows from it."""
+
+    moments: Moments | None = None
+    """None before the first task's end: the features' width is not known."""
+    weight: Tensor | None = None
+    """(d, C) float64; zero for classes without samples. (d, C) class means for `ncm`."""
+    bias: Tensor | None = None
+    """(C,) float64, −∞ for classes without samples."""
+    projection: Tensor | None = None
+    """(d, M) float64 of whole numbers, where features are projected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedForm(Method):
+    """What the classifiers of this file share. Nothing is trained: a task's samples are shown once, at its end."""
+
+    restarts_models: ClassVar[bool] = False
+
+    scale: int = 12
+    """Features are rounded to multiples of 2^−scale and cut at ±2^(20 − scale); 0..19."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale < exact.BITS:
+            raise HypermnesiaError(f"method.scale={self.scale} must be a whole number from 0 to 19")
+
+    def init(self, learner: Learner) -> ClosedFormState:
+        if learner.model.depends_on_task:
+            raise HypermnesiaError(
+                f"{type(self).__name__.lower()} fits one classifier on features that all tasks share, and these weights "
+                "differ from task to task: leave weights out"
+            )
+        return ClosedFormState()
+
+    def phases(self, learner: Learner) -> Sequence[Phase]:
+        return ()
+
+    @torch.no_grad()
+    def end_task(
+        self, state: ClosedFormState, learner: Learner, task: Task, rng: torch.Generator
+    ) -> ClosedFormState:
+        for x, y in _samples(learner, task):
+            state = self._shown(state, learner, x, y, sign=1)
+        return self.solved(state)
+
+    @torch.no_grad()
+    def forget(self, state: ClosedFormState, learner: Learner, x: Tensor, y: Tensor) -> ClosedFormState:
+        """As if the samples x (N, …), normalised, of classes y (N,) had never been shown.
+
+        Raises `HypermnesiaError` where a class would lose more samples than it had.
+        """
+        return self.solved(self._shown(state, learner, x, y, sign=-1))
+
+    def solved(self, state: ClosedFormState) -> ClosedFormState:
+        """The state with the classifier of its moments."""
+        assert state.moments is not None
+        with _one_thread():
+            weight, bias = self.classifier(state.moments)
+        return replace(state, weight=weight, bias=bias.masked_fill(~state.moments.seen, -torch.inf))
+
+    def classifier(self, moments: Moments) -> tuple[Tensor, Tensor]:
+        """(d, C) weights and (C,) biases in float64, of the moments alone."""
+        raise NotImplementedError
+
+    def scores(self, state: ClosedFormState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
+        """(B, C) scores; −∞ for classes without samples. None before the first task's end."""
+        if state.weight is None or state.bias is None:
+            return None
+        h = self._seen_through(state, _features(learner, x))
+        return self.answers(h, state.weight.to(h.device), state.bias.to(h.device)).float()
+
+    def answers(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Scores (B, C) of features h (B, d)."""
+        return h @ weight + bias
+
+    def projection(self, width: int, learner: Learner) -> Tensor | None:
+        """(d, M) whole numbers, or None where features are taken as they are."""
+        return None
+
+    def _shown(
+        self, state: ClosedFormState, learner: Learner, x: Tensor, y: Tensor, sign: int
+    ) -> ClosedFormState:
+        features = _features(learner, x)
+        if state.moments is None:
+            projection = self.projection(features.shape[1], learner)
+            width = features.shape[1] if projection is None else projection.shape[1]
+            state = replace(state, moments=exact.empty(learner.num_classes, width), projection=projection)
+        assert state.moments is not None
+        moments = exact.grown(state.moments, learner.num_classes)
+        q = self._integers(state, features)
+        return replace(state, moments=exact.add(moments, q.cpu(), y.cpu(), sign))
+
+    def _integers(self, state: ClosedFormState, features: Tensor) -> Tensor:
+        q = exact.quantised(features, self.scale)
+        if state.projection is None:
+            return q
+        width = len(state.projection)
+        shift = max(0, round(torch.log2(torch.tensor(WEIGHT_SCALE * width**0.5)).item()) - 4)
+        return exact.projected(q, state.projection.to(q.device), shift)
+
+    def _seen_through(self, state: ClosedFormState, features: Tensor) -> Tensor:
+        return self._integers(state, features) * 2.0**-self.scale
+
+    def _gram(self, moments: Moments) -> Tensor:
+        return moments.gram.double() * 2.0 ** (-2 * self.scale)
+
+    def _sums(self, moments: Moments) -> Tensor:
+        """(d, C)"""
+        return moments.sums.double().T * 2.0**-self.scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class NCM(ClosedForm):
+    """Nearest class mean; with cosine similarity, SimpleCIL's prototypes (Zhou et al. 2023, arXiv:2303.07338)."""
+
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """Similarity of a feature and a class mean."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.metric not in ("cosine", "euclidean"):
+            raise HypermnesiaError(f"method.metric={self.metric!r}: expected cosine or euclidean")
+
+    def classifier(self, moments: Moments) -> tuple[Tensor, Tensor]:
+        means = self._sums(moments) / moments.counts.clamp_min(1)
+        if self.metric == "cosine":
+            return F.normalize(means, dim=0), means.new_zeros(means.shape[1])
+        return means, -means.square().sum(0) / 2
+
+    def answers(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return super().answers(F.normalize(h, dim=1) if self.metric == "cosine" else h, weight, bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SLDA(ClosedForm):
+    """Streaming linear discriminant analysis: class means and one covariance (Hayes & Kanan 2020, arXiv:1909.01520).
+
+    Difference: the covariance is that of all samples seen around their class means, as batch LDA has it; the paper
+    updates it sample by sample around running means.
+    """
+
+    shrinkage: float = 1e-4
+    """ε in (0, 1]: Λ = ((1 − ε) Σ + ε I)⁻¹."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.shrinkage <= 1:
+            raise HypermnesiaError(f"method.shrinkage={self.shrinkage} must be above 0 and at most 1")
+
+    def classifier(self, moments: Moments) -> tuple[Tensor, Tensor]:
+        sums, counts = self._sums(moments), moments.counts.clamp_min(1)
+        means = sums / counts
+        scatter = self._gram(moments) - sums @ means.T
+        covariance = scatter / max(int(moments.counts.sum()) - int(moments.seen.sum()), 1)
+        eye = torch.eye(len(covariance), dtype=torch.float64)
+        weight = _solve((1 - self.shrinkage) * (covariance + covariance.T) / 2 + self.shrinkage * eye, means)
+        return weight, -(means * weight).sum(0) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ridge(ClosedForm):
+    """Recursive ridge regression on one-hot labels: ACIL (Zhuang et al. 2022, arXiv:2205.14922), whose recursion this is
+    without rounding, since the sums that it solves are exact."""
+
+    strength: float = 1e-3
+    """λ > 0 as a share of the mean of the Gram matrix's diagonal, so that it fits features of any size."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.strength > 0:
+            raise HypermnesiaError(f"method.strength={self.strength} must be above 0")
+
+    def classifier(self, moments: Moments) -> tuple[Tensor, Tensor]:
+        gram, sums = self._gram(moments), self._sums(moments)
+        load = max(float(gram.diagonal().mean()) * self.strength, torch.finfo(torch.float64).tiny)
+        gram.diagonal().add_(load)
+        return _solve(gram, sums), sums.new_zeros(sums.shape[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RanPAC(Ridge):
+    """Ridge on random features relu(f W), W normal (McDonnell et al. 2023, arXiv:2307.02251), without its first-task adapter.
+
+    Differences: W is rounded to multiples of 1/32 and the products to 20 bits, so that the sums are exact; λ is fixed
+    rather than chosen on held-out samples of the first task.
+    """
+
+    strength: float = 1e-4
+    width: int = 4000
+    """M ≥ 1, random features."""
+    seed: int = 0
+    """Of W: part of the method rather than of a run, so that classifiers of different runs can be compared."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width < 1:
+            raise HypermnesiaError(f"method.width={self.width} must be at least 1")
+
+    def projection(self, width: int, learner: Learner) -> Tensor:
+        if width > exact.ROWS:
+            raise HypermnesiaError(f"features of more than {exact.ROWS} numbers cannot be projected exactly")
+        drawn = torch.randn(width, self.width, generator=generator(self.seed, "ranpac"), dtype=torch.float64)
+        return (drawn * WEIGHT_SCALE).round().clamp(-WEIGHT_MOST, WEIGHT_MOST)
+
+
+def _samples(learner: Learner, task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    for positions in torch.arange(len(task.train)).split(CHUNK):
+        raw, y = task.train.batch(positions)
+        yield learner.preprocess(raw, None), y
+
+
+@torch.no_grad()
+def _features(learner: Learner, x: Tensor) -> Tensor:
+    with evaluating(learner.model):
+        return Net(learner.model).features(x, max(learner.task, 0))[0].flatten(1)
+
+
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """matrix⁻¹ right for a symmetric positive definite matrix."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if bool(failed):
+        raise HypermnesiaError(
+            "the features' Gram matrix cannot be inverted: give a larger method.strength or method.shrinkage"
+        )
+    return torch.cholesky_solve(right, factor)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Within it linear algebra takes one thread, so that it rounds alike wherever it runs on this kind of processor."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

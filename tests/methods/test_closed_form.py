@@ -1,0 +1,147 @@
+"""Classifiers in closed form: what they compute, and that order, splits and what was taken out again leave no bit behind."""
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import small
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import Tensor, nn
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
+from hypermnesia.data import Stream
+from hypermnesia.methods.closed_form import NCM, SLDA, ClosedForm, RanPAC, Ridge
+from hypermnesia.training.loop import Fit
+
+METHODS = (NCM(), NCM(metric="euclidean"), SLDA(), Ridge(), RanPAC(width=50))
+each = pytest.mark.parametrize(
+    "method", METHODS, ids=lambda m: f"{type(m).__name__}-{getattr(m, 'metric', '')}"
+)
+
+
+def head_only(outputs: int) -> nn.Sequential:
+    """No hidden layer: the features are the pixels, whatever else lies in the batch."""
+    return nn.Sequential(OrderedDict(flatten=nn.Flatten(), head=nn.Linear(16, outputs)))
+
+
+def fitted(method: ClosedForm, stream: Stream) -> Fit:
+    run = small.run(stream, method=method, net=head_only)
+    for _ in run:
+        pass
+    return run
+
+
+def classifier(run: Fit) -> tuple[Tensor, Tensor]:
+    state = run.state
+    assert state.weight is not None and state.bias is not None
+    return state.weight, state.bias
+
+
+def recut(stream: Stream, tasks: int, seed: int) -> Stream:
+    """The same training samples in other tasks: any sample in any task, in any order."""
+    part = stream.joined().tasks[0].train
+    order = torch.randperm(len(part), generator=generator(seed, "recut"))
+    first = stream.joined().tasks[0]
+    cut = [
+        replace(first, index=i, train=replace(part, index=part.index[rows]))
+        for i, rows in enumerate(torch.tensor_split(order, tasks))
+    ]
+    return replace(stream.joined(), tasks=tuple(cut))
+
+
+def pixels(stream: Stream) -> tuple[Tensor, Tensor]:
+    part = stream.joined().tasks[0].train
+    raw, y = part.batch(torch.arange(len(part)))
+    return stream.preprocess(raw, None).flatten(1), y
+
+
+@each
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 1000), tasks=st.integers(1, 20))
+def test_any_sequence_of_tasks_equals_joint_fitting_to_the_bit(
+    method: ClosedForm, seed: int, tasks: int
+) -> None:
+    stream = small.split_stream()
+    joint = fitted(method, stream.joined())
+    for one in (stream, recut(stream, tasks, seed)):
+        for ours, theirs in zip(classifier(fitted(method, one)), classifier(joint), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@each
+def test_what_is_forgotten_has_never_been_seen(method: ClosedForm) -> None:
+    stream = small.split_stream()
+    run = fitted(method, stream)
+    gone = stream.tasks[1]
+    x, y = gone.train.batch(torch.arange(len(gone.train)))
+    state = method.forget(run.state, run.learner, stream.preprocess(x, None), y)
+    without = fitted(method, replace(stream, tasks=(stream.tasks[0], replace(stream.tasks[2], index=1))))
+    for ours, theirs in zip((state.weight, state.bias), classifier(without), strict=True):
+        assert torch.equal(ours, theirs)
+    scores = method.scores(state, run.learner, x.float(), 0)
+    assert scores is not None and bool(scores[:, list(gone.classes)].isneginf().all())
+    with pytest.raises(HypermnesiaError, match="never put in"):
+        method.forget(state, run.learner, stream.preprocess(x, None), y)
+
+
+@each
+def test_it_learns(method: ClosedForm) -> None:
+    last = fitted(method, small.split_stream()).records.rows["class"][-1]
+    assert all(value is not None and value > 0.9 for value in last)
+
+
+def test_ridge_is_the_textbooks() -> None:
+    stream = small.split_stream()
+    x, y = pixels(stream)
+    weight, _ = classifier(fitted(Ridge(strength=0.01), stream))
+    X, Y = x.double().numpy(), np.eye(6)[y.numpy()]
+    gram = X.T @ X
+    expected = np.linalg.solve(gram + 0.01 * np.trace(gram) / 16 * np.eye(16), X.T @ Y)
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-2, atol=1e-4)
+
+
+def test_slda_is_linear_discriminant_analysis() -> None:
+    stream = small.split_stream()
+    x, y = pixels(stream)
+    run = fitted(SLDA(shrinkage=1e-9), stream)
+    twin = LinearDiscriminantAnalysis(solver="lsqr", priors=np.full(6, 1 / 6)).fit(x.numpy(), y.numpy())
+    noise = x + torch.randn(x.shape, generator=generator(0, "noise"))
+    scores = run.method.scores(run.state, run.learner, noise.view(-1, 1, 4, 4), 0)
+    assert scores is not None
+    assert np.mean(scores.argmax(1).numpy() == twin.predict(noise.numpy())) > 0.98
+
+
+def test_ncm_answers_the_nearest_mean() -> None:
+    stream = small.split_stream()
+    x, y = pixels(stream)
+    means = torch.stack([x[y == c].mean(0) for c in range(6)])
+    run = fitted(NCM(metric="euclidean"), stream)
+    scores = run.method.scores(run.state, run.learner, x.view(-1, 1, 4, 4), 0)
+    assert scores is not None
+    assert torch.equal(scores.argmax(1), torch.cdist(x, means).argmin(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        (Ridge, {"strength": 0.0}, "method.strength=0.0 must be above 0"),
+        (SLDA, {"shrinkage": 2.0}, "method.shrinkage=2.0 must be above 0 and at most 1"),
+        (NCM, {"metric": "manhattan"}, "method.metric='manhattan': expected cosine or euclidean"),
+        (RanPAC, {"width": 0}, "method.width=0 must be at least 1"),
+        (NCM, {"scale": 20}, "method.scale=20 must be a whole number from 0 to 19"),
+    ],
+)
+def test_settings_that_mean_nothing(kind: Any, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(HypermnesiaError, match=said.replace("(", r"\(")):
+        kind(**options)
+
+
+def test_weights_that_differ_by_task_are_refused() -> None:
+    with pytest.raises(HypermnesiaError, match="ridge fits one classifier on features that all tasks share"):
+        small.run(small.split_stream(), "hyper", Ridge())
