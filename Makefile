@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 EXTRAS := hub,nets,sweep,ray,slurm,track,test
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow lint check bench faults proof
+.PHONY: help demo test test-slow lint check bench faults proof docs
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make check      lint and test'
 	@echo 'make bench      the benchmarks'
 	@echo 'make proof      some sixty small runs: the bits of their results are those written down (or, with AGAINST=REV, that commit'\''s)'
+	@echo 'make docs       the documentation as pages in build/site'
 	@echo 'make faults     kill runs, damage checkpoints, fill disks: nothing may be lost'
 
 demo: $(VENV)/core.stamp
@@ -45,6 +46,9 @@ bench: $(VENV)/test.stamp
 proof: $(VENV)/test.stamp
 	$(BIN)/python tests/proof/prove.py $(if $(AGAINST),--against $(AGAINST))
 
+docs: $(VENV)/docs.stamp
+	$(BIN)/mkdocs build
+
 faults: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests/faults -m ''
 
@@ -63,3 +67,7 @@ $(VENV)/core.stamp: pyproject.toml constraints.txt | $(VENV)/venv.stamp
 $(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/venv.stamp
 	$(INSTALL) -e '.[$(EXTRAS)]'
 	touch $(VENV)/core.stamp $@
+
+$(VENV)/docs.stamp: pyproject.toml constraints.txt | $(VENV)/core.stamp
+	$(INSTALL) -e '.[docs]'
+	touch $@
