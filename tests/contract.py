@@ -48,7 +48,7 @@ class Row:
     weights: tuple[str, ...] = ("plain", "hyper", "partial", "mask", "lora")
     """The kinds of weights that it runs on."""
     steps: int = field(default=12, kw_only=True)
-    """Optimizer and other steps of a whole run with these words."""
+    """Optimizer and other steps of a whole run with these words; 0 where nothing is trained."""
 
 
 _MEMORY = ("memory.size=12", "memory.batch_size=6")
@@ -128,6 +128,8 @@ ROWS = (
         same=(Same(("method.coefficient=0",), "finetune", ("weights.cut=auto",)),),
         weights=("plain", "hyper", "partial", "mask"),
     ),
+    *(Row(name, ("net.hidden=[]",), weights=("plain",), steps=0) for name in ("ncm", "slda", "ridge")),
+    Row("ranpac", ("net.hidden=[]", "method.width=20"), weights=("plain",), steps=0),
 )
 BY_NAME = {row.approach: row for row in ROWS}
 

@@ -33,6 +33,8 @@ class Approach:
         return getattr(import_module(f"hypermnesia.methods.{module}"), name)
 
 
+NO_HIDDEN = {"net.name": "mlp", "net.hidden": ()}
+"""A network whose classifier's inputs are the samples themselves."""
 _ALL = (
     Approach("finetune", "plain training on one task after another", "finetune:Finetune", bound="lower"),
     Approach("joint", "all tasks at once", "finetune:Finetune", joined=True, bound="upper"),
@@ -100,6 +102,16 @@ _ALL = (
         "replay of features at the cut of a frozen body (Pellegrini et al. 2020)",
         "latent_replay:LatentReplay",
         {"weights.cut": "auto"},
+    ),
+    Approach("ncm", "nearest class mean of frozen features", "closed_form:NCM", NO_HIDDEN),
+    Approach(
+        "slda", "streaming linear discriminant analysis (Hayes & Kanan 2020)", "closed_form:SLDA", NO_HIDDEN
+    ),
+    Approach(
+        "ridge", "ridge regression on exact sums (ACIL, Zhuang et al. 2022)", "closed_form:Ridge", NO_HIDDEN
+    ),
+    Approach(
+        "ranpac", "ridge on random features (RanPAC, McDonnell et al. 2023)", "closed_form:RanPAC", NO_HIDDEN
     ),
 )
 

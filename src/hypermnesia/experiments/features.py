@@ -38,11 +38,10 @@ def featured(source: Source, backbone: Backbone, told: Told | None = None) -> So
     name = f"{source.name} through {backbone.name}"
 
     def build() -> Source:
-        parts = [
-            Images(_computed(images.x, backbone, pieces / part, f"{name}, {part}", told), images.y)
-            for part, images in (("train", source.train), ("test", source.test))
-        ]
-        return Source(name, *parts, source.class_names)
+        def through(part: str, images: Images) -> Images:
+            return Images(_computed(images.x, backbone, pieces / part, f"{name}, {part}", told), images.y)
+
+        return Source(name, through("train", source.train), through("test", source.test), source.class_names)
 
     made = cached(f"features:{name}", key, build)
     _clear(pieces)

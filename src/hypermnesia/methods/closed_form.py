@@ -11,7 +11,7 @@ layers, what the frozen backbone made of each image, once.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -50,14 +50,16 @@ class ClosedFormState:
 class ClosedForm(Method):
     """What the classifiers of this file share. Nothing is trained: a task's samples are shown once, at its end."""
 
-    restarts_models: ClassVar[bool] = False
-
     scale: int = 12
     """Features are rounded to multiples of 2^−scale and cut at ±2^(20 − scale); 0..19."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.scale < exact.BITS:
             raise HypermnesiaError(f"method.scale={self.scale} must be a whole number from 0 to 19")
+
+    @property
+    def needs_boundaries(self) -> bool:
+        return False  # sums do not mind where a task ends
 
     def init(self, learner: Learner) -> ClosedFormState:
         if learner.model.depends_on_task:

@@ -1,0 +1,1 @@
+"""Metrics, scenarios, and guessing the task."""

@@ -1,0 +1,1 @@
+"""From names and words to a configuration, and from that to a run; recipes."""

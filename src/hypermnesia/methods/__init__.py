@@ -1,0 +1,1 @@
+"""What learns, and what holds what was learned: methods, penalties, replay."""

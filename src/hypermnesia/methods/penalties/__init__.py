@@ -1,0 +1,1 @@
+"""What holds weights near what they were."""

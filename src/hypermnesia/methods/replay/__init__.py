@@ -1,0 +1,1 @@
+"""What is remembered, or dreamed, and how it is rehearsed."""

@@ -1,0 +1,1 @@
+"""Run directories: made, executed, recorded, read back, continued, exported."""

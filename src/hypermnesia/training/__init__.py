@@ -1,0 +1,1 @@
+"""The only loop, its steps, graphs, stacks and checkpoints."""

@@ -1,0 +1,1 @@
+"""How far what a generator writes has moved."""
