@@ -103,6 +103,18 @@ def test_options_change_the_stream():
     assert load("split-digits", options=StreamOptions(augment=True)).preprocess.crop == 1
 
 
+@pytest.mark.parametrize("name", ["rotated-mnist", "mnist-360"])
+def test_published_streams_turn_to_the_nearest_pixel_and_say_so(name: str, tiny_data: Path):
+    assert "nearest" in BENCHMARKS[name].description
+    published, smooth = (
+        load(name, data_dir=tiny_data, options=StreamOptions(interpolation=kind))
+        for kind in (None, "bilinear")
+    )
+    kinds = [stream.manifest()["transform"]["interpolation"] for stream in (published, smooth)]
+    assert kinds == ["nearest", "bilinear"]
+    assert published.sha256 != smooth.sha256
+
+
 @pytest.mark.parametrize(
     ("name", "options", "text"),
     [
@@ -118,6 +130,7 @@ def test_options_change_the_stream():
         ),
         ("permuted-digits", {"order": "seed"}, "permuted-digits has no stream.order"),
         ("mnist-360", {"tasks": 3}, "mnist-360 has no stream.tasks"),
+        ("split-digits", {"interpolation": "nearest"}, "split-digits has no stream.interpolation"),
         ("split-mnits", {}, "unknown benchmark 'split-mnits'; did you mean 'split-mnist'?"),
         ("folder:", {}, "folder:PATH"),
     ],

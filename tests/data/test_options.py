@@ -19,6 +19,7 @@ from hypermnesia.data import StreamOptions
         ("validation", 1.0, "a fraction between 0 and 1"),
         ("blurry", 0.0, "a fraction between 0 and 1"),
         ("order", "sorted", "'label', 'seed' or a list of class ids"),
+        ("interpolation", "cubic", "'nearest' or 'bilinear'"),
         ("normalize", "z", "'unit', 'standard' or 'imagenet'"),
     ],
 )

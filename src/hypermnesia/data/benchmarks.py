@@ -82,7 +82,14 @@ def _permuted(pad: int) -> Build:
 
 
 def _rotated(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
-    return rotated(source, tasks=o.tasks or 20, seed=seed, preprocess=preprocess, name=name)
+    return rotated(
+        source,
+        tasks=o.tasks or 20,
+        interpolation=o.interpolation or "nearest",
+        seed=seed,
+        preprocess=preprocess,
+        name=name,
+    )
 
 
 def _noisy(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
@@ -123,7 +130,8 @@ def _sampling(source: Source, o: StreamOptions, seed: int, preprocess: Preproces
 
 
 def _mnist360(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
-    return mnist360(source, seed=seed, preprocess=preprocess, name=name)
+    interpolation = o.interpolation or "nearest"
+    return mnist360(source, interpolation=interpolation, seed=seed, preprocess=preprocess, name=name)
 
 
 _CLASSES = ("tasks", "classes_per_task", "order", "augment", "blurry")
@@ -136,10 +144,10 @@ NOISY = Scenario("noise", _CLASSES, ("task", "class"), _noisy)
 _GUISES = ("task", "class", "domain")
 PERMUTED = Scenario("permuted", ("tasks", "first_permuted", "blurry"), _GUISES, _permuted(0))
 PADDED_PERMUTED = Scenario("permuted", PERMUTED.options, _GUISES, _permuted(2))
-ROTATED = Scenario("rotated", ("tasks", "augment", "blurry"), _GUISES, _rotated)
+ROTATED = Scenario("rotated", ("tasks", "interpolation", "augment", "blurry"), _GUISES, _rotated)
 SLOTS = Scenario("slots", ("tasks", "classes_per_task", "augment", "blurry"), ("class",), _slots)
 SAMPLING = Scenario("sampling", ("tasks", "augment", "blurry"), ("class",), _sampling)
-TURNING = Scenario("mnist-360", (), ("class",), _mnist360)
+TURNING = Scenario("mnist-360", ("interpolation",), ("class",), _mnist360)
 
 ICARL_ORDER = (
     *(87, 0, 52, 58, 44, 91, 68, 97, 51, 15, 94, 92, 10, 72, 49, 78, 61, 14, 8, 86, 84, 96, 18, 24, 32),
@@ -188,14 +196,17 @@ BENCHMARKS: dict[str, Benchmark] = {
         StreamOptions(tasks=20),
     ),
     "rotated-mnist": Benchmark(
-        "MNIST turned by 20 angles of 0 to 180 degrees",
+        "MNIST turned by 20 angles of 0 to 180 degrees, sampled at the nearest pixel",
         ("mnist",),
         ROTATED,
         MNIST,
-        StreamOptions(tasks=20),
+        StreamOptions(tasks=20, interpolation="nearest"),
     ),
     "mnist-360": Benchmark(
-        "MNIST digits 0 to 8 in turning pairs, without task boundaries", ("mnist",), TURNING, MNIST
+        "MNIST digits 0 to 8 in pairs that turn, sampled at the nearest pixel, without task boundaries",
+        ("mnist",),
+        TURNING,
+        MNIST,
     ),
     "cir-mnist": Benchmark(
         "MNIST, classes return: 5 tasks of 5 slots", ("mnist",), SLOTS, MNIST, _tasks(5, 5)

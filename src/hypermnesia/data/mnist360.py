@@ -6,6 +6,7 @@ from torch import Tensor
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.data.build import Cut, build, rows, tested_by_class
+from hypermnesia.data.options import Interpolation
 from hypermnesia.data.preprocess import Preprocess
 from hypermnesia.data.sources.source import Source, require_images
 from hypermnesia.data.stream import Stream
@@ -17,15 +18,27 @@ ROUNDS = 3
 
 
 def mnist360(
-    source: Source, *, seed: int = 0, preprocess: Preprocess | None = None, name: str = "mnist-360"
+    source: Source,
+    *,
+    interpolation: Interpolation = "nearest",
+    seed: int = 0,
+    preprocess: Preprocess | None = None,
+    name: str = "mnist-360",
 ) -> Stream:
     """Pairs of digits (0, 1), (1, 2), ... (8, 0), three rounds of them, each image once and in a fixed order.
 
     The images of digit d, shuffled, turn steadily through 360 degrees from (d − 1)·60 degrees on. They are
     cut into six chunks of almost equal size, two in each round; a pair interleaves a chunk of each of its
-    digits so that both end together (the published loader drops the rest of the longer one). The 27 pairs are
-    the stream's tasks, but `boundaries` is False: a learner may not use them. Tests: one for each digit, over
-    a full turn.
+    digits so that both end together. The 27 pairs are the stream's tasks, but `boundaries` is False: a learner
+    may not use them. Tests: one for each digit, over a full turn. `interpolation`: nearest as published, or
+    bilinear, which is smoother and scores higher.
+
+    Differences from the published loader: (1) It draws each sample of a chunk anew, with replacement, so that
+    more than a third of the images is never seen; the angle goes on with every draw. (2) A pair ends with the first of its
+    two chunks, and the rest of the other is dropped. (3) Its test angles begin at 0 for every digit, a shift
+    within the full turn. (4) Its network has ten outputs, of which one is never right; ours has nine. (5) It
+    counts right answers over all samples (micro); ours is the mean over the nine digits, of 892 to 1,135 test
+    images each.
     """
     require_images(source, name)
     if len(source.class_names) < DIGITS:
@@ -55,7 +68,7 @@ def mnist360(
         name,
         source,
         cuts,
-        transform=Rotations(torch.cat([train_degrees, test_degrees])),
+        transform=Rotations(torch.cat([train_degrees, test_degrees]), interpolation),
         preprocess=preprocess,
         boundaries=False,
         ordered=True,

@@ -7,6 +7,7 @@ from typing import Literal
 from hypermnesia.core.errors import HypermnesiaError
 
 Normalize = Literal["unit", "standard", "imagenet"]
+Interpolation = Literal["nearest", "bilinear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class StreamOptions:
     """Random crops, and flips where a mirrored image means the same, of training images."""
     first_permuted: bool | None = None
     """Whether the first task of a permuted stream is permuted as well."""
+    interpolation: Interpolation | None = None
+    """How turned images are sampled: "nearest", as published, or "bilinear"."""
     blurry: float | None = None
     """Fraction of each task's training samples that other tasks get, between 0 and 1; hides boundaries."""
     seed: int | None = None
@@ -72,6 +75,12 @@ class StreamOptions:
             "normalize",
             self.normalize,
             "'unit', 'standard' or 'imagenet'",
+        )
+        _require(
+            self.interpolation in (None, "nearest", "bilinear"),
+            "interpolation",
+            self.interpolation,
+            "'nearest' or 'bilinear'",
         )
 
     def given(self) -> dict[str, object]:

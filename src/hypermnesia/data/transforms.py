@@ -12,7 +12,7 @@ moves a pixel by at most half a grey level.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.rng import generator
+from hypermnesia.data.options import Interpolation
 
 Code = int | Tensor
 
@@ -114,12 +115,14 @@ class Permutations:
 
 @dataclass(frozen=True, eq=False)
 class Rotations:
-    """Turns by `degrees[code]`, counter-clockwise about the centre: bilinear, black outside.
+    """Turns by `degrees[code]`, counter-clockwise about the centre, black outside.
 
-    `degrees`: float64 (members,).
+    `degrees`: float64 (members,). `interpolation`: "nearest" takes the value of the pixel that the centre of the new one
+    comes from, as Pillow and with it the published streams do; "bilinear" weighs the four around it.
     """
 
     degrees: Tensor
+    interpolation: Interpolation = "nearest"
 
     def __call__(self, x: Tensor, code: Code) -> Tensor:
         height, width = x.shape[-2:]
@@ -129,7 +132,8 @@ class Rotations:
         ratio = height / width
         theta = torch.stack([cos, -sin * ratio, zero, sin / ratio, cos, zero], 1).view(-1, 2, 3).float()
         grid = F.affine_grid(theta, [len(theta), 1, height, width], align_corners=False)
-        turned = F.grid_sample(x.float(), grid.expand(len(x), -1, -1, -1), align_corners=False)
+        grid = grid.expand(len(x), -1, -1, -1)
+        turned = F.grid_sample(x.float(), grid, mode=self.interpolation, align_corners=False)
         return turned.round_().to(torch.uint8)
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -137,10 +141,11 @@ class Rotations:
 
     def describe(self) -> dict[str, Any]:
         digest = hashlib.sha256(self.degrees.cpu().numpy().tobytes()).hexdigest()
-        return {"kind": "rotations", "members": len(self.degrees), "sha256": digest}
+        members = {"members": len(self.degrees), "sha256": digest}
+        return {"kind": "rotations", "interpolation": self.interpolation, **members}
 
     def to(self, device: torch.device | str) -> "Rotations":
-        return Rotations(self.degrees.to(device))
+        return replace(self, degrees=self.degrees.to(device))
 
 
 @dataclass(frozen=True)
