@@ -64,7 +64,7 @@ _AS_PHN = (
 
 ROWS = (
     Row("finetune", same=(Same(("stream.tasks=1",), "joint", ("stream.tasks=1",)),)),
-    Row("joint", steps=4),
+    Row("joint"),
     Row(
         "separate",
         same=(Same((), "finetune", ("weights.per_task=[*]", "weights.head=per_task")),),
@@ -117,7 +117,7 @@ ROWS = (
         same=(Same(("method.alpha=0", "method.beta=0", "method.gamma=0", "method.rank=0"), "finetune"),),
     ),
     Row("agem", _MEMORY),
-    Row("gdumb", (*_MEMORY[:1], "method.epochs=2", "method.batch_size=6"), steps=16),
+    Row("gdumb", (*_MEMORY[:1], "method.epochs=2", "method.batch_size=6", "method.cutmix=0.5"), steps=16),
     Row("icarl", _MEMORY),
     Row("ewc", same=(Same(("method.strength=0",), "finetune"),)),
     Row("si", same=(Same(("method.c=0",), "finetune"),)),

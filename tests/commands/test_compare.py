@@ -10,6 +10,8 @@ from running import SHORT, read
 from hypermnesia.commands import compare as comparing
 from hypermnesia.commands.compare import candidates, compare
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.experiments import recipes
+from hypermnesia.experiments.recipes import Recipe
 from hypermnesia.runs import execute
 from hypermnesia.runs.directory import environment_of
 from hypermnesia.runs.execute import execute_seeds
@@ -168,6 +170,24 @@ def test_a_stack_that_fails_leaves_its_seeds_to_run_alone(tmp_path, capsys, monk
     told = "the seeds of er go on one after another: the loss of one of 2 became nan"
     assert told in capsys.readouterr().err
     assert [len(row.group.seeds) for row in found.summary.rows] == [2] and not found.failed
+
+
+def test_a_bound_that_saw_less_than_a_rival_says_so(compared, tmp_path):
+    fair = compare("split-digits", ["separate", "er"], SHORT, [0, 1], out=compared, listen=heard)
+    assert fair.notes == ()
+    words = ["train.threads=1", "train.iterations=4,8"]
+    [note] = compare("split-digits", ["er"], words, out=tmp_path).notes
+    assert note.startswith("joint saw 640 samples, er 1,280: it may be no upper bound; say train.iterations")
+
+
+def test_a_contender_without_published_settings_says_so(tmp_path, monkeypatch):
+    published = Recipe(
+        name="d", benchmark="split-digits", approach="er", source="a paper", settings={}, default=True
+    )
+    monkeypatch.setattr(recipes, "all_recipes", lambda: {"d": published})
+    found = compare("split-digits", ["er", "der"], SHORT, out=tmp_path, bounds=False)
+    told = "no published settings for der on split-digits: its own defaults hold, and the benchmark's"
+    assert found.notes == (told,)
 
 
 def test_when_all_fail_there_is_nothing_to_compare(tmp_path):

@@ -28,6 +28,7 @@ TASKS = {  # tasks, classes of the stream, side
     "noisy-cifar": (4, 20, 28),
     "cir-slot-cifar100": (10, 100, 28),
     "cir-sampling-cifar100": (None, 100, 28),
+    "cir-unbalanced-cifar100": (None, 100, 28),
     "split-tiny-imagenet": (10, 200, 28),
     "split-tiny-imagenet-20x10": (20, 200, 32),
     "split-tiny-imagenet-40x5": (40, 200, 28),
@@ -103,6 +104,27 @@ def test_options_change_the_stream():
     assert load("split-digits", options=StreamOptions(augment=True)).preprocess.crop == 1
 
 
+def test_how_classes_return_is_a_matter_of_options(tiny_data: Path):
+    def loaded(name: str = "cir-sampling-cifar100", **more: float):
+        return load(name, data_dir=tiny_data, options=StreamOptions(normalize="unit", **more))  # pyright: ignore[reportArgumentType]
+
+    always = loaded(tasks=8, samples_per_task=300, occurrence=1.0, recurrence=1.0)
+    assert [len(task.classes) for task in always.tasks] == [100] * 8
+    assert [len(task.train) for task in always.tasks] == [300] * 8, (
+        "more than capped: three of each class are drawn"
+    )
+    once = loaded(tasks=8, samples_per_task=10, occurrence=1.0, recurrence=0.0)
+    assert len(once.tasks) == 1
+    rare = loaded(tasks=8, occurrence=1.0, recurrence=1.0, rare_classes=0.25, rare_recurrence=0.0)
+    assert [len(task.classes) for task in rare.tasks] == [100, *[75] * 7]
+    unbalanced = loaded("cir-unbalanced-cifar100", samples_per_task=100, rare_recurrence=0.0, occurrence=1.0)
+    assert [len(task.classes) for task in unbalanced.tasks][:3] == [100, 90, 90]
+
+
+def test_classes_of_repeating_mnist_are_normalised_as_published(tiny_data: Path):
+    assert load("cir-mnist", data_dir=tiny_data).preprocess.mean == (0.1307,)
+
+
 @pytest.mark.parametrize("name", ["rotated-mnist", "mnist-360"])
 def test_published_streams_turn_to_the_nearest_pixel_and_say_so(name: str, tiny_data: Path):
     assert "nearest" in BENCHMARKS[name].description
@@ -130,14 +152,20 @@ def test_published_streams_turn_to_the_nearest_pixel_and_say_so(name: str, tiny_
         ),
         ("permuted-digits", {"order": "seed"}, "permuted-digits has no stream.order"),
         ("mnist-360", {"tasks": 3}, "mnist-360 has no stream.tasks"),
+        (
+            "cir-sampling-cifar100",
+            {"rare_classes": 0.1, "normalize": "unit"},
+            "stream.rare_classes alone says nothing; give stream.rare_classes and stream.rare_recurrence",
+        ),
+        ("split-digits", {"recurrence": 0.1}, "split-digits has no stream.recurrence"),
         ("split-digits", {"interpolation": "nearest"}, "split-digits has no stream.interpolation"),
         ("split-mnits", {}, "unknown benchmark 'split-mnits'; did you mean 'split-mnist'?"),
         ("folder:", {}, "folder:PATH"),
     ],
 )
-def test_bad_requests(name: str, options: dict, text: str):
+def test_bad_requests(name: str, options: dict, text: str, tiny_data: Path):
     with pytest.raises(HypermnesiaError, match=re.escape(text)):
-        load(name, options=StreamOptions(**options))
+        load(name, data_dir=tiny_data, options=StreamOptions(**options))
 
 
 def test_a_folder_of_ones_own_is_a_split_stream(tmp_path: Path):

@@ -19,6 +19,8 @@ from hypermnesia.data import StreamOptions
         ("validation", 1.0, "a fraction between 0 and 1"),
         ("blurry", 0.0, "a fraction between 0 and 1"),
         ("order", "sorted", "'label', 'seed' or a list of class ids"),
+        ("recurrence", 1.5, "a fraction, 0 to 1"),
+        ("occurrence", 0.0, "a probability above 0, at most 1"),
         ("interpolation", "cubic", "'nearest' or 'bilinear'"),
         ("normalize", "z", "'unit', 'standard' or 'imagenet'"),
     ],

@@ -377,6 +377,15 @@ def test_joint_training_joins_the_tasks() -> None:
     assert run.learner.classes == (tuple(range(10)),)
 
 
+def test_joint_training_takes_as_many_steps_as_its_rivals_in_all() -> None:
+    steps = []
+    for approach in ("finetune", "joint"):
+        run = build(resolve("split-digits", approach, [*TINY, "iterations=2"]), 0)
+        small.all_of([run])
+        steps.append(run.records.steps)
+    assert steps == [10, 10]
+
+
 def test_a_stream_at_hand() -> None:
     stream = small.split_stream()
     run = assemble(

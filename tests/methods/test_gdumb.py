@@ -113,6 +113,22 @@ def test_without_cutmix_a_step_is_plain_training_on_the_memory() -> None:
     assert_same(loss_and_gradients(method, learner, state, batch, draw), finetune_gradients(learner, batch))
 
 
+def test_only_images_in_colour_are_mixed_unless_asked() -> None:
+    """The paper mixes on CIFAR, not on MNIST."""
+    found = []
+    for channels in (1, 3):
+        learner = make_learner(task=2)
+        learner.shape = (channels, *learner.shape[1:])
+        method = GDumb(memory=MEMORY)
+        state = collected(make_learner(task=2), method)
+        batch = memory_batch(method, state, make_learner(task=2))
+        learner.phase = method.phases(learner)[-1]
+        draw = method.draw(state, learner, batch, generator(0))
+        assert draw is not None
+        found.append(draw.mix is not None)
+    assert found == [False, True]
+
+
 def test_a_batch_is_mixed_as_often_as_asked_and_keeps_its_share() -> None:
     method = GDumb(cutmix=0.25, memory=MEMORY)
     learner = make_learner(task=2)
@@ -133,7 +149,8 @@ def test_phases() -> None:
     learner.task = 2
     study = METHOD.phases(learner)[1]
     assert study.data is not None and (study.restart, study.epochs, study.batch_size) == (True, 256, 16)
-    assert study.optimizer is not None and study.optimizer.lr == 0.05
+    assert study.optimizer is not None
+    assert (study.optimizer.lr, study.optimizer.momentum, study.optimizer.weight_decay) == (0.05, 0.9, 1e-6)
     learner.task = 0
     assert len(GDumb(every_task=True).phases(learner)) == 2
 

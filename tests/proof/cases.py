@@ -66,7 +66,7 @@ PLAIN = {
     "er-ace": MEMORY,
     "hcr": MEMORY,
     "agem": MEMORY,
-    "gdumb": (*MEMORY[:1], "method.epochs=2", "method.batch_size=6"),
+    "gdumb": (*MEMORY[:1], "method.epochs=2", "method.batch_size=6", "method.cutmix=0.5"),
     "icarl": MEMORY,
     "ewc": (),
     "si": (),

@@ -197,6 +197,8 @@ def compare(
     page = console()
     page.print()
     page.print(tables.comparison(found))
+    for note in found.notes:
+        page.print(f"note: {note}", soft_wrap=True)
     for text in found.skipped:
         print(f"hypermnesia: skipped: {text}", file=sys.stderr)
     for text in found.failed:

@@ -13,7 +13,7 @@ from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import Config, resolve, takes
 from hypermnesia.report import tables
 from hypermnesia.report.summary import Summary, summarise
-from hypermnesia.runs.directory import Entry, Place, Unusable, default_directory, finished_result
+from hypermnesia.runs.directory import Entry, Place, Unusable, default_directory, finished_result, read_result
 from hypermnesia.runs.execute import Listen, execute, execute_together, silent
 from hypermnesia.runs.execute import summarise as write_summary
 from hypermnesia.training.checkpoint import CheckpointError
@@ -45,6 +45,8 @@ class Comparison:
     """Why a run is missing: its directory cannot be used."""
     failed: tuple[str, ...]
     """Runs that began and could not go on."""
+    notes: tuple[str, ...] = ()
+    """What should be known of the settings that were compared."""
 
     def markdown(self) -> str:
         """The table as Markdown."""
@@ -96,8 +98,31 @@ def compare(
     for directory in directories:
         _summary_of(directory, skipped)
     found = report.load([directory for _, directory in done])
-    notes = (*skipped.values(), *(f"{note.path}: {note.reason}" for note in found.notes))
-    return Comparison(found, summarise(found.benchmarks[0]), directories, notes, tuple(failed))
+    passed_over = (*skipped.values(), *(f"{note.path}: {note.reason}" for note in found.notes))
+    told = (*(note for c in chosen for note in c.config.notes), *_unequal(chosen, done))
+    notes = tuple(dict.fromkeys(told))
+    return Comparison(found, summarise(found.benchmarks[0]), directories, passed_over, tuple(failed), notes)
+
+
+def _unequal(chosen: Sequence[Contender], done: Sequence[tuple[Path, Path]]) -> list[str]:
+    """A word for each joint training that saw fewer samples than a rival: a bound should not be short of training."""
+    samples = {}
+    for contender in chosen:
+        of_it = [directory for owner, directory in done if owner == contender.directory]
+        steps = ((read_result(of_it[0]) or {}).get("costs") or {}).get("steps") if of_it else None
+        if steps is not None:
+            samples[contender.directory] = steps * contender.config.sections["train"].batch_size
+    names = {contender.directory: contender.config.approach for contender in chosen}
+    told = []
+    for directory, own in samples.items():
+        most = max(samples, key=lambda other: samples[other])
+        # Its last batches hold what is left, where its rivals have such batches in every task.
+        if names[directory].joined and own < 0.99 * samples[most]:
+            told.append(
+                f"joint saw {own:,} samples, {names[most].name} {samples[most]:,}: it may be no upper bound; "
+                "say train.iterations or train.epochs, which then hold for all"
+            )
+    return told
 
 
 def candidates(

@@ -1,8 +1,10 @@
 """The named benchmarks, and `load`, which makes the stream of one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.data.build import beginning, blurry, capped, with_validation
@@ -22,7 +24,7 @@ from hypermnesia.data.preprocess import (
     Normalisation,
     Preprocess,
 )
-from hypermnesia.data.repeat import geometric, sampling, slots
+from hypermnesia.data.repeat import dual, geometric, sampling, slots
 from hypermnesia.data.sources.registry import PREFIXES, open_source, user_source
 from hypermnesia.data.sources.source import Source, joined
 from hypermnesia.data.sources.text import TextForm
@@ -117,12 +119,21 @@ def _slots(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, 
 
 def _sampling(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
     tasks = o.tasks or 500
+    recurrence = 0.2 if o.recurrence is None else o.recurrence
+    if (o.rare_classes is None) != (o.rare_recurrence is None):
+        given = "rare_recurrence" if o.rare_classes is None else "rare_classes"
+        raise HypermnesiaError(
+            f"stream.{given} alone says nothing; give stream.rare_classes and stream.rare_recurrence"
+        )
+    chances: float | Tensor = recurrence
+    if o.rare_classes is not None and o.rare_recurrence is not None:
+        chances = dual(len(source.class_names), o.rare_classes, o.rare_recurrence, recurrence)
     return sampling(
         source,
         tasks=tasks,
-        samples_per_task=500,
-        first=geometric(tasks, 0.01),
-        recurrence=0.2,
+        samples_per_task=o.samples_per_task or 500,
+        first=geometric(tasks, o.occurrence or 0.01),
+        recurrence=chances,
         seed=seed,
         preprocess=preprocess,
         name=name,
@@ -146,7 +157,8 @@ PERMUTED = Scenario("permuted", ("tasks", "first_permuted", "blurry"), _GUISES, 
 PADDED_PERMUTED = Scenario("permuted", PERMUTED.options, _GUISES, _permuted(2))
 ROTATED = Scenario("rotated", ("tasks", "interpolation", "augment", "blurry"), _GUISES, _rotated)
 SLOTS = Scenario("slots", ("tasks", "classes_per_task", "augment", "blurry"), ("class",), _slots)
-SAMPLING = Scenario("sampling", ("tasks", "augment", "blurry"), ("class",), _sampling)
+_RETURNING = ("occurrence", "recurrence", "rare_classes", "rare_recurrence")
+SAMPLING = Scenario("sampling", ("tasks", *_RETURNING, "augment", "blurry"), ("class",), _sampling)
 TURNING = Scenario("mnist-360", ("interpolation",), ("class",), _mnist360)
 
 ICARL_ORDER = (
@@ -209,7 +221,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         MNIST,
     ),
     "cir-mnist": Benchmark(
-        "MNIST, classes return: 5 tasks of 5 slots", ("mnist",), SLOTS, MNIST, _tasks(5, 5)
+        "MNIST, classes return: 5 tasks of 5 slots",
+        ("mnist",),
+        SLOTS,
+        replace(MNIST, normalize="standard"),
+        _tasks(5, 5),
     ),
     "split-fashion-mnist": Benchmark(
         "Fashion-MNIST: 5 tasks of 2 classes", ("fashion-mnist",), SPLIT, FASHION, _tasks(5, 2)
@@ -254,7 +270,21 @@ BENCHMARKS: dict[str, Benchmark] = {
         ("cifar100",),
         SAMPLING,
         CIFAR100,
-        StreamOptions(tasks=500),
+        StreamOptions(tasks=500, samples_per_task=500, occurrence=0.01, recurrence=0.2),
+    ),
+    "cir-unbalanced-cifar100": Benchmark(
+        "CIFAR-100, a tenth of the classes return rarely, the others always: 100 tasks of 2000 samples",
+        ("cifar100",),
+        SAMPLING,
+        CIFAR100,
+        StreamOptions(
+            tasks=100,
+            samples_per_task=2000,
+            occurrence=0.2,
+            recurrence=1.0,
+            rare_classes=0.1,
+            rare_recurrence=0.1,
+        ),
     ),
     "split-tiny-imagenet": Benchmark(
         "Tiny ImageNet: 10 tasks of 20 classes", ("tiny-imagenet",), SPLIT, TINY, _tasks(10, 20)

@@ -25,7 +25,8 @@ class StreamOptions:
     validation: float | None = None
     """Fraction of every class's training samples that is cut off for validation, between 0 and 1."""
     samples_per_task: int | None = None
-    """Keeps at most so many training samples of each task (stratified), ≥ 1; before validation is cut."""
+    """Keeps at most so many training samples of each task (stratified), ≥ 1; before validation is cut. Where tasks are
+    drawn (`cir-sampling-…`): the samples that one draws."""
     first_tasks: int | None = None
     """Ends the stream after so many of its tasks, ≥ 1; these, their labels and heads stay as they are."""
     normalize: Normalize | None = None
@@ -39,6 +40,14 @@ class StreamOptions:
     """Random crops, and flips where a mirrored image means the same, of training images."""
     first_permuted: bool | None = None
     """Whether the first task of a permuted stream is permuted as well."""
+    occurrence: float | None = None
+    """Of classes that come back at random: a class not met yet begins with this probability, above 0, at most 1."""
+    recurrence: float | None = None
+    """Probability, 0..1, that a class which has begun is in a later task."""
+    rare_classes: float | None = None
+    """Fraction of the classes, 0..1, that return with `rare_recurrence`; the others with `recurrence`."""
+    rare_recurrence: float | None = None
+    """Probability, 0..1, that a rare class is in a later task."""
     interpolation: Interpolation | None = None
     """How turned images are sampled: "nearest", as published, or "bilinear"."""
     blurry: float | None = None
@@ -60,6 +69,16 @@ class StreamOptions:
             "vocabulary",
             vocabulary,
             "a number of ids, 2 to 2147483648",
+        )
+        for name in ("recurrence", "rare_classes", "rare_recurrence"):
+            value = getattr(self, name)
+            _require(value is None or 0 <= value <= 1, name, value, "a fraction, 0 to 1")
+        occurrence = self.occurrence
+        _require(
+            occurrence is None or 0 < occurrence <= 1,
+            "occurrence",
+            occurrence,
+            "a probability above 0, at most 1",
         )
         for name in ("validation", "blurry"):
             value = getattr(self, name)

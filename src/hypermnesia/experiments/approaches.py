@@ -90,7 +90,12 @@ _ALL = (
     Approach("er-ace", "replay with asymmetric cross-entropy (Caccia et al. 2022)", "er_ace:ERACE"),
     Approach("hcr", "hierarchical correlations replay (Wang et al. 2022)", "hcr:HCR"),
     Approach("agem", "gradients projected to agree with the memory's (Chaudhry et al. 2019)", "agem:AGEM"),
-    Approach("gdumb", "a balanced memory, trained on from scratch (Prabhu et al. 2020)", "gdumb:GDumb"),
+    Approach(
+        "gdumb",
+        "a balanced memory, trained on from scratch (Prabhu et al. 2020)",
+        "gdumb:GDumb",
+        {"train.clip": 10.0},
+    ),
     Approach("icarl", "herded exemplars, distillation, nearest mean (Rebuffi et al. 2017)", "icarl:ICaRL"),
     Approach("ewc", "elastic weight consolidation, separate or online (Kirkpatrick et al. 2017)", "ewc:EWC"),
     Approach("si", "synaptic intelligence (Zenke et al. 2017)", "si:SI"),

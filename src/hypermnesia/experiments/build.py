@@ -12,7 +12,7 @@ from hypermnesia.methods.base import Method
 from hypermnesia.methods.combine import combine
 from hypermnesia.nets import from_factory
 from hypermnesia.training.loop import Fit
-from hypermnesia.training.options import Seeds
+from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import Model
 from hypermnesia.weights.build import model_for
 
@@ -41,7 +41,7 @@ def assemble(cfg: Config, stream: Stream, seed: int = 0, device: str = "cpu", se
         models,
         trained,
         method,
-        parts["train"],
+        _train_options(cfg, len(stream.tasks)),
         parts["optimizer"],
         parts["evaluate"],
         parts.get("infer"),
@@ -50,6 +50,14 @@ def assemble(cfg: Config, stream: Stream, seed: int = 0, device: str = "cpu", se
         sealed=sealed,
         device=device,
     )
+
+
+def _train_options(cfg: Config, tasks: int) -> TrainOptions:
+    """Joint training takes as many steps as its rivals take in all: iterations are per task, and it has one."""
+    train: TrainOptions = cfg.sections["train"]
+    if not cfg.approach.joined or train.iterations is None:
+        return train
+    return replace(train, iterations=tasks * train.iterations)
 
 
 def build_method(cfg: Config) -> Method:

@@ -28,11 +28,11 @@ class AGEM(Method):
     gradient that does not oppose the memory's is left alone. `fill=reservoir` is A-GEM-R of Buzzega et al. 2020.
 
     Differences: (1) draws are normalised and augmented like the batch, which Mammoth's A-GEM-R forgets. (2) With
-    `fill=task` each finished task leaves `task_samples` samples; the published figures come from code that keeps
-    one single batch per task, whatever the memory's size: `task_samples` = batch size reproduces them.
-    (3) Penalties of the weights are not projected: they are added to the projected gradient. (4) On weights that
-    depend on the task, each remembered sample passes its own task's network, and a parameter that only one of the
-    two losses reaches counts as 0 in the other's gradient.
+    `fill=task` each finished task leaves a random choice of its samples, by default an equal share of the memory as in
+    Buzzega et al.'s code of 2020, which takes the next batches of the task. (3) Penalties of the weights are not
+    projected: they are added to the projected gradient. (4) On weights that depend on the task, each remembered sample
+    passes its own task's network, and a parameter that only one of the two losses reaches counts as 0 in the other's
+    gradient.
     """
 
     fill: Filling = "reservoir"

@@ -68,6 +68,7 @@ class GDumb(Method):
     The stream is shown once and nothing trains; the memory keeps equal shares of the classes met. After the last
     task (or after each, with `every_task`) the network starts from its initial parameters and trains on the memory
     for `epochs`, by cross-entropy with CutMix. Until then the network is untrained, and so are the accuracies.
+    The paper clips gradients to a norm of 10 (`train.clip`, which the approach sets).
 
     Differences: (1) classes get equal shares of a uniform sample each (`memory.policy`), where the paper's sampler
     evicts from the largest class and always takes the newcomer, and Mammoth's uses a plain reservoir. (2) The
@@ -83,10 +84,13 @@ class GDumb(Method):
     """Samples per step on the memory, ≥ 1. Published: 16."""
     every_task: bool = False
     """Train after every task, each time from the start, and not after the last one only."""
-    cutmix: float = 0.5
-    """Probability that a batch is mixed, 0..1; the mixing share is uniform. Published: 0.5, and 0 for MNIST."""
-    optimizer: OptimizerOptions = OptimizerOptions(name="sgd", lr=0.05, schedule="cosine")
-    """Optimizer of the training on the memory. Published: SGD, 0.05 at most."""
+    cutmix: float | None = None
+    """Probability that a batch is mixed, 0..1; the mixing share is uniform. none = as published: 0.5 for images in
+    colour, 0 for grey ones (MNIST) and for what is no image."""
+    optimizer: OptimizerOptions = OptimizerOptions(
+        name="sgd", lr=0.05, momentum=0.9, weight_decay=1e-6, schedule="cosine"
+    )
+    """Optimizer of the training on the memory. Published: SGD, 0.05 at most, momentum 0.9, weight decay 1e-6."""
     memory: MemoryOptions = MemoryOptions(policy="class-balanced")
     """The memory."""
 
@@ -95,7 +99,7 @@ class GDumb(Method):
             raise HypermnesiaError(f"gdumb.epochs={self.epochs} must be above 0")
         if self.batch_size < 1:
             raise HypermnesiaError(f"gdumb.batch_size={self.batch_size} must be at least 1")
-        if not 0 <= self.cutmix <= 1:
+        if self.cutmix is not None and not 0 <= self.cutmix <= 1:
             raise HypermnesiaError(f"gdumb.cutmix={self.cutmix} must lie in 0..1")
 
     def init(self, learner: Learner) -> ReplayState:
@@ -130,14 +134,19 @@ class GDumb(Method):
         if learner.model.depends_on_task:
             replay = rehearsal.rehearse(state.memory, learner, replace(options, batch_size=count), rng)
         blocks = (Block(batch.task, 0, count),) if replay is None else replay.blocks
-        return GDumbDraw(self._mix(batch.x, blocks, rng) if self.cutmix else None, replay)
+        mixed = self._mixed(learner.shape)
+        return GDumbDraw(self._mix(batch.x, blocks, mixed, rng) if mixed else None, replay)
 
-    def _mix(self, x: Tensor, blocks: Sequence[Block], rng: torch.Generator) -> Mix:
-        """A mix within each block; with probability 1 − `cutmix` one that changes nothing."""
+    def _mixed(self, shape: tuple[int, ...]) -> float:
+        """The probability that a batch is mixed."""
+        return self.cutmix if self.cutmix is not None else 0.5 if len(shape) == 3 and shape[0] == 3 else 0.0
+
+    def _mix(self, x: Tensor, blocks: Sequence[Block], mixed: float, rng: torch.Generator) -> Mix:
+        """A mix within each block; with probability 1 − `mixed` one that changes nothing."""
         partner = [b.start + torch.randperm(b.stop - b.start, generator=rng) for b in blocks]
         chance, share, row, column = torch.rand(4, generator=rng).tolist()
         height, width = x.shape[-2:]
-        side = (1 - share) ** 0.5 if chance < self.cutmix else 0.0
+        side = (1 - share) ** 0.5 if chance < mixed else 0.0
         rows = _covered(height, row, side)
         columns = _covered(width, column, side)
         patch = rows[:, None] & columns

@@ -67,7 +67,8 @@ class ICaRL(Method):
     Differences: (1) the paper and Mammoth merge the exemplars into the task's data, so that a batch holds few of
     them; here each step rehearses `memory.batch_size` of them. (2) The loss is a mean over samples and outputs, as
     in Mammoth; the paper sums over outputs. (3) Mammoth neither normalises features nor mirrors exemplars; the
-    paper normalises, and the authors' code does both. (4) Weight decay (1e-5 published) is `optimizer.weight_decay`.
+    paper normalises, and the authors' code does both. (4) Weight decay (1e-5 · Σ w² in the loss as
+    published, 2e-5 as torch counts it) is `optimizer.weight_decay`.
     (5) Outputs of a class that comes again are trained on labels, not distilled. (6) On weights that depend on the
     task, exemplars pass their own task's network; the old answers about the batch are those of the previous
     task's network, and there are none where the batch's task has outputs of its own.

@@ -171,6 +171,12 @@ def test_a_memory_size_between_the_published_ones_says_whose_settings_it_got():
     assert (config.sections["optimizer"].lr, config.sections["method"].memory.size) == (0.1, 1000)
 
 
+def test_an_approach_without_published_settings_says_so_where_others_have_theirs():
+    none = "no published settings for lwf on permuted-mnist-20: its own defaults hold, and the benchmark's"
+    assert resolve("permuted-mnist-20", "lwf").notes == (none,)
+    assert resolve("split-digits", "lwf").notes == (), "nobody has published any there"
+
+
 def test_without_a_memory_size_the_smallest_published_one():
     config = resolve("split-cifar10", "derpp")
     assert (config.sections["method"].memory.size, config.notes) == (200, ())

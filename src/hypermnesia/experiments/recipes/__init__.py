@@ -118,14 +118,18 @@ def base_settings() -> dict[str, dict[str, Any]]:
 
 
 def defaults(benchmark: str, approach: str, memory_size: int | None) -> tuple[Recipe | None, str]:
-    """The recipe whose settings `approach` uses on `benchmark`, and a note when its memory size is not the asked one.
+    """The recipe whose settings `approach` uses on `benchmark`, and a note when there is none for it, though others
+    have theirs there, or none for the asked memory size.
 
     Where several belong to different memory sizes, the nearest (in ratio) is taken.
     """
-    pair = (benchmark, approach)
-    rows = [r for r in all_recipes().values() if r.default and (r.benchmark, r.approach) == pair]
+    rows = [r for r in all_recipes().values() if r.default and r.benchmark == benchmark]
+    others, rows = bool(rows), [r for r in rows if r.approach == approach]
     if not rows:
-        return None, ""
+        none = (
+            f"no published settings for {approach} on {benchmark}: its own defaults hold, and the benchmark's"
+        )
+        return None, none if others else ""
     sized = [r for r in rows if r.memory is not None]
     if not sized:
         return rows[0], ""
