@@ -103,7 +103,8 @@ def test_data_that_do_not_fit(earlier: Stream, tmp_path: Path, make_source: Make
     oblong = from_outline(outline(earlier) | {"shape": [1, 8, 6]})
     data = pictures(tmp_path, {"a": 0, "b": 50})
     with pytest.raises(
-        HypermnesiaError, match=r"of shape \(1, 12, 12\), those of split of shape \(1, 8, 6\), to which"
+        HypermnesiaError,
+        match=r"of shape \(1, 12, 12\), those of split images of shape \(1, 8, 6\), to which",
     ):
         extended(oblong, Further(data=data))
     by_class = from_outline(outline(earlier) | {"tests": 4})

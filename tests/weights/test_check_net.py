@@ -79,7 +79,7 @@ def test_networks_that_do(net: nn.Module):
 
 
 def test_tokens():
-    try_out(nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(24, 3)), (6,), 3)
+    try_out(nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(24, 3)), (6,), 3, torch.int64)
 
 
 def test_the_network_stays_as_it_was():

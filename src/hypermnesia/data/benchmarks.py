@@ -147,7 +147,14 @@ def _mnist360(source: Source, o: StreamOptions, seed: int, preprocess: Preproces
 
 _CLASSES = ("tasks", "classes_per_task", "order", "augment", "blurry")
 _TEXTS = ("length", "vocabulary")
-_IMAGES = ("size", "normalize", "augment")
+_FOR = {
+    "size": ("images",),
+    "augment": ("images",),
+    "normalize": ("images", "vectors"),
+    "length": ("texts",),
+    "vocabulary": ("texts",),
+}
+"""Options that mean something for some kinds of samples only."""
 SPLIT = Scenario("split", _CLASSES, ("task", "class"), _split)
 ANY_SPLIT = Scenario("split", (*_CLASSES, *_TEXTS), ("task", "class"), _split)
 FIXED_SPLIT = Scenario("split", ("tasks", "augment", "blurry"), ("task", "class"), _split)
@@ -337,11 +344,11 @@ def load(
     form = TextForm(chosen.length or TextForm.length, chosen.vocabulary or TextForm.vocabulary)
     sources = [open_source(name, data_dir=data_dir, size=chosen.size, text=form) for name in entry.sources]
     source = sources[0] if len(sources) == 1 else joined(sources)
-    texts = len(source.shape) == 1
-    _refuse_for(source, given, _IMAGES if texts else _TEXTS)
-    preprocess = (
-        Preprocess() if texts else entry.normalisation.preprocess(source, chosen.normalize, chosen.augment)
-    )
+    _refuse_for(source, given)
+    if source.kind == "texts":
+        preprocess = Preprocess()
+    else:
+        preprocess = entry.normalisation.preprocess(source, chosen.normalize, chosen.augment)
     stream = entry.scenario.build(source, chosen, seed, preprocess, benchmark)
     if chosen.samples_per_task is not None:
         stream = capped(stream, chosen.samples_per_task, seed)
@@ -354,9 +361,10 @@ def load(
     return stream
 
 
-def _refuse_for(source: Source, given: StreamOptions, options: tuple[str, ...]) -> None:
+def _refuse_for(source: Source, given: StreamOptions) -> None:
     """Raise for options that mean nothing for samples of this kind."""
-    kind, other = ("texts", "images") if options == _IMAGES else ("images", "texts")
-    for name in options:
-        if name in given.given():
-            raise HypermnesiaError(f"stream.{name} is for {other}; the samples of {source.name} are {kind}")
+    for name, kinds in _FOR.items():
+        if name in given.given() and source.kind not in kinds:
+            raise HypermnesiaError(
+                f"stream.{name} is for {' and '.join(kinds)}; the samples of {source.name} are {source.kind}"
+            )

@@ -8,11 +8,14 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
-from hypermnesia.data.preprocess import Preprocess
+from hypermnesia.data.preprocess import Preprocess, usual
 from hypermnesia.data.sources.source import Source
 from hypermnesia.data.sources.stratify import hold_out, take
 from hypermnesia.data.stream import Part, Stream, Task, concatenate
 from hypermnesia.data.transforms import Code, Identity, Transform
+
+MOST_TASKS = 10**6
+"""Of a stream."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,10 @@ def build(
     ordered: bool = False,
 ) -> Stream:
     """The stream of `cuts`, evaluated on each task's test part. Global class ids are numbered as the cuts
-    bring the classes. Without `preprocess` samples are only brought to 0..1.
+    bring the classes. Without `preprocess` pixels are brought to 0..1 and vectors standardised.
     """
+    if len(cuts) > MOST_TASKS:
+        raise HypermnesiaError(f"{name}: {len(cuts)} tasks; expected at most {MOST_TASKS}")
     order = list(dict.fromkeys(c for cut in cuts for c in cut.classes))
     labels = torch.full((len(source.class_names),), -1, dtype=torch.int64)
     labels[order] = torch.arange(len(order))
@@ -62,7 +67,7 @@ def build(
         name,
         tasks,
         tuple(source.class_names[c] for c in order),
-        preprocess or Preprocess(),
+        preprocess or usual(source),
         tuple(task.test for task in tasks),
         source.sha256,
         boundaries=boundaries,

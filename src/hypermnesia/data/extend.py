@@ -122,19 +122,19 @@ def extended(earlier: Stream, further: Further) -> Stream:
 def _read(earlier: Stream, further: Further) -> Source:
     """The source in the shape of the stream's samples."""
     shape = earlier.shape
-    if len(shape) == 1:
+    if earlier.kind == "texts":
         text = TextForm(shape[0], further.vocabulary)
         source = open_source(further.data, data_dir=further.data_dir, text=text)
     else:
-        size = shape[1] if shape[1] == shape[2] else None
+        size = shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
         source = open_source(further.data, data_dir=further.data_dir, size=size)
-        if len(source.shape) == 3 and source.shape[0] != shape[0]:
+        if earlier.kind == source.kind == "images" and source.shape[0] != shape[0]:
             parts = [Images(with_channels(part.x, shape[0]), part.y) for part in (source.train, source.test)]
             source = replace(source, train=parts[0], test=parts[1])
-    if source.shape != shape:
+    if (source.kind, source.shape) != (earlier.kind, shape):
         raise HypermnesiaError(
-            f"{source.name}: samples are of shape {source.shape}, those of {earlier.name} of shape {shape}, to which "
-            "they cannot be brought"
+            f"{source.name}: samples are {source.kind} of shape {source.shape}, those of {earlier.name} {earlier.kind} of "
+            f"shape {shape}, to which they cannot be brought"
         )
     return source
 

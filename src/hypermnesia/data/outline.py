@@ -1,18 +1,17 @@
 """What a learner has to know of its stream once the data are gone: tasks, classes, shape, preprocessing."""
 
 from dataclasses import asdict, replace
+from math import prod
 from typing import Any
 
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data.build import MOST_TASKS
 from hypermnesia.data.preprocess import Preprocess
-from hypermnesia.data.sources.source import Images
+from hypermnesia.data.sources.source import MOST_CLASSES, MOST_VALUES, Images
 from hypermnesia.data.stream import Part, Stream, Task
 from hypermnesia.data.transforms import Identity
-
-MOST = 10**6
-"""Tasks, classes or values of a sample that an outline may claim."""
 
 
 def outline(stream: Stream) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def outline(stream: Stream) -> dict[str, Any]:
         "boundaries": stream.boundaries,
         "shared_labels": stream.shared_labels,
         "ordered": stream.ordered,
-    }
+    } | ({"vectors": True} if stream.kind == "vectors" else {})
 
 
 def from_outline(value: Any) -> Stream:
@@ -40,11 +39,11 @@ def from_outline(value: Any) -> Stream:
 
 
 def _read(value: Any) -> Stream:
-    shape = _numbers(value["shape"])
+    shape = _numbers(value["shape"], MOST_VALUES)
     names = tuple(str(name) for name in value["class_names"])
-    if not shape or torch.Size(shape).numel() > MOST or not 0 < len(names) <= MOST:
+    if not shape or prod(shape) > MOST_VALUES or not 0 < len(names) <= MOST_CLASSES:
         raise ValueError(f"{len(names)} classes of samples of shape {shape}")
-    kind = torch.uint8 if len(shape) == 3 else torch.int64
+    kind = torch.uint8 if len(shape) == 3 else torch.float32 if value.get("vectors") is True else torch.int64
     nothing = torch.zeros(0, dtype=torch.int64)
     images = Images(torch.zeros(0, *shape, dtype=kind), nothing)
 
@@ -90,8 +89,8 @@ def beginning(stream: Stream, tasks: int, classes: int) -> Stream:
 _IDENTITY = Identity()  # one for all parts: joining them asks for the same transform
 
 
-def _numbers(values: Any) -> tuple[int, ...]:
+def _numbers(values: Any, most: int = MOST_TASKS) -> tuple[int, ...]:
     found = tuple(values)
-    if len(found) > MOST or not all(type(v) is int and 0 <= v <= MOST for v in found):
-        raise ValueError(f"{str(found)[:80]} are no whole numbers from 0 to {MOST}")
+    if len(found) > most or not all(type(v) is int and 0 <= v <= most for v in found):
+        raise ValueError(f"{str(found)[:80]} are no whole numbers from 0 to {most}")
     return found

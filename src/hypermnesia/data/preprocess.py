@@ -1,4 +1,4 @@
-"""From raw uint8 to what a network sees: conversion, normalisation, augmentation of whole batches."""
+"""From raw samples to what a network sees: conversion, normalisation, augmentation of whole batches."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -17,7 +17,7 @@ class Preprocess:
     """Called `preprocess(raw, generator)`; see `__call__`."""
 
     mean: tuple[float, ...] = (0.0,)
-    """Subtracted from pixels in 0..1: one number for each channel, or one for all."""
+    """Subtracted from pixels in 0..1: one number for each channel, or one for all. Of vectors: one for each feature."""
     std: tuple[float, ...] = (1.0,)
     """Divides what is left; positive, as many as `mean`."""
     crop: int = 0
@@ -47,12 +47,16 @@ class Preprocess:
         return bool(self.crop or self.flip)
 
     def __call__(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """uint8 (B, C, H, W) → float32 (B, C, H, W); int64 tokens (B, L) are returned as they are.
+        """Images (B, C, H, W) of 0..255, uint8 or generated, → float32 (B, C, H, W); float32 vectors (B, F) → float32 (B, F);
+        int64 tokens (B, L) are returned as they are.
 
-        Augments only with a `generator` (CPU). How many numbers it draws depends on B alone.
+        Augments images only, and with a `generator` (CPU) only. How many numbers it draws depends on B alone.
         """
         if raw.dtype == torch.int64:
             return raw
+        if raw.ndim == 2:
+            mean, std = (_per_channel(values, raw.device).view(1, -1) for values in (self.mean, self.std))
+            return (raw - mean) / std
         if generator is not None:
             raw = self.augment(raw, generator)
         x = raw / 255
@@ -116,8 +120,18 @@ class Normalisation:
     augment: bool = False
 
     def preprocess(self, source: Source, normalize: Normalize | None, augment: bool | None) -> Preprocess:
-        """The preprocessing of `source`; arguments that are None leave it to the benchmark."""
+        """The preprocessing of images or vectors; arguments that are None leave it to the benchmark.
+
+        Vectors are standardised unless `normalize` is "unit", which leaves them as they are.
+        """
         kind = self.normalize if normalize is None else normalize
+        if source.kind == "vectors":
+            if kind == "imagenet":
+                raise HypermnesiaError(
+                    f"stream.normalize=imagenet is for colour images; the samples of {source.name} are vectors: take "
+                    "standard or unit"
+                )
+            return Preprocess() if normalize == "unit" else standardised(source)
         if kind == "standard":
             if self.mean is None or self.std is None:
                 mean, std = statistics(source)
@@ -137,6 +151,23 @@ class Normalisation:
         crop = max(1, source.shape[-1] // 8) if self.crop is None else self.crop
         flip = source.shape[0] == 3 if self.flip is None else self.flip
         return Preprocess(mean, std, crop, flip)
+
+
+def standardised(source: Source) -> Preprocess:
+    """Each feature of vectors less its mean, over its standard deviation, both of the training part.
+
+    In float64; a feature of one value counts as deviation 1.
+    """
+    x = source.train.x.double()
+    mean = x.mean(0)
+    std = (x - mean).square().mean(0).sqrt()
+    std = torch.where(std > 1e-12 * mean.abs().clamp_min(1e-300), std, 1.0)
+    return Preprocess(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def usual(source: Source) -> Preprocess:
+    """What is done to samples where nothing is said: vectors are standardised, pixels brought to 0..1."""
+    return standardised(source) if source.kind == "vectors" else Preprocess()
 
 
 def statistics(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hypermnesia.data.preprocess import Preprocess
-from hypermnesia.data.sources.source import Images
+from hypermnesia.data.sources.source import KINDS, Images
 from hypermnesia.data.transforms import Code, Transform
 
 Moved = TypeVar("Moved")
@@ -37,7 +37,7 @@ class Part:
         return len(self.index)
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples at `positions`, int64 (B,) in 0..len−1 → raw uint8 (B, C, H, W), class ids (B,)."""
+        """The samples at `positions`, int64 (B,) in 0..len−1 → raw samples (B, …), class ids (B,)."""
         positions = positions.to(self.index.device)
         rows = self.index.index_select(0, positions)  # half the time of indexing, for a small batch
         code = self.code if isinstance(self.code, int) else self.code.index_select(0, positions)
@@ -122,9 +122,19 @@ class Stream:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape (C, H, W) of a sample after the stream's transform."""
+        """Shape of a sample after the stream's transform: (C, H, W), (L,) for tokens, (F,) for vectors."""
         part = self.tasks[0].train
         return part.transform.shape(tuple(part.images.x.shape[1:]))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of raw samples, and so their kind: uint8 images, int64 tokens, float32 vectors."""
+        return self.tasks[0].train.images.x.dtype
+
+    @property
+    def kind(self) -> str:
+        """`"images"`, `"texts"` or `"vectors"`."""
+        return KINDS[self.dtype]
 
     def joined(self) -> "Stream":
         """All tasks as one, as joint training sees them; `tests` unchanged."""

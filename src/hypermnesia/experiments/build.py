@@ -11,6 +11,7 @@ from hypermnesia.experiments.resolve import PENALTIES, Config, SeedOptions
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.combine import combine
 from hypermnesia.nets import from_factory
+from hypermnesia.nets.options import check_kind
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import Model
@@ -72,6 +73,7 @@ def build_network(cfg: Config, stream: Stream, init_seed: int) -> Model:
 
     def net(outputs: int) -> nn.Module:
         if "net" in parts:
+            check_kind(cfg.names["net"], parts["net"], stream.kind, stream.shape)
             built = parts["net"].build(stream.shape, outputs)
         else:
             built = from_factory(cfg.names["net"], stream.shape, outputs)

@@ -179,6 +179,8 @@ class Learner:
     phase: Phase = field(default_factory=Phase)
     progress: float = 0.0
     """Share of the phase's steps that are done, 0..1."""
+    dtype: torch.dtype = torch.uint8
+    """Of raw samples: uint8 images, int64 tokens, float32 vectors."""
 
     @property
     def model(self) -> Model:

@@ -18,9 +18,9 @@ _FORM = "python:package.module:factory"
 def from_factory(reference: str, shape: Shape, outputs: int) -> nn.Module:
     """The module that `factory(shape, outputs)` of `python:package.module:factory` returns.
 
-    The factory is anything callable, a class included; `shape` is the (C, H, W) of the images, or (L,) for texts
-    of L tokens. Only its module is imported. Any `nn.Module` will do: no base class and no declaration is
-    asked for.
+    The factory is anything callable, a class included; `shape` is the (C, H, W) of the images, (L,) for texts of L
+    tokens, or (F,) for vectors of F numbers. Only its module is imported. Any `nn.Module` will do: no base class and no
+    declaration is asked for.
     """
     (check_text_shape if len(shape) == 1 else check_shape)(reference, shape, outputs)
     factory = _find(reference)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from torch import nn
 
 from hypermnesia.core.checks import check_choice
-from hypermnesia.nets.options import Shape, check_counts, check_probability, check_shape
+from hypermnesia.nets.options import Shape, check_counts, check_flat_shape, check_probability
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "linear"]
 Init = Literal["default", "xavier"]
@@ -24,6 +24,8 @@ _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 @dataclass(frozen=True, kw_only=True)
 class MLPOptions:
     """Multilayer perceptron; by default that of the Split-MNIST runs of von Oswald et al. 2020."""
+
+    takes = ("images", "vectors")
 
     hidden: tuple[int, ...] = (400, 400)
     """Units of each hidden layer; () makes the network linear."""
@@ -43,11 +45,11 @@ class MLPOptions:
         check_choice("net.init", self.init, get_args(Init))
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
-        """A network from images (B, *shape) to logits (B, outputs).
+        """A network from images (B, C, H, W) or vectors (B, F) to logits (B, outputs).
 
         Stages: flatten, layer1 … layerN (linear, activation, dropout), head.
         """
-        check_shape("mlp", shape, outputs)
+        check_flat_shape("mlp", shape, outputs)
         widths = (prod(shape), *self.hidden)
         parts = OrderedDict[str, nn.Module](flatten=nn.Flatten())
         for i in range(len(self.hidden)):

@@ -8,11 +8,14 @@ from hypermnesia.core.checks import check_count
 from hypermnesia.core.errors import HypermnesiaError
 
 Shape = tuple[int, ...]
-"""Channels, height and width of one image, or the number of tokens of one text."""
+"""Channels, height and width of one image, the number of tokens of one text, or that of a vector's features."""
 
 
 class NetOptions(Protocol):
-    """A frozen dataclass of settings, which builds networks for any shape of samples and any number of outputs."""
+    """A frozen dataclass of settings, which builds networks for any shape of samples and any number of outputs.
+
+    A class attribute `takes` names the kinds of samples that the network is for, where these are not images alone.
+    """
 
     def build(self, shape: Shape, outputs: int) -> nn.Module:
         """A network from samples (B, *shape) to logits (B, outputs), with weights from torch's global RNG."""
@@ -49,6 +52,28 @@ def check_depth(net: str, depth: int, per_block: int, extra: int) -> int:
     )
 
 
+def check_kind(net: str, options: NetOptions, kind: str, shape: Shape) -> None:
+    """Raise unless the network is for samples of this kind: `"images"`, `"texts"` or `"vectors"`."""
+    takes = getattr(options, "takes", ("images",))
+    if kind in takes:
+        return
+    size = {"texts": f" of {shape[0]} tokens", "vectors": f" of {shape[0]} numbers"}.get(
+        kind, f" of shape {tuple(shape)}"
+    )
+    other = {"texts": "text-transformer", "vectors": "mlp"}.get(
+        kind, "vit, mlp or another network for images"
+    )
+    raise HypermnesiaError(
+        f"{net} takes {' and '.join(takes)}, and these samples are {kind}{size}: take net={other}"
+    )
+
+
+def check_flat_shape(net: str, shape: Shape, outputs: int) -> None:
+    """Raise unless `shape` is (C, H, W) or (F,), and `outputs` at least 1."""
+    check_counts(f"shape of the samples for {net}", shape, length=None if len(shape) == 1 else 3)
+    check_count(f"outputs of {net}", outputs)
+
+
 def check_text_shape(net: str, shape: Shape, outputs: int) -> None:
     """Raise unless `shape` is (L,), a number of tokens, and `outputs` at least 1."""
     if len(shape) != 1:
@@ -64,7 +89,8 @@ def check_shape(net: str, shape: Shape, outputs: int, smallest: int = 1) -> None
     """Raise unless `shape` is (C, H, W) with H, W of at least `smallest` pixels, and `outputs` at least 1."""
     if len(shape) == 1:
         raise HypermnesiaError(
-            f"{net} takes images, and these samples are texts of {shape[0]} tokens: take net=text-transformer"
+            f"{net} takes images, and these samples have the shape ({shape[0]},): take net=text-transformer for texts, "
+            "mlp for vectors"
         )
     check_counts(f"shape of the images for {net}", shape, length=3)
     check_count(f"outputs of {net}", outputs)

@@ -139,6 +139,8 @@ class TextTransformerOptions:
     The blocks are those of `vit`; padding (token 0) takes no part in attention nor in the mean.
     """
 
+    takes = ("texts",)
+
     vocabulary: int = 16384
     """Rows of the token table, at least 2. Ids beyond are folded into 1..vocabulary − 1; 0 is padding."""
     depth: int = 2

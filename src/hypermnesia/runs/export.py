@@ -30,8 +30,8 @@ class Exported:
     weights: Path
     """A `state_dict` of the target network in safetensors, under the network's own names."""
     program: Path
-    """A `torch.export` program (.pt2): float32 (B, C, H, W), preprocessed, or int64 tokens (B, L) → logits (B, outputs),
-    for any B ≥ 1."""
+    """A `torch.export` program (.pt2): float32 (B, C, H, W) or (B, F), preprocessed, or int64 tokens (B, L) → logits
+    (B, outputs), for any B ≥ 1."""
     description: Path
     """JSON: class names in the order of the outputs, preprocessing, input shape."""
 
@@ -101,8 +101,10 @@ def task_network(model: Model, task: int) -> tuple[TaskNetwork, Tensors]:
 def _samples(run: Fit) -> Tensor:
     """Random images, or random tokens of which every id is small enough for any vocabulary but one of two."""
     rng, shape = torch.Generator().manual_seed(0), (_CHECKED, *run.tested_on.shape)
-    if len(shape) == 2:
+    if run.tested_on.kind == "texts":
         return torch.randint(2, shape, generator=rng)
+    if run.tested_on.kind == "vectors":
+        return torch.randn(shape, generator=rng)
     return torch.randint(256, shape, generator=rng, dtype=torch.uint8)
 
 
@@ -128,6 +130,7 @@ def description(run: Fit, task: int, weights_of: int, vocabulary: int) -> dict[s
         "mean": list(preprocess.mean),
         "std": list(preprocess.std),
     }
+    vectors = images | {"preprocessing": "(number − mean) / std, per feature"}
     texts = {
         "shape": shape,
         "dtype": "int64",
@@ -139,7 +142,7 @@ def description(run: Fit, task: int, weights_of: int, vocabulary: int) -> dict[s
         "name": run.tested_on.tasks[task].name,
         "outputs": [names[c] if c >= 0 else None for c in outputs],
         "classes_of_the_task": [names[c] for c in run.tested_on.tasks[task].classes],
-        "input": texts if len(shape) == 1 else images,
+        "input": {"images": images, "texts": texts, "vectors": vectors}[run.tested_on.kind],
     }
 
 

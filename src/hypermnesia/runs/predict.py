@@ -50,6 +50,10 @@ def predict(
     run = restored(directory, device)
     if task is not None:
         check_task(run, task)
+    if run.tested_on.kind == "vectors":
+        raise HypermnesiaError(
+            f"{directory}: this run has learned vectors of {run.tested_on.shape[0]} numbers; predict reads images and texts"
+        )
     raw = _read(directory, images, run.tested_on.shape)
     learner, found = run.learner, []
     with torch.no_grad(), evaluating(learner.model):

@@ -87,6 +87,7 @@ class Fit:
             classes=tuple(task.classes for task in stream.tasks),
             boundaries=stream.boundaries,
             device=torch.device(device),
+            dtype=stream.dtype,
         )
         for model in named.values():
             self._place(model)

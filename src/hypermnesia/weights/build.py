@@ -111,7 +111,7 @@ def model_for(
             torch.manual_seed(derive(seed, "net"))
             net = net(head.width)
     if not type(net).__module__.startswith("hypermnesia.nets."):  # ours are tested
-        try_out(net, stream.shape, head.width)
+        try_out(net, stream.shape, head.width, stream.dtype)
     if writer is None and writes(options):
         writer = default_generator(options.kind)
     if writer is not None and not callable(getattr(writer, "build", None)):

@@ -16,18 +16,19 @@ from hypermnesia.weights.model import logits_of
 _SAMPLES = 2
 
 
-def try_out(net: nn.Module, shape: tuple[int, ...], outputs: int) -> None:
+def try_out(net: nn.Module, shape: tuple[int, ...], outputs: int, dtype: torch.dtype = torch.uint8) -> None:
     """Raise `HypermnesiaError`, saying why, unless `net` maps samples of `shape` to logits (B, `outputs`) and uses the
     parameters that `torch.func.functional_call` puts in place of its own.
 
-    `shape`: (C, H, W) for images, which it gets as float32, or (L,) for int64 tokens. One forward and backward pass in
-    evaluation mode; the network, its statistics and torch's random generators stay as they were.
+    `shape` and `dtype` of raw samples: uint8 (C, H, W) for images, which it gets as float32, float32 (F,) for vectors, or
+    int64 (L,) for tokens. One forward and backward pass in evaluation mode; the network, its statistics and torch's
+    random generators stay as they were.
     """
     name = type(net).__name__
     own = _parameters(net, name)
     stand_ins: Tensors = {key: value.detach().clone().requires_grad_() for key, value in own.items()}
     buffers = {key: value.clone() for key, value in net.named_buffers()}
-    x = _samples(shape, next(iter(own.values())).device)
+    x = _samples(shape, dtype, next(iter(own.values())).device)
     with _undisturbed(net, own):
         try:
             output = functional_call(net, stand_ins | buffers, (x,))
@@ -63,8 +64,8 @@ def _parameters(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
     return own
 
 
-def _samples(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    if len(shape) == 1:
+def _samples(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    if dtype == torch.int64:
         return torch.ones(_SAMPLES, *shape, dtype=torch.int64, device=device)
     return torch.rand(_SAMPLES, *shape, generator=generator(0, "trial")).to(device)
 

@@ -179,7 +179,7 @@ def test_docstrings_are_many_and_occur_once():
         (
             "split-docstrings",
             {"normalize": "unit"},
-            "stream.normalize is for images; the samples of docstrings are",
+            "stream.normalize is for images and vectors; the samples of docstrings are",
         ),
         (
             "split-docstrings",

@@ -1,4 +1,4 @@
-"""Labelled images that are decoded once and stay in memory, and the checks that every source passes."""
+"""Labelled samples that are decoded once and stay in memory, and the checks that every source passes."""
 
 import hashlib
 import json
@@ -11,12 +11,20 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 
+KINDS = {torch.uint8: "images", torch.int64: "texts", torch.float32: "vectors"}
+"""What samples are, by the dtype that they are kept in."""
+MOST_CLASSES = 10**6
+"""Classes of a source."""
+MOST_VALUES = 4 * 64 * 2**20
+"""Numbers of one sample: four channels of the largest image that is decoded."""
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """Samples with their labels.
 
-    `x`: uint8 (N, C, H, W) for images, or int64 (N, L) for tokens. `y`: int64 (N,), class ids of the source.
+    `x`: uint8 (N, C, H, W) for images, int64 (N, L) for tokens, or float32 (N, F) for vectors, all finite.
+    `y`: int64 (N,), class ids of the source.
     """
 
     x: Tensor
@@ -51,6 +59,11 @@ class Source:
                 f"{self.name}: train samples are {train.dtype} {tuple(train.shape[1:])}, test samples are "
                 f"{test.dtype} {tuple(test.shape[1:])}; expected one shape and dtype"
             )
+        if not 0 < len(self.class_names) <= MOST_CLASSES or train[0].numel() > MOST_VALUES:
+            raise HypermnesiaError(
+                f"{self.name}: {len(self.class_names)} classes of samples of shape {tuple(train.shape[1:])}; expected at "
+                f"most {MOST_CLASSES} classes, and at most {MOST_VALUES} numbers in a sample"
+            )
         if len(self.class_names) < 2:
             raise HypermnesiaError(
                 f"{self.name} has one class only ({', '.join(self.class_names)}): a stream needs at least two"
@@ -60,8 +73,13 @@ class Source:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (C, H, W), or (L,) for tokens."""
+        """Shape of one sample: (C, H, W), (L,) for tokens, or (F,) for vectors."""
         return tuple(self.train.x.shape[1:])
+
+    @property
+    def kind(self) -> str:
+        """`"images"`, `"texts"` or `"vectors"`."""
+        return KINDS[self.train.x.dtype]
 
     @cached_property
     def sha256(self) -> str:
@@ -82,7 +100,8 @@ def from_tensors(
     class_names: Sequence[str] | None = None,
     name: str = "tensors",
 ) -> Source:
-    """A source of one's own data: x uint8 (N, C, H, W) or (N, H, W), or int64 tokens (N, L); y (N,) integers.
+    """A source of one's own data: x uint8 (N, C, H, W) or (N, H, W), int64 tokens (N, L), or float32 vectors (N, F);
+    y (N,) integers. `from_arrays` takes more kinds of data and cuts a test part where there is none.
 
     Labels must be 0..C−1 without gaps; `class_names` defaults to their numbers. Raises `HypermnesiaError` as
     `Source` does.
@@ -124,7 +143,7 @@ def joined(sources: Sequence[Source]) -> Source:
 
 def require_images(source: Source, name: str) -> None:
     """Raises `HypermnesiaError` when stream `name` cannot be made because the samples are no images."""
-    if len(source.shape) != 3:
+    if source.kind != "images":
         raise HypermnesiaError(
             f"{name} needs images (N, C, H, W); the samples of {source.name} have shape {source.shape}"
         )
@@ -133,12 +152,25 @@ def require_images(source: Source, name: str) -> None:
 def _check_tensors(what: str, images: Images) -> None:
     x, y = images.x, images.y
     kind = f"{x.dtype} {tuple(x.shape)}"
-    if not (x.dtype == torch.uint8 and x.ndim == 4 or x.dtype == torch.int64 and x.ndim == 2):
-        floats = (
-            "; for floats in 0..1 pass (x * 255).round().to(torch.uint8)" if x.is_floating_point() else ""
-        )
+    if x.ndim != {torch.uint8: 4, torch.int64: 2, torch.float32: 2}.get(x.dtype):
         raise HypermnesiaError(
-            f"{what}: samples are {kind}, expected uint8 images (N, C, H, W) or int64 tokens (N, L){floats}"
+            f"{what}: samples are {kind}, expected uint8 images (N, C, H, W), int64 tokens (N, L) or float32 vectors "
+            f"(N, F){_remedy(x)}"
+        )
+    if x.ndim == 4 and x.shape[-1] in (1, 3, 4) and x.shape[1] > 4:
+        raise HypermnesiaError(
+            f"{what}: samples are {kind}, which looks like channels-last images (N, H, W, C); expected (N, C, H, W): "
+            "pass x.transpose(0, 3, 1, 2), or x.permute(0, 3, 1, 2) of a tensor"
+        )
+    if x.dtype == torch.float32 and not bool(torch.isfinite(x).all()):
+        row, feature = (~torch.isfinite(x)).nonzero()[0].tolist()
+        raise HypermnesiaError(
+            f"{what}: sample {row} has {float(x[row, feature])} as its feature {feature}; expected finite numbers: fill in "
+            "or drop what is missing"
+        )
+    if x.dtype == torch.int64 and x.numel() and int(x.min()) < 0:
+        raise HypermnesiaError(
+            f"{what}: samples are {kind} with negative numbers, which are no tokens; pass features as float32"
         )
     if y.dtype != torch.int64 or y.ndim != 1 or len(x) != len(y):
         raise HypermnesiaError(
@@ -146,6 +178,15 @@ def _check_tensors(what: str, images: Images) -> None:
         )
     if 0 in x.shape:
         raise HypermnesiaError(f"{what}: there are no samples ({kind})")
+
+
+def _remedy(x: Tensor) -> str:
+    """What to pass instead."""
+    if x.is_floating_point() and x.ndim > 2:
+        return "; for float images in 0..1 pass (x * 255).round().to(torch.uint8)"
+    if x.dtype == torch.uint8 and x.ndim == 2:
+        return "; flattened images go back to (N, H, W) by reshape, features to float32"
+    return ""
 
 
 def _check_labels(what: str, y: Tensor, class_names: Sequence[str]) -> None:

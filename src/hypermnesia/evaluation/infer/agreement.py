@@ -36,9 +36,9 @@ class Agreement:
 
     def init(self, learner: Learner) -> None:
         check("agreement", learner)
-        if len(learner.shape) != 3:
+        if learner.dtype == torch.int64:
             raise HypermnesiaError(
-                "infer=agreement looks at noisy views of images (C, H, W), and these samples are texts: take "
+                "infer=agreement looks at noisy views of images or vectors, and these samples are texts: take "
                 "infer=entropy, prototype or fecam"
             )
 

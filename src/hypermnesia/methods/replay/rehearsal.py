@@ -88,13 +88,12 @@ def empty_memory(learner: Learner, options: MemoryOptions, logits: bool = False)
     assert model.head is not None
     check(options.size, learner.num_classes)
     outputs = max(len(model.head.outputs(t)) for t in range(len(learner.classes))) if logits else None
-    dtype = torch.uint8 if len(learner.shape) == 3 else torch.int64  # images, or the tokens of texts
     return empty(
         options.size,
         learner.shape,
         outputs=outputs,
         policy=options.policy,
-        dtype=dtype,
+        dtype=learner.dtype,
         device=learner.device,
     )
 
