@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/api.md", "docs/new-method.md", "docs/search.md", "docs/your-own.md"]
+PAGES = [
+    "README.md",
+    "docs/api.md",
+    "docs/architecture.md",
+    "docs/new-method.md",
+    "docs/search.md",
+    "docs/your-own.md",
+]
 ALL_PAGES = sorted(
     str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
 )
@@ -77,3 +84,19 @@ def test_the_results_in_the_readme_are_those_of_the_ledger():
         assert entry["passed"] and len(entry["seeds"]) == int(seeds)
         assert (f"{100 * figure['published']:.2f}", f"{100 * figure['mean']:.2f}") == (published, mean)
         assert std == ("" if figure["std"] == "none" else f"{100 * figure['std']:.2f}")
+
+
+def test_the_files_that_pages_name_are_there():
+    files = [
+        f"/{path.relative_to(ROOT)}"
+        for top in ("src", "tests", "examples")
+        for path in (ROOT / top).rglob("*")
+    ]
+    named = {
+        (page, path)
+        for page in ALL_PAGES
+        for path in re.findall(r"`([\w./]+/\w+\.py)`", (ROOT / page).read_text("utf-8"))
+        if page != "docs/new-method.md"  # the reader's own
+    }
+    assert len(named) > 20
+    assert [found for found in named if not any(file.endswith(f"/{found[1]}") for file in files)] == []
