@@ -10,7 +10,8 @@ from benchmarks.measure import Budget
 from benchmarks.row import Absent, Result, Row
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.sweep import Local
-from hypermnesia.sweep.jobs import Job, Outcome
+from hypermnesia.sweep.jobs import Job
+from hypermnesia.sweep.work import work
 
 WORDS = ("train.iterations=100", "stream.first_tasks=5", "stream.validation=0.1")
 EACH = 4
@@ -38,7 +39,7 @@ def workers(budget: Budget) -> list[Result]:
                     break
         finally:
             for engine in engines.values():
-                engine.close()
+                engine.shutdown()
     one, two = max(rates[1]), max(rates[2])
     return [
         Result(
@@ -56,14 +57,14 @@ def _rate(engine: Local, root: Path, name: str, jobs: int) -> float:
     """Trials per second."""
     made = [_job(root, f"{name}-{number}") for number in range(jobs)]
     began = time.perf_counter()
-    for future in engine.submit(made):
-        outcome = Outcome.from_json(future.result())
+    for future in engine.submit_all(work, [(job,) for job in made]):
+        [outcome] = future.result()
         if outcome.state != "complete":
             raise RuntimeError(outcome.reason)
     return jobs / (time.perf_counter() - began)
 
 
-def _job(root: Path, name: str) -> str:
+def _job(root: Path, name: str) -> Job:
     cfg = resolve("permuted-digits", "hnet", WORDS)
     return Job(
         root=str(root),
@@ -74,7 +75,7 @@ def _job(root: Path, name: str) -> str:
         objective="validation.scenarios.task.average_accuracy",
         tasks=5,
         threads=1,
-    ).to_json()
+    )
 
 
 ROWS = (Row("sweep", "trials of a search: two one-thread workers", workers),)

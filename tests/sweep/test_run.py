@@ -1,19 +1,25 @@
 """Whole searches, with trials that run in this process."""
 
+import errno
 import json
+import os
+import re
 import signal
+from collections import Counter
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Timer
 
 import pytest
-from sweep.sweep_helpers import TINY, Inline, pretended, values
+from sweep.sweep_helpers import TINY, Inline, alone, pretended, values
 
 from hypermnesia import report
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.runs.directory import locked, read_result, saved_config
-from hypermnesia.sweep import Local, Stopped, SweepOptions, WorkerLost, sweep
-from hypermnesia.sweep.work import work
+from hypermnesia.runs.recorder import Interrupted
+from hypermnesia.sweep import Local, Stopped, SweepOptions, WorkerLost, record, sweep, work
+from hypermnesia.sweep.jobs import Job, Outcome
+from hypermnesia.training import checkpoint
 
 LR = "optimizer.lr=0.0001,0.01"
 
@@ -31,8 +37,8 @@ def tiny(out: Path, *words: str, engine=None, **more):
     )
 
 
-def job_number(job: str) -> int:
-    return int(json.loads(job)["directory"][-4:])
+def number_of(job: Job) -> int:
+    return int(job.directory[-4:])
 
 
 def saved(out: Path) -> dict:
@@ -135,14 +141,12 @@ def test_results_do_not_depend_on_when_trials_end(tmp_path):
     plain = tiny(tmp_path / "plain", *words, options=options, engine=Inline(2, pretended))
 
     class Late(Inline):
-        def submit(self, jobs):
-            return [
-                self._late(job) if job_number(job) % 3 == 0 else Inline.submit(self, [job])[0] for job in jobs
-            ]
-
-        def _late(self, job):
+        def submit(self, fn, /, *args, **kwargs):
+            [[job]] = args
+            if number_of(job) % 3:
+                return super().submit(fn, *args)
             future = Future()
-            Timer(0.4, lambda: future.set_result(pretended(job))).start()
+            Timer(0.4, lambda: future.set_result([pretended(job)])).start()
             return future
 
     late = tiny(tmp_path / "late", *words, options=options, engine=Late(2, pretended))
@@ -150,52 +154,124 @@ def test_results_do_not_depend_on_when_trials_end(tmp_path):
 
 
 def test_failing_trials_are_recorded_and_stop_nothing(tmp_path):
-    def run(job: str) -> str:
-        if job_number(job) == 1:
+    starts = []
+
+    def run(job: Job) -> Outcome:
+        starts.append(number_of(job))
+        if number_of(job) == 1:
             raise WorkerLost("the worker process was killed by SIGKILL")
-        return work(job)
+        return alone(job)
 
     found = tiny(tmp_path, "optimizer.name=sgd", "optimizer.lr=0.01,0.02,1e30", engine=Inline(run=run))
     assert [t.state for t in found.trials] == ["complete", "failed", "failed"]
-    assert found.trials[1].reason == "the worker process was killed by SIGKILL"
+    assert found.trials[1].reason == "3 times the worker process was killed by SIGKILL"
+    assert starts.count(1) == 3, "its settings may be what kills it"
     assert "the loss became" in found.trials[2].reason and found.best.number == 0
     assert [t["reason"] for t in saved(tmp_path)["trials"]] == [t.reason for t in found.trials]
 
 
 def test_no_winner_is_an_error_with_the_first_reason(tmp_path):
-    def run(job: str) -> str:
-        raise WorkerLost("no luck")
+    def run(job: Job) -> Outcome:
+        raise ConnectionError("no luck")
 
-    with pytest.raises(
-        RunFailed, match="no trial was completed, so there is no winner; the first reason: no luck"
-    ):
+    said = "no trial was completed, so there is no winner; the first reason: 3 times ConnectionError: no luck"
+    with pytest.raises(RunFailed, match=said):
         tiny(tmp_path, LR, engine=Inline(run=run), options={"final_seeds": 1})
     assert [t["state"] for t in saved(tmp_path)["trials"]] == ["failed", "failed"]
 
 
-def test_a_job_that_others_stop_starts_again_but_not_for_ever(tmp_path):
+@pytest.mark.parametrize("how", ["lost", "stopped", "disk"])
+def test_what_is_no_fault_of_a_trial_costs_it_nothing(tmp_path, grid, monkeypatch, how):
+    """Every trial and every run of the winner is disturbed twice; the search ends like the undisturbed one."""
+    starts = Counter()
+
+    def run(job: Job) -> Outcome:
+        starts[job.directory, job.seeds] += 1
+        if starts[job.directory, job.seeds] > 2:
+            return alone(job)
+        if how == "lost":
+            raise WorkerLost("the worker process was killed by SIGKILL")
+        with monkeypatch.context() as patched:
+            if how == "disk":
+                patched.setattr(checkpoint, "replace_file", full)
+            else:
+                patched.setattr(work, "execute", stopped)
+            return alone(job)
+
+    found = tiny(tmp_path / "out", options={"final_seeds": 2}, engine=Inline(run=run))
+    assert values(found) == values(grid) and found.final["scenarios"] == grid.final["scenarios"]
+    assert set(starts.values()) == {3}
+
+
+def full(path: Path, content: bytes) -> Path:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def stopped(cfg, seed, place, listener=None):
+    raise Interrupted(signal.SIGTERM, place.directory)
+
+
+@pytest.mark.parametrize("module", [checkpoint, record, work])
+def test_a_full_disk_ends_the_search_with_one_message_and_loses_nothing(tmp_path, grid, monkeypatch, module):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "replace_file", full)
+        with pytest.raises(RunFailed) as error:
+            tiny(out, options={"final_seeds": 2})
+    assert re.fullmatch(
+        r"(the search cannot go on: )?/.*: No space left on device; "
+        "that mended, the same command goes on with (it|the search)",
+        str(error.value),
+    )
+    again = tiny(out, options={"final_seeds": 2})
+    assert values(again) == values(grid) and again.final["scenarios"] == grid.final["scenarios"]
+
+
+def test_a_full_disk_under_the_journal_is_no_end_either(tmp_path, grid, monkeypatch):
+    """The journal's line is torn where the disk ended."""
+    opened = open
+
+    def torn(file, mode="r", *args, **kwargs):
+        if str(file).endswith("study.journal") and mode == "ab" and (tmp_path / "out/trials/0002").exists():
+            with opened(file, "ab") as journal:
+                journal.write(b'{"op_code": 6, "tri')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        return opened(file, mode, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", torn)
+        with pytest.raises(RunFailed, match="study.journal: No space left on device; that mended, the same"):
+            tiny(tmp_path / "out", options={"final_seeds": 2})
+    assert values(tiny(tmp_path / "out", options={"final_seeds": 2})) == values(grid)
+
+
+def test_a_job_that_gets_further_each_time_starts_as_often_as_it_takes(tmp_path):
     starts = []
 
-    def run(job: str) -> str:
-        starts.append(json.loads(job)["directory"])
-        if starts.count("trials/0000") < 2 or starts[-1] == "trials/0001":
-            return '{"state": "interrupted", "reason": "stopped by SIGTERM", "scores": []}'
+    def run(job: Job) -> Outcome:
+        starts.append(number_of(job))
+        if number_of(job) == 0 and len(starts) < 8:
+            saves = tmp_path / job.directory / "seed-0/checkpoint"
+            saves.mkdir(parents=True, exist_ok=True)
+            (saves / f"{len(starts)}.json").touch()
+            raise WorkerLost("the worker process was killed by SIGKILL")
         return pretended(job)
 
-    found = tiny(tmp_path, LR, engine=Inline(run=run))
-    assert [t.state for t in found.trials] == ["complete", "failed"]
-    assert starts.count("trials/0001") == 3 and found.trials[1].reason == "3 times stopped by SIGTERM"
+    assert [t.state for t in tiny(tmp_path, LR, engine=Inline(run=run)).trials] == ["complete"] * 2
+    assert starts.count(0) == 8
 
 
 def test_files_from_another_disk_are_brought_home_and_nowhere_else(tmp_path):
-    answer = {"state": "complete", "value": 0.5, "scores": [], "files": {"seed-0/result.json": "e30="}}
-    tiny(tmp_path / "a", LR, engine=Inline(run=lambda job: json.dumps(answer)))
+    def sends(*names: str) -> Inline:
+        answer = Outcome(state="complete", value=0.5, files=dict.fromkeys(names, "e30="))
+        return Inline(run=lambda job: answer)
+
+    tiny(tmp_path / "a", LR, engine=sends("seed-0/result.json"))
     assert (tmp_path / "a/trials/0001/seed-0/result.json").read_text() == "{}"
-    answer["files"] = {"../../../escaped": "e30="}
     with pytest.raises(
         HypermnesiaError, match="a worker sent a file named '../../../escaped', which lies outside"
     ):
-        tiny(tmp_path / "b", LR, engine=Inline(run=lambda job: json.dumps(answer)))
+        tiny(tmp_path / "b", LR, engine=sends("../../../escaped"))
     assert not (tmp_path / "escaped").exists()
 
 
@@ -240,7 +316,7 @@ def test_several_drivers_share_a_database(tmp_path):
     def shared(run=pretended):
         return {"options": options, "storage": url, "engine": Inline(run=run)}
 
-    def run(job: str) -> str:
+    def run(job: Job) -> Outcome:
         if not other:  # a second machine comes in the middle of our first trial
             other.append(None)
             with pytest.raises(Stopped):
@@ -294,6 +370,16 @@ def test_a_directory_belongs_to_one_search(tmp_path, grid):
     (tmp_path / "s/search.json").write_text("{")
     with pytest.raises(HypermnesiaError, match="search.json cannot be used"):
         tiny(tmp_path / "s", LR)
+
+
+def test_a_record_that_has_lost_trials_is_not_gone_on_with(tmp_path):
+    tiny(tmp_path, LR, engine=Inline(run=pretended))
+    (tmp_path / "trials/0002").mkdir(parents=True)
+    said = (
+        "trials/0002 is there, and the search's record knows 2 trials only; restore it, or search anew with"
+    )
+    with pytest.raises(HypermnesiaError, match=said):
+        tiny(tmp_path, LR, engine=Inline(run=pretended))
 
 
 def test_worker_processes_find_the_same(tmp_path, grid):

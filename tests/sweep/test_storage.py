@@ -1,4 +1,5 @@
 import socket
+import sqlite3
 import threading
 import time
 
@@ -37,31 +38,8 @@ def test_a_closed_port_is_told_at_once(closed):
         reach("127.0.0.1", closed, "the thing")
 
 
-def test_a_service_that_says_nothing_or_something_else_is_told(silent, monkeypatch):
-    monkeypatch.setattr(connect, "CONNECT", 0.1)
-    with pytest.raises(
-        Unreachable, match=rf"the thing at 127.0.0.1:{silent} does not answer within 0.1 seconds"
-    ):
-        reach("127.0.0.1", silent, "the thing", grpc=True)
+def test_a_service_that_listens_is_enough(silent):
     reach("127.0.0.1", silent, "the thing")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        for greeting, fine in ((b"SSH-2.0-server\r\n", False), (b"\0\0\0\4\0\0\0\0\0", True), (b"", False)):
-            answering = threading.Thread(target=_greet, args=(server, greeting))
-            answering.start()
-            port = server.getsockname()[1]
-            if fine:
-                reach("127.0.0.1", port, "the thing", grpc=True)
-            else:
-                with pytest.raises(Unreachable, match="something else listens there"):
-                    reach("127.0.0.1", port, "the thing", grpc=True)
-            answering.join()
-
-
-def _greet(server: socket.socket, greeting: bytes) -> None:
-    connection, _ = server.accept()
-    with connection:
-        connection.recv(1024)
-        connection.sendall(greeting)
 
 
 def test_an_unknown_host_is_told(monkeypatch):
@@ -128,18 +106,80 @@ def test_what_is_no_address_is_told(url):
         storage.check_storage(url)
 
 
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"]
+)
+def test_a_database_in_memory_is_refused(url):
+    with pytest.raises(
+        HypermnesiaError, match="a database in memory ends with the process.*sqlite:///trials"
+    ):
+        storage.check_storage(url)
+
+
 def test_a_database_that_cannot_be_opened_is_told(tmp_path):
-    with pytest.raises(Unreachable, match="--storage sqlite:////nowhere.*: .*unable to open database file"):
-        storage.open_storage("sqlite:////nowhere/at/all.db", tmp_path)
+    (tmp_path / "text.db").write_text("no database at all, and long enough to be taken for one" * 9)
+    optuna.create_study(storage=f"sqlite:///{tmp_path}/old.db")
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.execute("update alembic_version set version_num = 'v1.3.0.a'")
+    connection.close()
+    for url, said in (
+        ("sqlite:////nowhere/at/all.db", ".*unable to open database file"),
+        (f"sqlite:///{tmp_path}/text.db", ".*file is not a database"),
+        (f"sqlite:///{tmp_path}/old.db", "The runtime optuna version .* is no longer compatible"),
+        ("sqlite://trials.db", "Invalid SQLite URL"),
+    ):
+        with pytest.raises(Unreachable, match=f"--storage sqlite:.*: {said}"):
+            storage.open_storage(url, tmp_path)
 
 
-def test_the_journal_survives_a_cut_in_the_middle_of_a_line(tmp_path):
+# ------------------------------------------------------------------------------------------------------ the journal
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A journal with a finished trial and one that runs."""
     study = optuna.create_study(storage=storage.open_storage(None, tmp_path), study_name="s")
     study.tell(study.ask(), 1.0)
     study.ask()
-    journal = tmp_path / storage.JOURNAL
+    return tmp_path / storage.JOURNAL
+
+
+def test_the_journal_survives_a_cut_in_the_middle_of_a_line(journal):
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code":4,"work')
-    again = optuna.load_study(study_name="s", storage=storage.open_storage(None, tmp_path))
+    again = optuna.load_study(study_name="s", storage=storage.open_storage(None, journal.parent))
     assert [t.state.name for t in again.trials] == ["COMPLETE", "RUNNING"]
     assert journal.read_bytes() == whole
+
+
+@pytest.mark.parametrize("bad", [b"\0\0\0", b"{", b"5", b"{}", b"\xff", b'{"op_code": "x"}', b"[" * 100000])
+def test_a_bad_line_of_the_journal_is_named(journal, bad):
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], bad + b"\n", *lines[1:]]))
+    with pytest.raises(
+        HypermnesiaError, match=r"study.journal: line 2 is no record of Optuna's; restore the file"
+    ):
+        storage.open_storage(None, journal.parent)
+
+
+def test_records_that_lack_something_are_told(journal):
+    with open(journal, "ab") as file:
+        file.write(b'{"op_code": 0, "worker_id": "x"}\n')
+    said = r"study.journal is no journal that Optuna can follow .KeyError: 'study_name'.; restore the file"
+    with pytest.raises(HypermnesiaError, match=said):
+        storage.open_storage(None, journal.parent)
+
+
+def test_a_lock_that_a_killed_process_has_left_holds_up_nobody(journal):
+    lock = journal.with_name(f"{journal.name}.lock")
+    lock.symlink_to(journal)
+    started = time.monotonic()
+    study = optuna.load_study(study_name="s", storage=storage.open_storage(None, journal.parent))
+    study.tell(study.ask(), 2.0)
+    assert time.monotonic() - started < 5 and not lock.is_symlink()
+
+
+def test_a_lock_that_is_none_is_told(journal):
+    journal.with_name(f"{journal.name}.lock").mkdir()
+    with pytest.raises(HypermnesiaError, match="study.journal.lock: "):
+        storage.open_storage(None, journal.parent)

@@ -1,11 +1,11 @@
 """Trials that differ in numbers only train as one program in a worker, and are judged as by themselves."""
 
-import json
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sweep.sweep_helpers import TINY, Inline, job
+from sweep.sweep_helpers import TINY, Inline, alone, job
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.runs.directory import environment_of
@@ -13,18 +13,8 @@ from hypermnesia.sweep import SweepOptions, sweep
 from hypermnesia.sweep import run as searching
 from hypermnesia.sweep import work as working
 from hypermnesia.sweep.engines.base import WorkerLost
-from hypermnesia.sweep.jobs import Outcome
 from hypermnesia.sweep.work import work
-
-
-def together(*jobs: str) -> list[Outcome]:
-    answer = work(f"[{', '.join(jobs)}]")
-    assert "\n" not in answer
-    return [Outcome.read(values) for values in json.loads(answer)]
-
-
-def alone(root: Path, name: str, *words: str) -> Outcome:
-    return Outcome.from_json(work(job(root, name, *words)))
+from hypermnesia.training import checkpoint
 
 
 def stacked_with(root: Path, name: str) -> list[str] | None:
@@ -33,8 +23,8 @@ def stacked_with(root: Path, name: str) -> list[str] | None:
 
 def test_several_trials_are_worth_what_each_is_worth(tmp_path: Path) -> None:
     rates = ["lr=0.001", "lr=0.01", "lr=0.03"]
-    found = together(*(job(tmp_path, f"together/{i}", rate) for i, rate in enumerate(rates)))
-    single = [alone(tmp_path, f"alone/{i}", rate) for i, rate in enumerate(rates)]
+    found = work([job(tmp_path, f"together/{i}", rate) for i, rate in enumerate(rates)])
+    single = [alone(job(tmp_path, f"alone/{i}", rate)) for i, rate in enumerate(rates)]
     for i, (ours, theirs) in enumerate(zip(found, single, strict=True)):
         assert ours.state == "complete" and ours.seconds > 0
         assert ours.value == pytest.approx(theirs.value) and ours.scores == pytest.approx(theirs.scores)
@@ -49,10 +39,10 @@ def test_several_trials_are_worth_what_each_is_worth(tmp_path: Path) -> None:
 def test_one_that_fails_takes_no_other_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["optimizer.name=sgd"]
     rates = ["lr=0.01", "lr=1e30", "lr=0.02", "lr=1e29"]
-    found = together(*(job(tmp_path, f"t/{i}", *words, rate) for i, rate in enumerate(rates)))
+    found = work([job(tmp_path, f"t/{i}", *words, rate) for i, rate in enumerate(rates)])
     assert [outcome.state for outcome in found] == ["complete", "failed", "complete", "failed"]
     assert all("the loss became" in (found[i].reason or "") for i in (1, 3))
-    single = [alone(tmp_path, f"alone/{i}", *words, rates[i]) for i in (0, 2)]
+    single = [alone(job(tmp_path, f"alone/{i}", *words, rates[i])) for i in (0, 2)]
     assert [found[0].value, found[2].value] == pytest.approx([outcome.value for outcome in single])
     assert capsys.readouterr().err == ""
 
@@ -64,7 +54,7 @@ def test_what_nobody_expected_leaves_each_to_itself(
         raise RuntimeError("it cannot be done\nin two lines")
 
     monkeypatch.setattr(working, "execute_together", wrong)
-    found = together(*(job(tmp_path, f"t/{i}", f"lr=0.0{i}") for i in (1, 2)))
+    found = work([job(tmp_path, f"t/{i}", f"lr=0.0{i}") for i in (1, 2)])
     assert [outcome.state for outcome in found] == ["complete", "complete"]
     assert "2 trials go on one by one: RuntimeError: it cannot be done\n" in capsys.readouterr().err
 
@@ -72,7 +62,7 @@ def test_what_nobody_expected_leaves_each_to_itself(
 def test_trials_that_differ_in_more_run_one_by_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = together(job(tmp_path, "t/0", "net.hidden=[20]"), job(tmp_path, "t/1", "net.hidden=[30]"))
+    found = work([job(tmp_path, "t/0", "net.hidden=[20]"), job(tmp_path, "t/1", "net.hidden=[30]")])
     assert [outcome.state for outcome in found] == ["complete", "complete"]
     assert stacked_with(tmp_path, "t/0") is None
     assert "run one after another: their settings differ in more than numbers" in capsys.readouterr().err
@@ -82,7 +72,7 @@ def test_a_number_that_no_loss_reads_is_seen(tmp_path: Path, capsys: pytest.Capt
     """Such as dropout, which belongs to the network."""
     assert all(
         outcome.state == "complete"
-        for outcome in together(*(job(tmp_path, f"t/{p}", f"net.dropout={p}") for p in (0.0, 0.5)))
+        for outcome in work([job(tmp_path, f"t/{p}", f"net.dropout={p}") for p in (0.0, 0.5)])
     )
     assert "their settings differ in more than numbers" in capsys.readouterr().err
 
@@ -112,31 +102,43 @@ def test_a_grid_gives_workers_several_at_a_time(tmp_path: Path, monkeypatch: pyt
     assert sizes == [3, 3, 3, 2, 2]
 
 
-def test_jobs_that_are_lost_together_start_again_one_by_one(
+def test_jobs_that_are_lost_together_start_again_together_and_at_last_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "TOGETHER", 3)
+    sizes: list[int] = []
 
     class Fragile(Inline):
-        def submit(self, jobs):
-            answers = []
-            for text in jobs:
-                if not isinstance(json.loads(text), list):
-                    answers += super().submit([text])
-                    continue
-                lost: Future[str] = Future()
-                lost.set_exception(WorkerLost("the worker process was killed"))
-                answers.append(lost)
-            return answers
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            sizes.append(len(args[0]))
+            if len(args[0]) == 1:
+                return super().submit(fn, *args)
+            lost: Future[Any] = Future()
+            lost.set_exception(WorkerLost("the worker process was killed"))
+            return lost
 
-    engine = Fragile()
     options = SweepOptions(final_seeds=0)
     words = [*TINY, "lr=0.001,0.003,0.01"]
     result = sweep(
-        "split-digits", "finetune", words, tmp_path / "s", options=options, engine=engine, stack=True
+        "split-digits", "finetune", words, tmp_path / "s", options=options, engine=Fragile(), stack=True
     )
     assert [trial.state for trial in result.trials] == ["complete"] * 3
-    assert engine.batches == [1, 1, 1]
+    assert sizes == [3, 3, 1, 1, 1]
+
+
+def test_a_full_disk_stops_all_and_parts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [job(tmp_path, f"t/{i}", f"lr=0.0{i}") for i in (1, 2)]
+
+    def full(path: Path, content: bytes) -> Path:
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "replace_file", full)
+        found = work(jobs)
+    assert [outcome.state for outcome in found] == ["interrupted"] * 2
+    assert all((outcome.reason or "").endswith("No space left on device") for outcome in found)
+    assert [outcome.state for outcome in work(jobs)] == ["complete"] * 2
+    assert stacked_with(tmp_path, "t/1") is not None
 
 
 def test_searches_that_wait_for_results_are_not_stacked(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from sweep.sweep_helpers import alone
 
 from hypermnesia.experiments.resolve import from_toml, resolve
 from hypermnesia.runs.directory import Place
 from hypermnesia.runs.execute import execute
 from hypermnesia.sweep import work as worker
 from hypermnesia.sweep.jobs import Job, Outcome
-from hypermnesia.sweep.work import score_of, work
+from hypermnesia.sweep.work import score_of
 from hypermnesia.training.events import StepDone, TaskEnded
 
 PATH = "validation.scenarios.class.average_accuracy"
@@ -38,24 +39,18 @@ def job(root: Path, *words: str, **more) -> Job:
     return replace(made, **more)
 
 
-def done(made: Job) -> Outcome:
-    return Outcome.from_json(work(made.to_json()))
-
-
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> Outcome:
-    return done(job(tmp_path_factory.mktemp("plain")))
+    return alone(job(tmp_path_factory.mktemp("plain")))
 
 
-def test_jobs_and_outcomes_are_lines_of_json(tmp_path):
-    made = job(tmp_path, bars=(None, 0.5, None, 0.25, None))
-    assert Job.from_json(made.to_json()) == made and "\n" not in made.to_json()
+def test_outcomes_are_kept_as_json():
     found = Outcome(state="failed", reason="a\nb", scores=(None, 0.5), files={"a": "b"})
-    assert Outcome.from_json(found.to_json()) == found and "\n" not in found.to_json()
+    assert Outcome.from_json(found.to_json()) == found
 
 
 def test_a_trial_is_sealed_and_worth_its_objective(tmp_path):
-    found = done(job(tmp_path, seeds=(0, 1)))
+    found = alone(job(tmp_path, seeds=(0, 1)))
     results = [json.loads((tmp_path / f"trials/0000/seed-{s}/result.json").read_text()) for s in (0, 1)]
     assert all(result["scenarios"] == {} for result in results), "no test figure"
     assert "infer" not in results[0] and "test" not in (tmp_path / "trials/0000/trial.json").read_text()
@@ -69,7 +64,7 @@ def test_a_trial_is_sealed_and_worth_its_objective(tmp_path):
 
 
 def test_a_job_without_an_objective_is_a_run_on_test(tmp_path):
-    found = done(job(tmp_path, objective=None, directory="final/0000"))
+    found = alone(job(tmp_path, objective=None, directory="final/0000"))
     result = json.loads((tmp_path / "final/0000/seed-0/result.json").read_text())
     assert result["scenarios"]["class"]["average_accuracy"] is not None
     assert found.state == "complete" and found.value is None
@@ -78,13 +73,13 @@ def test_a_job_without_an_objective_is_a_run_on_test(tmp_path):
 
 def test_a_trial_below_the_bar_is_given_up_there(tmp_path, plain):
     bars = [None, None, plain.scores[2] + 0.01, None, None]
-    found = done(job(tmp_path, bars=tuple(bars)))
+    found = alone(job(tmp_path, bars=tuple(bars)))
     assert found.state == "pruned" and found.value is None
     assert found.scores == (*plain.scores[:3], None, None)
     assert found.reason == (
         f"{plain.scores[2]:.4f} after task 3, below the median {bars[2]:.4f} of finished trials"
     )
-    level = done(job(tmp_path, bars=plain.scores, directory="trials/0001"))
+    level = alone(job(tmp_path, bars=plain.scores, directory="trials/0001"))
     assert level.state == "complete", "at the bar is not below it"
 
 
@@ -100,7 +95,7 @@ def test_a_trial_that_fails_says_why(tmp_path, words, said):
         word for word in (*WORDS, *words) if not (word == "net.hidden=[20]" and "net=python" in words[0])
     ]
     cfg = resolve("split-digits", "finetune", words)
-    found = done(replace(job(tmp_path), config=cfg.to_toml()))
+    found = alone(replace(job(tmp_path), config=cfg.to_toml()))
     assert found.state == "failed" and said in (found.reason or "")
 
 
@@ -117,14 +112,14 @@ def test_any_error_is_the_trials_own(tmp_path, monkeypatch, error, said):
         raise error
 
     monkeypatch.setattr(worker, "execute", fail)
-    found = done(job(tmp_path))
+    found = alone(job(tmp_path))
     assert (found.state, found.reason) == ("failed", said)
     expected = isinstance(error, ZeroDivisionError)
     assert (tmp_path / "trials/0000/failure.txt").exists() == expected, "a traceback of what was not expected"
 
 
 def test_an_undefined_objective_fails_the_trial(tmp_path):
-    found = done(
+    found = alone(
         job(
             tmp_path,
             "stream.first_tasks=1",
@@ -149,7 +144,7 @@ def test_an_interrupted_trial_goes_on_and_ends_the_same(tmp_path, monkeypatch, p
         return execute(cfg, seed, place, hear)
 
     monkeypatch.setattr(worker, "execute", stopped)
-    first = done(made)
+    first = alone(made)
     assert first.state == "interrupted" and first.reason.startswith("stopped by SIGTERM")
     assert list((tmp_path / "trials/0000/seed-0/checkpoint").iterdir())
     monkeypatch.undo()
@@ -159,7 +154,7 @@ def test_an_interrupted_trial_goes_on_and_ends_the_same(tmp_path, monkeypatch, p
         "execute",
         lambda c, s, p, listener: execute(c, s, p, lambda e: (heard.append(e), listener(e))),
     )
-    again = done(made)
+    again = alone(made)
     assert [event.task for event in heard if isinstance(event, TaskEnded)] == [2, 3, 4], "it resumed"
     assert (again.state, again.value, again.scores) == ("complete", plain.value, plain.scores)
     assert again.seconds > first.seconds
@@ -167,15 +162,15 @@ def test_an_interrupted_trial_goes_on_and_ends_the_same(tmp_path, monkeypatch, p
 
 def test_a_trial_that_was_killed_as_it_fell_behind_falls_behind_again(tmp_path, plain):
     bars = (None, None, 1.1, None, None)
-    first = done(job(tmp_path, bars=bars))
+    first = alone(job(tmp_path, bars=bars))
     (tmp_path / "trials/0000/trial.json").unlink()
-    assert done(job(tmp_path, bars=bars)).reason == first.reason
+    assert alone(job(tmp_path, bars=bars)).reason == first.reason
 
 
 def test_test_figures_are_refused(tmp_path):
     made = job(tmp_path)
     execute(from_toml(made.config), 0, Place(tmp_path / "trials/0000/seed-0"))
-    found = done(made)
+    found = alone(made)
     assert found.state == "failed" and "holds test figures, which no trial may have" in found.reason
 
 
@@ -185,7 +180,7 @@ def test_a_worker_on_another_disk_sends_the_files(tmp_path, monkeypatch, plain):
     (tmp_path / "here").mkdir()
     made = job(tmp_path / "here")
     (tmp_path / "here/search.json").write_text('{"id": "of another search"}')
-    found = done(made)
+    found = alone(made)
     assert (found.value, found.scores) == (plain.value, plain.scores)
     assert "seed-0/result.json" in found.files and "seed-0/events.jsonl" in found.files
     assert not any("checkpoint" in name for name in found.files)
@@ -194,7 +189,7 @@ def test_a_worker_on_another_disk_sends_the_files(tmp_path, monkeypatch, plain):
     assert not list((tmp_path / "there").rglob("*.json")) and not list(
         (tmp_path / "here").rglob("result.json")
     )
-    final = done(replace(made, objective=None, directory="final/0000"))
+    final = alone(replace(made, objective=None, directory="final/0000"))
     assert any(name.startswith("seed-0/checkpoint/") for name in final.files), "a learner to use"
 
 

@@ -121,7 +121,9 @@ def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked:
         _train_together(left, built, listen)
     except RunFailed as error:
         entry = next((e for e, run in zip(left, built, strict=True) if run is error.of), None)
-        raise (error if entry is None else OneFailed(error, entry)) from error
+        if entry is None:
+            raise
+        raise OneFailed(error, entry) from error
     return True
 
 

@@ -1,11 +1,12 @@
-"""What goes to a worker and what comes back: plain values, as one line of JSON."""
+"""What goes to a worker and what comes back: plain values."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 State = Literal["complete", "pruned", "failed", "interrupted"]
+"""interrupted: it could not go on for no reason of its own (a signal, a full disk), and is to run again."""
 TRIAL_FILE = "trial.json"
 """Where the worker leaves the outcome of a trial, in the trial's directory."""
 
@@ -36,18 +37,6 @@ class Job:
     device: str = "cpu"
     threads: int | None = None
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> "Job":
-        return Job.read(json.loads(text))
-
-    @staticmethod
-    def read(values: Mapping[str, Any]) -> "Job":
-        """From plain values, as `dataclasses.asdict` and JSON make them."""
-        return Job(**{**values, "seeds": tuple(values["seeds"]), "bars": tuple(values["bars"])})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -57,7 +46,7 @@ class Outcome:
     value: float | None = None
     """The objective, mean over the seeds; of complete trials only."""
     reason: str | None = None
-    """Why it failed or was given up."""
+    """Why it failed, was given up or interrupted."""
     seconds: float = 0.0
     """Wall-clock time, over all attempts that could tell."""
     scores: tuple[float | None, ...] = ()
@@ -66,14 +55,11 @@ class Outcome:
     """Path below the trial's directory → base64: everything to keep, where the worker sees another disk."""
 
     def to_json(self) -> str:
+        """What the trial's record on disk holds."""
         return json.dumps(asdict(self), allow_nan=False)
 
     @staticmethod
     def from_json(text: str | bytes) -> "Outcome":
         """Raises ValueError or TypeError for anything that `to_json` did not write."""
-        return Outcome.read(json.loads(text))
-
-    @staticmethod
-    def read(values: Mapping[str, Any]) -> "Outcome":
-        """From plain values; raises ValueError or TypeError for others."""
+        values = json.loads(text)
         return Outcome(**{**values, "scores": tuple(values["scores"])})

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hypermnesia.sweep.engines.base import Engine
 from hypermnesia.sweep.engines.local import Local
 from hypermnesia.sweep.plan import Plan, SweepOptions, plan
 from hypermnesia.sweep.record import SweepResult, write_json
-from hypermnesia.sweep.storage import check_storage, open_storage
+from hypermnesia.sweep.storage import check_storage, open_storage, storage_fault
 from hypermnesia.sweep.trials import Driver, InFlight
 from hypermnesia.sweep.work import SEARCH_FILE
 
@@ -84,7 +84,7 @@ def sweep(
         )
     database = None if storage is None else open_storage(storage, root)
     engine.open(root)
-    with closing(engine):
+    with engine, _told(root):
         _make(root)
         with locked(root), _signals() as asked:
             sweep_id = _identity(root, chosen)
@@ -115,6 +115,7 @@ def _run(
     sampler = Numbered(chosen.algorithm, chosen.space, chosen.problem.options.seed)
     name = f"hypermnesia {chosen.sha256[:16]}"
     search = Search(storage, name, chosen.space, sampler, chosen.objective.maximise, owner)
+    _check_record(root, search.count())
     driver = Driver(chosen, search, jobs, root)
     result = SweepResult(
         root,
@@ -186,6 +187,16 @@ def _same_search(root: Path, chosen: Plan) -> None:
         raise HypermnesiaError(f"{root} exists and holds no search; give another --out")
 
 
+def _check_record(root: Path, known: int) -> None:
+    """Raise if a trial has been run here that the record, which knows `known`, has lost."""
+    run = [int(path.name) for path in (root / "trials").glob("*") if path.name.isdecimal()]
+    if run and max(run) >= known:
+        raise HypermnesiaError(
+            f"{root}/trials/{max(run):04d} is there, and the search's record knows {known} trials only; restore it, or "
+            "search anew with another --out"
+        )
+
+
 def _identity(root: Path, chosen: Plan) -> str:
     """The name by which workers know the directory; made with the first start."""
     saved = _saved(root)
@@ -194,6 +205,25 @@ def _identity(root: Path, chosen: Plan) -> str:
     sweep_id = secrets.token_hex(8)
     write_json(root / SEARCH_FILE, {"format": FORMAT, "id": sweep_id, "search": chosen.identity()})
     return sweep_id
+
+
+@contextmanager
+def _told(root: Path) -> Iterator[None]:
+    """Errors of the disk, and of the database, within the block as one message."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read our output has gone; the disk is sound
+    except OSError as error:
+        raise RunFailed(
+            f"{error.filename or root}: {error.strerror or error}; that mended, the same command goes on with the search"
+        ) from error
+    except Exception as error:
+        if (fault := storage_fault(error)) is None:
+            raise
+        raise RunFailed(
+            f"the record of the trials: {fault}; that mended, the same command goes on with the search"
+        ) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Several machines that are given one database share one search: each takes trials from it until all are done.
 """
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.sweep.engines.reach import ANSWER, Unreachable, reach, within
 
 JOURNAL = "study.journal"
+_ANEW = "restore the file, or search anew with another --out"
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 
 
@@ -28,6 +30,12 @@ def check_storage(url: str) -> None:
     """Raise `HypermnesiaError`, within 10 seconds, for what is no address of a database and for one that does not
     answer."""
     parsed = _parsed(url)
+    database = parsed.database or ":memory:"
+    if _kind(parsed) == "sqlite" and (":memory:" in database or parsed.query.get("mode") == "memory"):
+        raise HypermnesiaError(
+            f"--storage {url}: a database in memory ends with the process, and the search with it; "
+            "name a file: sqlite:///trials.db"
+        )
     port = _PORTS.get(_kind(parsed))
     if port is not None:
         reach(parsed.host or "localhost", parsed.port or port, f"the database {_shown(parsed)}")
@@ -41,17 +49,53 @@ def open_storage(url: str | None, directory: Path) -> Any:
     optuna = import_optuna()
     if url is not None:
         return _database(optuna, url)
-    journal = directory / JOURNAL
-    _mend(journal)
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    return _journal(optuna, directory / JOURNAL)
+
+
+def storage_fault(error: BaseException) -> str | None:
+    """What is wrong with the database, if that is what `error` comes from."""
+    optuna = import_optuna()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if not isinstance(error, (optuna.exceptions.StorageInternalError, SQLAlchemyError)):
+        return None
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(cause).strip().partition("\n")[0]
+
+
+def _journal(optuna: ModuleType, path: Path) -> Any:
+    """The journal at `path`, in a directory that this process has to itself."""
+    try:
+        _mend(path)
+        for lock in path.parent.glob(f"{path.name}.lock*"):
+            lock.unlink()  # of a process that was killed
+        return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    except HypermnesiaError:
+        raise
+    except OSError as error:
+        raise HypermnesiaError(f"{error.filename or path}: {error.strerror or error}") from error
+    except Exception as error:  # whatever becomes of records that contradict each other
+        raise HypermnesiaError(
+            f"{path} is no journal that Optuna can follow ({type(error).__name__}: {error}); {_ANEW}"
+        ) from error
 
 
 def _mend(journal: Path) -> None:
-    """Cut off a last line that its writer did not finish before it was killed: nothing depends on it yet."""
+    """Cut off a last line that its writer did not finish before it was killed: nothing depends on it yet. Raises
+    `HypermnesiaError` for other lines that are no records."""
     if not journal.exists():
         return
     content = journal.read_bytes()
     whole = content.rfind(b"\n") + 1
+    for number, line in enumerate(content[:whole].split(b"\n")[:-1], 1):
+        try:
+            known = isinstance(json.loads(line)["op_code"], int)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            known = False
+        if not known:
+            raise HypermnesiaError(f"{journal}: line {number} is no record of Optuna's; {_ANEW}")
     if whole < len(content):
         with open(journal, "r+b") as file:
             file.truncate(whole)
@@ -72,7 +116,7 @@ def _database(optuna: ModuleType, url: str) -> Any:
             f"--storage {_shown(parsed)}: its driver is missing ({error}); "
             "install psycopg2-binary for PostgreSQL, pymysql (mysql+pymysql://) for MySQL"
         ) from error
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, RuntimeError) as error:  # the latter of Optuna, for tables of another version
         raise Unreachable(
             f"--storage {_shown(parsed)}: {str(error.__cause__ or error).splitlines()[0]}"
         ) from error

@@ -8,28 +8,39 @@ have been told, and tells no more before: results that come early wait their tur
 """
 
 import base64
-import json
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.experiments.resolve import Config
-from hypermnesia.sweep.engines.base import Engine, WorkerLost
+from hypermnesia.sweep.engines.base import Engine
 from hypermnesia.sweep.jobs import TRIAL_FILE, Job, Outcome
 from hypermnesia.sweep.plan import Plan
+from hypermnesia.sweep.work import work
 
 if TYPE_CHECKING:
     from hypermnesia.sweep.study import Bars, Begun, Search
 
 
 ATTEMPTS = 3
-"""How often a job starts whose worker was told to stop, by somebody else than this search."""
+"""How often a job starts without getting any further, when it is stopped by others than this search or loses its worker."""
 POLL = 0.2
 """Seconds that `finished` waits for a job to end."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a worker is at: jobs under their numbers."""
+
+    jobs: Mapping[int, Job]
+    attempt: int
+    saved: frozenset[Path] = frozenset()
+    """The checkpoints and results that were there before."""
 
 
 class InFlight:
@@ -49,8 +60,8 @@ class InFlight:
         self._data_dir = None if data_dir is None else str(data_dir.resolve())
         self._device = device
         self._together = together
-        self._under_way: dict[Future[str], dict[int, tuple[Job, int]]] = {}
-        """Each call of a worker: its jobs by number, and how often each has been started."""
+        self._waiting: deque[_Call] = deque()
+        self._under_way: dict[Future[list[Outcome]], _Call] = {}
 
     def job(self, directory: str, cfg: Config, seeds: Sequence[int]) -> Job:
         """A job in `directory` (relative to the sweep's) that ends with test figures; a trial adds its objective."""
@@ -66,7 +77,7 @@ class InFlight:
         )
 
     def __len__(self) -> int:
-        return sum(map(len, self._under_way.values()))
+        return sum(len(call.jobs) for call in (*self._under_way.values(), *self._waiting))
 
     @property
     def workers(self) -> int:
@@ -78,59 +89,74 @@ class InFlight:
         """How many more jobs the engine takes now."""
         if self._engine.queues:
             return math.inf
-        return (self._engine.workers - len(self._under_way)) * self._together
+        return (self._engine.workers - len(self._under_way) - len(self._waiting)) * self._together
 
-    def start(self, jobs: Mapping[int, Job], attempt: int = 1) -> None:
+    def start(self, jobs: Mapping[int, Job]) -> None:
         """Give jobs to the engine, all at once; the winner's, which are to be repeatable by themselves, one by one."""
-        numbers = list(jobs)
-        if not numbers:
-            return
         together = 1 if any(job.objective is None for job in jobs.values()) else self._together
-        size = max(1, min(together, math.ceil(len(numbers) / self._engine.workers)))
-        groups = [numbers[i : i + size] for i in range(0, len(numbers), size)]
-        for numbers, future in zip(
-            groups, self._engine.submit([_asked(jobs, g) for g in groups]), strict=True
-        ):
-            self._under_way[future] = {number: (jobs[number], attempt) for number in numbers}
+        size = max(1, min(together, math.ceil(len(jobs) / self._engine.workers)))
+        numbers = list(jobs)
+        groups = [{n: jobs[n] for n in numbers[i : i + size]} for i in range(0, len(numbers), size)]
+        self._waiting += (_Call(group, 1) for group in groups)
+        self._submit()
 
     def finished(self) -> Iterator[tuple[int, Outcome]]:
-        """The jobs that have come to an end, each once; waits a moment if there are none."""
+        """The jobs that have come to an end, each once; waits a moment if there are none.
+
+        Those that could not go on for no reason of their own are given out again. Raises `RunFailed` when that does
+        not help, for them to go on another time; but a trial that always loses its worker has failed.
+        """
         done, _ = wait(self._under_way, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in done:
-            asked = self._under_way.pop(future)
-            for number, outcome in self._outcomes(future, asked):
-                job, attempt = asked[number]
-                if outcome.state == "interrupted" and attempt < ATTEMPTS:
-                    self.start({number: job}, attempt + 1)
-                    continue
-                if outcome.state == "interrupted":
-                    outcome = replace(outcome, state="failed", reason=f"{ATTEMPTS} times {outcome.reason}")
-                _unpack(self._root / job.directory, outcome)
-                yield number, outcome
+            call = self._under_way.pop(future)
+            try:
+                outcomes = dict(zip(call.jobs, future.result(), strict=True))
+            except Exception as error:  # whatever an engine says when a worker, node or connection is gone
+                kind = "" if isinstance(error, HypermnesiaError) else f"{type(error).__name__}: "
+                if not self._again(call, call.jobs):
+                    lost = Outcome(state="failed", reason=f"{ATTEMPTS} times {kind}{error}")
+                    yield from ((number, lost) for number in call.jobs)
+                continue
+            left = {n: call.jobs[n] for n, outcome in outcomes.items() if outcome.state == "interrupted"}
+            if left and not self._again(call, left):
+                stopped = next(outcomes[number].reason for number in left)
+                raise RunFailed(
+                    f"the search cannot go on: {stopped}; that mended, the same command goes on with it"
+                )
+            for number, outcome in outcomes.items():
+                if number not in left:
+                    _unpack(self._root / call.jobs[number].directory, outcome)
+                    yield number, outcome
+        self._submit()
 
-    def _outcomes(
-        self, future: "Future[str]", asked: Mapping[int, tuple[Job, int]]
-    ) -> Iterator[tuple[int, Outcome]]:
-        """What became of the jobs of one call. Those that were lost together are started again, each by itself, since one of
-        them may have done it."""
-        try:
-            said = json.loads(future.result())
-        except WorkerLost as lost:
-            if len(asked) == 1:
-                yield next(iter(asked)), Outcome(state="failed", reason=str(lost))
-                return
-            for number, (job, attempt) in asked.items():
-                self.start({number: job}, attempt)
-            return
-        outcomes = said if isinstance(said, list) else [said]
-        for number, values in zip(asked, outcomes, strict=True):
-            yield number, Outcome.read(values)
+    def _again(self, call: _Call, jobs: Mapping[int, Job]) -> bool:
+        """Give out again what is left of a call; False if it has not come any further for `ATTEMPTS` times.
 
+        Jobs that trained together do so again, for the same results, but for the last time: one of them may have done it.
+        """
+        attempt = 1 if self._saved(call.jobs) - call.saved else call.attempt + 1
+        if attempt > ATTEMPTS:
+            return False
+        groups = [{n: job} for n, job in jobs.items()] if attempt == ATTEMPTS else [jobs]
+        self._waiting += (_Call(group, attempt) for group in groups)
+        return True
 
-def _asked(jobs: Mapping[int, Job], numbers: Sequence[int]) -> str:
-    if len(numbers) == 1:
-        return jobs[numbers[0]].to_json()
-    return json.dumps([asdict(jobs[number]) for number in numbers])
+    def _submit(self) -> None:
+        """Give the engine what it takes now."""
+        free = len(self._waiting) if self._engine.queues else self._engine.workers - len(self._under_way)
+        calls = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        calls = [replace(call, saved=self._saved(call.jobs)) for call in calls]
+        if calls:
+            futures = self._engine.submit_all(work, [tuple(call.jobs.values()) for call in calls])
+            self._under_way |= dict(zip(futures, calls, strict=True))
+
+    def _saved(self, jobs: Mapping[int, Job]) -> frozenset[Path]:
+        """The checkpoints and results of jobs, as far as they lie on a disk that is seen from here."""
+        directories = [self._root / job.directory for job in jobs.values()]
+        patterns = ("seed-*/checkpoint/*.json", "seed-*/result.json")
+        return frozenset(
+            path for where in directories for pattern in patterns for path in where.glob(pattern)
+        )
 
 
 def _unpack(directory: Path, outcome: Outcome) -> None:

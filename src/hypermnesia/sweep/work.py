@@ -1,25 +1,19 @@
-"""One job of a search done, and the worker process of the local engine: jobs in on standard input, outcomes out on
-standard output, a line each.
-"""
+"""Some jobs of a search done: what engines call, wherever that is."""
 
 import base64
 import fcntl
 import json
 import math
-import os
-import queue
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -38,21 +32,16 @@ PATIENCE = 60.0
 """Seconds that a job waits for the process that had its run directory before: a lost one may still be dying."""
 
 
+_MISNAMED = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
+
+
 class _GivenUp(Exception):
     """The trial fell behind the median of the others."""
 
 
-def work(text: str) -> str:
-    """Do the job (JSON), or the list of jobs, and return its outcome, or theirs (JSON). Runs finished before are
-    recognised, others resumed. The trials of a list train as one program where that can be done."""
-    asked = json.loads(text)
-    if isinstance(asked, dict):
-        return json.dumps(_each([Job.read(asked)])[0])
-    return json.dumps(_each([Job.read(values) for values in asked]))
-
-
-def _each(jobs: list[Job]) -> list[dict[str, Any]]:
-    """The jobs' outcomes, as plain values."""
+def work(jobs: Sequence[Job]) -> list[Outcome]:
+    """The outcomes of the jobs. Runs finished before are recognised, others resumed. Trials train as one program where that
+    can be done."""
     first = jobs[0]
     if first.threads is not None:
         torch.set_num_threads(first.threads)
@@ -61,18 +50,22 @@ def _each(jobs: list[Job]) -> list[dict[str, Any]]:
     # A name that a later attempt on this machine finds again.
     base = root if here else Path(tempfile.gettempdir()) / f"hypermnesia-{first.sweep_id}"
     stopped, seconds = _train_together(jobs, base) if len(jobs) > 1 else (None, 0.0)
-    found = []
+    outcomes = []
     for job in jobs:
         directory = base / job.directory
-        outcome = stopped or _done(job, directory, seconds)
-        if not here and outcome.state != "interrupted":
-            outcome = replace(outcome, files=dict(_packed(directory, checkpoints=job.objective is None)))
-            shutil.rmtree(directory)
-        found.append(asdict(outcome))
-    return found
+        try:
+            outcome = stopped or _done(job, directory, seconds)
+            if not here and outcome.state != "interrupted":
+                files = dict(_packed(directory, checkpoints=job.objective is None))
+                shutil.rmtree(directory)
+                outcome = replace(outcome, files=files)
+        except OSError as error:  # of the record, with nothing to do with the trial
+            outcome = _disturbed(error, directory)
+        outcomes.append(outcome)
+    return outcomes
 
 
-def _train_together(jobs: list[Job], base: Path) -> tuple[Outcome | None, float]:
+def _train_together(jobs: Sequence[Job], base: Path) -> tuple[Outcome | None, float]:
     """Train all runs of some trials as one program: (what to say of each if it was stopped, seconds for each).
 
     A trial that fails is left out, to tell its reason by itself; if anything else goes wrong, all go on one by one from
@@ -93,11 +86,15 @@ def _train_together(jobs: list[Job], base: Path) -> tuple[Outcome | None, float]
                 execute_together(entries)
                 break
             except OneFailed as error:
+                if _machine_fault(error) is not None:
+                    raise
                 lost = error.entry.place.directory.parent
                 entries = [entry for entry in entries if entry.place.directory.parent != lost]
     except recorder.Interrupted as stopped:
         return Outcome(state="interrupted", reason=str(stopped)), 0.0
     except Exception as error:  # each trial by itself tells what is its own
+        if (fault := _machine_fault(error)) is not None:
+            return _disturbed(fault, base), 0.0
         kind = "" if isinstance(error, HypermnesiaError) else f"{type(error).__name__}: "
         reason = kind + str(error).partition("\n")[0]
         print(f"{len(jobs)} trials go on one by one: {reason}", file=sys.stderr)
@@ -152,14 +149,31 @@ def _attempt(job: Job, directory: Path) -> Outcome:
         return Outcome(state="interrupted", reason=str(stopped))
     except (torch.OutOfMemoryError, MemoryError) as error:
         return Outcome(state="failed", reason=f"out of memory: {error}", scores=tuple(scores))
-    except HypermnesiaError as error:
-        return Outcome(state="failed", reason=str(error), scores=tuple(scores))
     except Exception as error:  # whatever one trial's settings bring about must not stop the others
+        if (fault := _machine_fault(error)) is not None:
+            return _disturbed(fault, directory)
+        if isinstance(error, HypermnesiaError):
+            return Outcome(state="failed", reason=str(error), scores=tuple(scores))
         (directory / "failure.txt").write_text(traceback.format_exc(), encoding="utf-8")
         return Outcome(state="failed", reason=f"{type(error).__name__}: {error}", scores=tuple(scores))
     finally:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()  # what a trial leaves cached is lost to other workers on the same device
+
+
+def _machine_fault(error: BaseException | None) -> OSError | None:
+    """What the operating system refused, if that is what `error` comes from: a full disk, a lost connection, a directory
+    that another process holds. What does not exist is the fault of whoever named it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return None if isinstance(error, _MISNAMED) else error
+        error = error.__cause__
+    return None
+
+
+def _disturbed(fault: OSError, directory: Path) -> Outcome:
+    where = f"{directory}" if fault.filename is None else f"{fault.filename}"
+    return Outcome(state="interrupted", reason=f"{where}: {fault.strerror or fault}")
 
 
 def _run(job: Job, directory: Path, scores: list[float | None]) -> Outcome:
@@ -237,31 +251,3 @@ def _wait_until_free(directory: Path) -> None:
                 return
             except BlockingIOError:
                 time.sleep(0.1)
-
-
-def main() -> None:
-    """Work until the input ends or a signal asks to stop."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a run prints must not look like an answer
-    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(
-        target=_read, args=(os.fdopen(os.dup(sys.stdin.fileno()), "rb"), jobs), daemon=True
-    ).start()
-    while line := jobs.get():
-        answer = work(line.decode())
-        try:
-            answers.write(answer.encode() + b"\n")
-            answers.flush()
-        except BrokenPipeError:
-            return  # the driver has gone; what was done is on disk
-
-
-def _read(lines: BinaryIO, jobs: "queue.SimpleQueue[bytes]") -> None:
-    for line in lines:
-        jobs.put(line)
-    jobs.put(b"")
-    os.kill(os.getpid(), signal.SIGTERM)  # the driver has gone: a run saves itself, an idle worker ends
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,11 @@
 """Worker processes: they answer, they crash alone, they leave with their driver."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.sweep.engines.base import WorkerLost
 from hypermnesia.sweep.engines.local import Local
 from hypermnesia.sweep.jobs import Outcome
+from hypermnesia.sweep.work import work
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:
+def wait_for(condition, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
@@ -37,51 +40,80 @@ def test_workers_share_the_machine():
 def test_a_crash_costs_one_job_and_a_stop_saves_the_run(tmp_path, monkeypatch):
     (tmp_path / "mean.py").write_text("import os\n\n\ndef crash(shape, outputs):\n    os._exit(5)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    engine = Local(workers=1, threads=1)
-    engine.open(tmp_path)
-    try:
+    with Local(workers=1, threads=1) as engine:
+        engine.open(tmp_path)
         bad = job(tmp_path, "bad", "net=python:mean:crash")
-        crashed, long = engine.submit([bad, job(tmp_path, "long", "train.iterations=100000")])
+        long = job(tmp_path, "long", "train.iterations=100000")
         with pytest.raises(
             WorkerLost, match="the worker process exited with code 5; its output is in .*worker-0"
         ):
-            crashed.result(60)
+            engine.submit(work, [bad]).result(120)
+        stopped = engine.submit(work, [long])
         wait_for((tmp_path / "long/seed-0/events.jsonl").exists)  # made by a fresh process
-    finally:
-        engine.close()
-    stopped = Outcome.from_json(long.result(0))
-    assert stopped.state == "interrupted" and "SIGTERM" in (stopped.reason or "")
+    [outcome] = stopped.result(0)
+    assert outcome.state == "interrupted" and "SIGTERM" in (outcome.reason or "")
     assert list((tmp_path / "long/seed-0/checkpoint").glob("*.json"))
 
 
-def test_a_killed_worker_is_told_apart():
-    from hypermnesia.sweep.engines.local import _Worker
+def noted(directory: Path) -> str:
+    """Note the process, wait for ever the first time, and say what a worker sees."""
+    print("a line of the worker's")
+    first = not list(directory.glob("pid-*"))
+    (directory / f"pid-{os.getpid()}").touch()
+    if first:
+        time.sleep(600)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
 
-    words = _Worker(Path("w.log"), 1, None)._last_words(-signal.SIGKILL)
-    assert words == (
-        "the worker process was killed by SIGKILL (the system does that when memory runs out); "
-        "its output is in w.log"
-    )
+
+def test_a_killed_worker_is_told_apart_and_another_takes_its_place(tmp_path, capfd):
+    with Local(workers=1, threads=1, gpus=1) as engine:
+        engine.open(tmp_path)
+        lost = engine.submit(noted, tmp_path)
+        wait_for(lambda: list(tmp_path.glob("pid-*")))
+        [pid] = [int(path.name[4:]) for path in tmp_path.glob("pid-*")]
+        os.kill(pid, signal.SIGKILL)
+        said = (
+            "the worker process was killed by SIGKILL .the system does that when memory runs out.; its output"
+        )
+        with pytest.raises(WorkerLost, match=said):
+            lost.result(60)
+        assert engine.submit(noted, tmp_path).result(120) == "0"
+        os.kill(
+            max(int(path.name[4:]) for path in tmp_path.glob("pid-*") if path.name != f"pid-{pid}"),
+            signal.SIGKILL,
+        )
+        wait_for(lambda: not any(thread.name == "ExecutorManagerThread" for thread in threading.enumerate()))
+        assert engine.submit(noted, tmp_path).result(120) == "0", "one that died idle has lost nothing"
+    assert "a line of the worker's" in (tmp_path / "logs/worker-0.log").read_text()
+    assert capfd.readouterr().out == ""
 
 
-def test_a_worker_without_its_driver_saves_the_run_and_leaves(tmp_path):
+DRIVER = """
+import pickle, sys
+from pathlib import Path
+from hypermnesia.sweep.engines.local import Local
+from hypermnesia.sweep.work import work
+engine = Local(workers=2, threads=1)
+engine.open(Path(sys.argv[1]))
+job = pickle.loads(bytes.fromhex(sys.argv[2]))
+engine.submit(int).result()
+engine.submit(work, (job,)).result()
+"""
+
+
+def test_workers_without_their_driver_save_the_run_and_leave(tmp_path):
     long = job(tmp_path, "long", "train.iterations=100000")
-    worker = subprocess.Popen(
-        [sys.executable, "-P", "-m", "hypermnesia.sweep.work"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path), pickle.dumps(long).hex()],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    assert worker.stdin is not None and worker.stdout is not None
-    with worker.stdin, worker.stdout:
-        worker.stdin.write(long.encode() + b"\n")
-        worker.stdin.flush()
-        wait_for((tmp_path / "long/seed-0/events.jsonl").exists)
-        worker.stdin.close()
-        answer = worker.stdout.read()
-        assert worker.wait(60) in (0, -signal.SIGTERM)
-    assert Outcome.from_json(answer).state == "interrupted"
-    assert list((tmp_path / "long/seed-0/checkpoint").glob("*.json"))
+    wait_for((tmp_path / "long/seed-0/events.jsonl").exists)
+    driver.kill()
+    driver.wait()
+    wait_for(lambda: list((tmp_path / "long/seed-0/checkpoint").glob("*.json")))
+    wait_for((tmp_path / "long/trial.json").exists)
+    outcome = Outcome.from_json((tmp_path / "long/trial.json").read_bytes())
+    assert outcome.state == "interrupted" and "SIGTERM" in (outcome.reason or "")
 
 
 def test_gpus_are_dealt_to_the_workers(monkeypatch):

@@ -1,22 +1,26 @@
-"""What runs the trials of a search: one protocol, one small file per engine."""
+"""What runs the jobs of a search: executors, as `concurrent.futures` has them, that say what a search must know."""
 
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
 from hypermnesia.core.errors import RunFailed
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class WorkerLost(RunFailed):
     """The process that ran a job ended without an answer; the text says how."""
 
 
-class Engine(Protocol):
-    """Runs jobs somewhere, several at a time.
+class Engine(Executor):
+    """An executor of jobs: `submit(fn, job)` runs `fn(job)` elsewhere, `shutdown` stops what still runs, letting it save itself.
 
-    A job is a JSON text, and so is its answer: `hypermnesia.sweep.work.work` makes the one of the other, wherever
-    the engine calls it.
+    A future that raises has lost its worker, whatever the error (`WorkerLost` has the clearest words); the search gives its
+    jobs out again. `submit` raises `HypermnesiaError` where nothing takes jobs any more: the search ends, and the same
+    command goes on with it.
     """
 
     name: str
@@ -24,21 +28,15 @@ class Engine(Protocol):
     """Jobs that run side by side, ≥ 1."""
     threads: int | None
     """CPU threads of each job; None = torch's own choice there."""
-    queues: bool
-    """Whether it takes all jobs at once and queues them itself (a scheduler); else at most `workers` are given."""
+    queues: bool = False
+    """Whether it takes all jobs at once and queues them itself (a scheduler); else about `workers` are given."""
 
     def check(self) -> None:
         """Raise `HypermnesiaError`, within 10 seconds, when what it needs is missing or cannot be reached."""
-        ...
 
     def open(self, directory: Path) -> None:
         """Get ready; `directory` (the sweep's) takes what the engine writes, such as logs."""
-        ...
 
-    def submit(self, jobs: Sequence[str]) -> list[Future[str]]:
-        """Start `jobs` and return their answers to be. A future raises `WorkerLost` if its job was lost for good."""
-        ...
-
-    def close(self) -> None:
-        """Stop what still runs, letting it save itself, and free everything."""
-        ...
+    def submit_all(self, fn: Callable[[T], R], tasks: Sequence[T]) -> list[Future[R]]:
+        """`submit` for each of some tasks, for engines that do better with many at once."""
+        return [self.submit(fn, task) for task in tasks]

@@ -1,34 +1,37 @@
-"""The engine of one machine: worker processes that read jobs and write outcomes as lines of JSON.
+"""The engine of one machine: worker processes, each a loky executor of its own.
 
-A worker that crashes takes its own job with it and no other; the next job gets a fresh one. Workers outlive no
-driver: when their input ends they save the run they are at and leave.
+So a worker that crashes takes its own job with it and no other, and the next job gets a fresh one; and each has an environment
+of its own, which decides the GPU that it sees. Workers outlive no driver: they save the run they are at and leave.
 """
 
 import os
-import queue
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.sweep.engines.base import WorkerLost
+from hypermnesia.sweep.engines.base import Engine, WorkerLost
 
 GRACE = 30.0
-"""Seconds that a worker gets to save its run when the engine closes."""
+"""Seconds that a worker gets to save its run when the engine closes, or its driver has gone."""
+POLL = 0.5
+"""Seconds between two looks of a worker at its driver."""
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class Local:
+class Local(Engine):
     """`workers` processes on this machine, each with `threads` CPU threads; with `gpus`, worker i sees GPU i % gpus.
 
     By default one worker per GPU, or else per processor, and as many threads as that leaves to each.
     """
 
     name = "local"
-    queues = False
 
     def __init__(self, workers: int | None = None, threads: int | None = None, gpus: int = 0) -> None:
         cores = len(os.sched_getaffinity(0))
@@ -39,121 +42,112 @@ class Local:
                 raise HypermnesiaError(f"{name}={value} must be at least 1")
         self._gpus = gpus
         self._workers: list[_Worker] = []
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._pool: ThreadPoolExecutor | None = None
-
-    def check(self) -> None:
-        return  # the processes are this machine's own
 
     def open(self, directory: Path) -> None:
         logs = directory / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         for slot in range(self.workers):
-            gpu = slot % self._gpus if self._gpus else None
-            self._workers.append(_Worker(logs / f"worker-{slot}.log", self.threads or 1, gpu))
-            self._idle.put(self._workers[-1])
-        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="sweep")
+            # A module of the current directory must not take the place of one that Python starts with.
+            environment = {"OMP_NUM_THREADS": str(self.threads), "PYTHONSAFEPATH": "1"}
+            if self._gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = _visible(slot % self._gpus)
+            self._workers.append(_Worker(logs / f"worker-{slot}.log", environment))
 
-    def submit(self, jobs: Sequence[str]) -> list[Future[str]]:
-        assert self._pool is not None, "open the engine first"
-        return [self._pool.submit(self._run, job) for job in jobs]
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        return min(self._workers, key=lambda worker: len(worker.jobs)).submit(fn, args, kwargs)
 
-    def close(self) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """Have workers save the runs they are at, for `GRACE` seconds at most; jobs that wait are given up."""
         for worker in self._workers:
             worker.ask_to_stop()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        deadline = time.monotonic() + GRACE
         for worker in self._workers:
-            worker.close()
-        self._workers, self._pool, self._idle = [], None, queue.SimpleQueue()
-
-    def _run(self, job: str) -> str:
-        worker = self._idle.get()
-        try:
-            return worker.run(job)
-        finally:
-            self._idle.put(worker)
+            worker.close(deadline)
+        self._workers = []
 
 
 class _Worker:
     """One worker process, started with its first job and again after a crash."""
 
-    def __init__(self, log: Path, threads: int, gpu: int | None) -> None:
-        self._log, self._threads, self._gpu = log, threads, gpu
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+    def __init__(self, log: Path, environment: dict[str, str]) -> None:
+        self._log, self._environment = log, environment
+        self._pool: Any = None
+        self._process: Any = None
+        self.jobs: list[Future[Any]] = []
+        """What it is at, and what waits for it."""
 
-    def run(self, job: str) -> str:
-        """The outcome of a job; raises `WorkerLost` if the process ends without one."""
-        if self._stopping:
-            raise WorkerLost("the engine is closing")
-        if self._process is None:
-            self._process = self._start()
-        process = self._process
-        sent, answers = process.stdin, process.stdout
-        assert sent is not None and answers is not None
-        with suppress(BrokenPipeError):  # then there is no answer either
-            sent.write(job.encode() + b"\n")
-            sent.flush()
-        line = answers.readline()
-        if line.endswith(b"\n"):
-            return line.decode()
-        self._release()
-        raise WorkerLost(self._last_words(process.wait()))
+    def submit(self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[R]:
+        """What `fn` returns there; the future raises `WorkerLost` if the process ends without it."""
+        try:
+            self._pool = self._pool or self._start()
+            answer = self._pool.submit(fn, *args, **kwargs)
+        except BrokenProcessPool:  # it has died since its last job
+            self._pool = self._start()
+            answer = self._pool.submit(fn, *args, **kwargs)
+        # Loky has no public way from an executor to its processes.
+        process = self._process = next(iter([*self._pool._processes.values()]), None)
+        told: Future[R] = Future()
+        told.set_running_or_notify_cancel()
+        self.jobs.append(told)
+
+        def tell(answer: "Future[R]") -> None:
+            self.jobs.remove(told)
+            error = answer.exception()
+            if error is None:
+                told.set_result(answer.result())
+            elif isinstance(error, BrokenProcessPool):
+                told.set_exception(WorkerLost(f"{_last_words(process)}; its output is in {self._log}"))
+            else:
+                told.set_exception(error)
+
+        answer.add_done_callback(tell)
+        return told
 
     def ask_to_stop(self) -> None:
         """Have it save the run it is at."""
-        self._stopping = True
-        if self._process is not None:
+        if self.jobs and self._process is not None:
             self._process.terminate()
 
-    def close(self) -> None:
-        """Wait for the end of the process, for `GRACE` seconds at most."""
-        process = self._process
-        if process is None:
-            return
-        assert process.stdin is not None
-        with suppress(BrokenPipeError):
-            process.stdin.close()  # an idle worker leaves
-        try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        self._release()
+    def close(self, deadline: float) -> None:
+        """Wait for the end of what it is at until `deadline` (of `time.monotonic`), and end the process."""
+        wait(self.jobs[:1], max(0.0, deadline - time.monotonic()))
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, kill_workers=True)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(self._threads),
-            # The worker is to find what the driver finds: this package, and networks of the user's own.
-            "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
-        }
-        if self._gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = _visible(self._gpu)
-        with open(self._log, "ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", "hypermnesia.sweep.work"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                start_new_session=True,  # Ctrl-C in the terminal is for the driver, which tells the workers
-            )
+    def _start(self) -> Any:
+        from joblib.externals import loky
 
-    def _release(self) -> None:
-        process, self._process = self._process, None
-        for pipe in (process.stdin, process.stdout) if process is not None else ():
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        return loky.ProcessPoolExecutor(
+            1, initializer=_settle, initargs=(str(self._log), os.getpid()), env=self._environment
+        )
 
-    def _last_words(self, code: int) -> str:
-        said = f"the worker process exited with code {code}"
-        if code < 0:
-            said = f"the worker process was killed by {signal.Signals(-code).name}"
-        if code == -signal.SIGKILL:
-            said += " (the system does that when memory runs out)"
-        return f"{said}; its output is in {self._log}"
+
+def _last_words(process: Any) -> str:
+    if process is None:
+        return "the worker process died as soon as it started"
+    process.join(GRACE)
+    code = process.exitcode
+    if code is None or code >= 0:
+        return f"the worker process exited with code {code}"
+    memory = " (the system does that when memory runs out)" if code == -signal.SIGKILL else ""
+    return f"the worker process was killed by {signal.Signals(-code).name}{memory}"
+
+
+def _settle(log: str, driver: int) -> None:
+    """Make a worker of this fresh process: its output goes to `log`, and it leaves with the process `driver`."""
+    os.setsid()  # Ctrl-C in the terminal is for the driver, which tells the workers
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    threading.Thread(target=_leave_with, args=(driver,), daemon=True).start()
+
+
+def _leave_with(driver: int) -> None:
+    while os.getppid() == driver:
+        time.sleep(POLL)
+    os.kill(os.getpid(), signal.SIGTERM)  # a run saves itself, an idle worker ends
+    time.sleep(GRACE)
+    os._exit(1)  # saved: nobody gives it another job
 
 
 def _visible(gpu: int) -> str:

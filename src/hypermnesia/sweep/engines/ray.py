@@ -6,19 +6,23 @@ where it does not; then the run's files come back with the answer.
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.sweep.engines.base import WorkerLost
-from hypermnesia.sweep.engines.reach import reach
-from hypermnesia.sweep.work import work
+from hypermnesia.sweep.engines.base import Engine
+from hypermnesia.sweep.engines.reach import reach, within
+
+JOIN = 30.0
+"""Seconds until joining a cluster is given up: Ray itself would go on asking for minutes."""
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class Ray:
+class Ray(Engine):
     """Tasks on the cluster at `address` (`HOST:PORT`, `ray://HOST:PORT`, `auto`), or on one started here for the sweep.
 
     A job asks for `cpus` and `gpus`, fractions of one allowed; `workers` of them run at a time, by default as many as
@@ -26,7 +30,6 @@ class Ray:
     """
 
     name = "ray"
-    queues = False
 
     def __init__(
         self,
@@ -46,47 +49,44 @@ class Ray:
         self.address, self.cpus, self.gpus, self.retries = address, cpus, gpus, retries
         self.workers, self._asked = workers or 1, workers
         self.threads: int | None = max(1, int(cpus))
-        self._tasks: dict[Future[str], Any] = {}
-        self._remote: Any = None
+        self._tasks: dict[Future[Any], Any] = {}
 
     def check(self) -> None:
         if _ray().is_initialized():
             raise HypermnesiaError("this process is already connected to Ray; call ray.shutdown() first")
         if self.address is not None and self.address != "auto":
-            host, port = _host_and_port(self.address)
-            # Ray itself would go on asking for minutes.
-            reach(host, port, "the Ray cluster", grpc=os.environ.get("RAY_USE_TLS", "0") == "0")
+            reach(*_host_and_port(self.address), "the Ray cluster")
 
     def open(self, directory: Path) -> None:
         ray = _ray()
         self._connect(ray)
-        room = _room(ray.cluster_resources(), self.cpus, self.gpus)
+        has = ray.cluster_resources()
+        room = _room(has, self.cpus, self.gpus)
         if room == 0:
-            has = ", ".join(f"{name} {ray.cluster_resources().get(name, 0):g}" for name in ("CPU", "GPU"))
             ray.shutdown()
+            listed = ", ".join(f"{name} {has.get(name, 0):g}" for name in ("CPU", "GPU"))
             raise HypermnesiaError(
-                f"ray: a job asks for {self.cpus:g} CPU and {self.gpus:g} GPU, and the whole cluster has {has}"
+                f"ray: a job asks for {self.cpus:g} CPU and {self.gpus:g} GPU, and the whole cluster has {listed}"
             )
         self.workers = self._asked or room
-        self._remote = ray.remote(work).options(
-            num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries, name="hypermnesia trial"
-        )
 
-    def submit(self, jobs: Sequence[str]) -> list[Future[str]]:
-        futures = []
-        for job in jobs:
-            task = self._remote.remote(job)
-            future: Future[str] = Future()
-            future.set_running_or_notify_cancel()
-            task.future().add_done_callback(lambda done, future=future: self._answer(done, future))
-            self._tasks[future] = task
-            futures.append(future)
-        return futures
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        ray = _ray()
+        options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries}
+        try:
+            task = ray.remote(fn).options(name="hypermnesia trial", **options).remote(*args, **kwargs)
+        except (ConnectionError, ray.exceptions.RayError) as error:
+            raise HypermnesiaError(f"ray: the cluster takes no more tasks: {error}") from error
+        future = task.future()
+        self._tasks[future] = task
+        future.add_done_callback(lambda done: self._tasks.pop(done, None))
+        return future
 
-    def close(self) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """End all tasks; their checkpoints are on disk."""
         ray = _ray()
         for task in list(self._tasks.values()):
-            ray.cancel(task, force=True)  # its checkpoints are on disk
+            ray.cancel(task, force=True)
         self._tasks.clear()
         ray.shutdown()
 
@@ -99,17 +99,11 @@ class Ray:
             )
             return
         try:
-            ray.init(address=self.address, **quiet)
+            within(
+                lambda: ray.init(address=self.address, **quiet), f"the Ray cluster at {self.address}", JOIN
+            )
         except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
             raise HypermnesiaError(f"ray: cannot connect to {self.address}: {error}") from error
-
-    def _answer(self, done: "Future[str]", future: "Future[str]") -> None:
-        self._tasks.pop(future, None)
-        error = done.exception()
-        if error is None:
-            future.set_result(done.result())
-        else:
-            future.set_exception(WorkerLost(f"ray: {type(error).__name__}: {str(error).strip()}"))
 
 
 def _ray() -> ModuleType:

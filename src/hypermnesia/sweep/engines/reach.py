@@ -9,9 +9,6 @@ from hypermnesia.core.errors import HypermnesiaError
 
 CONNECT, ANSWER = 3.0, 6.5
 """Seconds until a connection, and then a service behind it, is given up: less than ten in all."""
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
-"""HTTP/2, which gRPC is spoken over: both sides begin with a frame of this type (RFC 9113, section 3.4)."""
 T = TypeVar("T")
 
 
@@ -19,26 +16,16 @@ class Unreachable(HypermnesiaError):
     """What a search needs does not answer."""
 
 
-def reach(host: str, port: int, what: str, grpc: bool = False) -> None:
-    """Raise `Unreachable` unless something accepts a TCP connection at `host`:`port`, and with `grpc` speaks gRPC."""
-
-    def greet() -> bytes:
-        with socket.create_connection((host, port), timeout=CONNECT) as connection:
-            if not grpc:
-                return _SETTINGS
-            connection.settimeout(CONNECT)
-            connection.sendall(_PREFACE + _SETTINGS)
-            return connection.recv(len(_SETTINGS), socket.MSG_WAITALL)
-
+def reach(host: str, port: int, what: str) -> None:
+    """Raise `Unreachable` unless something accepts a TCP connection at `host`:`port`."""
     where = f"{what} at {host}:{port}"
     try:
-        answer = within(greet, where)  # looking up the name has no time limit of its own
+        # Looking up the name has no time limit of its own.
+        within(lambda: socket.create_connection((host, port), timeout=CONNECT).close(), where)
     except TimeoutError as error:
         raise Unreachable(f"{where} does not answer within {CONNECT:g} seconds") from error
     except OSError as error:
         raise Unreachable(f"{where} cannot be reached: {error.strerror or error}") from error
-    if answer[3:4] != _SETTINGS[3:4]:
-        raise Unreachable(f"{where}: something else listens there")
 
 
 def within(call: Callable[[], T], what: str, seconds: float = ANSWER) -> T:
