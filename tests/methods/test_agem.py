@@ -89,14 +89,6 @@ def test_a_step_opposed_to_the_memory_is_projected() -> None:
     assert abs(float(dot(bent, r))) < 1e-5
 
 
-def test_an_empty_memory_means_finetuning() -> None:
-    learner = make_learner()
-    batch, state = make_batch(learner), METHOD.init(learner)
-    draw = METHOD.draw(state, learner, batch, generator(0))
-    assert draw is None
-    assert_same(gradients(METHOD, learner, state, batch, draw), finetune_gradients(learner, batch))
-
-
 @pytest.mark.parametrize(("samples", "kept"), [(None, 4), (2, 2)])
 def test_filled_by_task_it_keeps_an_equal_share_of_each(samples: int | None, kept: int) -> None:
     method = AGEM(fill="task", task_samples=samples, memory=MemoryOptions(size=12))

@@ -1,4 +1,6 @@
-"""DER: squared error to the remembered logits."""
+"""DER: squared error to the remembered logits; DER++: and labels on another draw."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,10 +21,11 @@ from methods.helpers import (
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
-from hypermnesia.methods.der import DER
+from hypermnesia.methods.der import DER, DERPP
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
 
 METHOD = DER(alpha=0.7, memory=MemoryOptions(size=12, batch_size=5))
+BOTH = DERPP(alpha=0.7, beta=0.4, memory=METHOD.memory)
 
 
 @pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}, {"head": "sliced"}])
@@ -43,17 +46,6 @@ def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
 
     found = loss_and_gradients(METHOD, learner, state, batch, draw)
     assert_same(found, slow_gradients(learner, expected), tol=3e-6)
-
-
-def test_an_empty_memory_and_a_weight_of_0_mean_finetuning() -> None:
-    learner = make_learner()
-    batch, empty = make_batch(learner), METHOD.init(learner)
-    plain = finetune_gradients(learner, batch)
-    assert METHOD.draw(empty, learner, batch, generator(0)) is None
-    assert_same(loss_and_gradients(METHOD, learner, empty, batch, None), plain)
-    weightless, state = DER(alpha=0, memory=METHOD.memory), fill(METHOD, learner)
-    draw = weightless.draw(state, learner, batch, generator(0))
-    assert_same(loss_and_gradients(weightless, learner, state, batch, draw), plain)
 
 
 def test_what_is_remembered_of_classes_that_come_is_what_an_untrained_output_says() -> None:
@@ -81,6 +73,45 @@ def test_it_remembers_the_logits_of_the_training_forward() -> None:
     torch.testing.assert_close(state.memory.logits[:6], learner.model(batch.x, 0).detach())
 
 
+@pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}, {"role": "per_task"}])
+@pytest.mark.parametrize("joint", [True, False])
+def test_one_step_of_derpp_equals_the_formula_written_out(setting: dict, joint: bool) -> None:
+    method = replace(BOTH, joint_forward=joint)
+    learner = make_learner(**setting)
+    state, batch = fill(method, learner), make_batch(learner)
+    draw = method.draw(state, learner, batch, generator(0))
+    assert draw is not None and draw[0].logits is not None
+
+    expected = torch.zeros(())
+    for i in range(len(batch.y)):
+        row = learner.model(batch.x[i : i + 1], 1)[0]
+        expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
+    squares = []
+    for row, remembered in zip(slow_rows(learner, draw[0]), draw[0].logits, strict=True):
+        squares += [(row[c] - remembered[c]) ** 2 for c in range(len(row))]
+    for row, target in zip(slow_rows(learner, draw[1]), draw[1].target.tolist(), strict=True):
+        expected = expected + 0.4 * slow_cross_entropy(row, target) / len(draw[1])
+    expected = expected + 0.7 * torch.stack(squares).mean()
+
+    found = loss_and_gradients(method, learner, state, batch, draw)
+    assert_same(found, slow_gradients(learner, expected), tol=3e-6)
+
+
+def test_the_two_draws_are_independent() -> None:
+    learner = make_learner()
+    state, batch, rng = fill(BOTH, learner), make_batch(learner), generator(0)
+    equal = 0
+    for _ in range(20):
+        draw = BOTH.draw(state, learner, batch, rng)
+        assert draw is not None
+        equal += torch.equal(draw[0].index, draw[1].index)
+    assert equal < 3
+
+
 def test_a_negative_weight_is_an_error() -> None:
     with pytest.raises(HypermnesiaError, match=r"^der\.alpha=-1: expected a finite number, at least 0$"):
         DER(alpha=-1)
+    with pytest.raises(HypermnesiaError, match=r"^derpp\.alpha=-0.5: expected a finite number, at least 0$"):
+        DERPP(alpha=-0.5)
+    with pytest.raises(HypermnesiaError, match=r"^derpp\.beta=-0.5: expected a finite number, at least 0$"):
+        DERPP(beta=-0.5)

@@ -6,7 +6,6 @@ from methods.helpers import (
     UNEVEN,
     assert_same,
     fill,
-    finetune_gradients,
     loss_and_gradients,
     make_batch,
     make_learner,
@@ -38,14 +37,6 @@ def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
     expected = slow_gradients(learner, total / (len(batch.y) + len(draw)))
 
     assert_same(loss_and_gradients(METHOD, learner, state, batch, draw), expected)
-
-
-def test_an_empty_memory_means_finetuning() -> None:
-    learner = make_learner()
-    batch, state = make_batch(learner), METHOD.init(learner)
-    draw = METHOD.draw(state, learner, batch, generator(0))
-    assert draw is None
-    assert_same(loss_and_gradients(METHOD, learner, state, batch, draw), finetune_gradients(learner, batch))
 
 
 def test_every_sample_is_offered_and_kept_as_it_came() -> None:

@@ -70,11 +70,3 @@ def test_the_first_task_is_finetuning_unless_task_free() -> None:
         if draw is None:
             plain = finetune_gradients(learner, batch)
             assert_same(loss_and_gradients(method, learner, state, batch, draw), plain)
-
-
-def test_an_empty_memory_means_finetuning() -> None:
-    learner = make_learner()
-    batch, state = make_batch(learner), METHOD.init(learner)
-    assert METHOD.draw(state, learner, batch, generator(0)) is None
-    found = loss_and_gradients(METHOD, learner, state, batch, None)
-    assert_same(found, finetune_gradients(learner, batch))

@@ -8,7 +8,6 @@ from methods.helpers import (
     SHAPE,
     UNEVEN,
     assert_same,
-    finetune_gradients,
     loss_and_gradients,
     make_batch,
     make_learner,
@@ -101,16 +100,6 @@ def test_studying_the_memory_does_not_change_it() -> None:
     seen = state.memory.seen
     state = offer(METHOD, state, learner, memory_batch(METHOD, state, learner))
     assert state.memory.seen == seen
-
-
-def test_without_cutmix_a_step_is_plain_training_on_the_memory() -> None:
-    method = GDumb(cutmix=0, memory=MEMORY)
-    learner = make_learner(task=2)
-    state = collected(learner, method)
-    batch = memory_batch(method, state, learner)
-    draw = method.draw(state, learner, batch, generator(0))
-    assert draw is not None and draw.mix is None
-    assert_same(loss_and_gradients(method, learner, state, batch, draw), finetune_gradients(learner, batch))
 
 
 def test_only_images_in_colour_are_mixed_unless_asked() -> None:

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from methods.helpers import (
     assert_same,
     fill,
-    finetune_gradients,
     loss_and_gradients,
     make_batch,
     make_learner,
@@ -243,27 +241,6 @@ def test_the_margin_is_part_of_the_definition() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ terms and options
-
-
-def test_an_empty_memory_means_finetuning() -> None:
-    learner = make_learner()
-    batch, state = make_batch(learner), METHOD.init(learner)
-    draw = METHOD.draw(state, learner, batch, generator(0))
-    assert draw == (None, None, None, None)
-    found = loss_and_gradients(METHOD, learner, state, batch, draw)
-    assert_same(found, finetune_gradients(learner, batch))
-
-
-def test_with_er_alone_it_is_er_up_to_the_weighting() -> None:
-    method = HCR(alpha=0, rank=0, gamma=0, beta=1, memory=METHOD.memory)
-    learner = make_learner()
-    state, batch = fill(method, learner), make_batch(learner)
-    draw = method.draw(state, learner, batch, generator(0))
-    icr, er, ranked, distributed = draw
-    assert icr is None and ranked is None and distributed is None and er is not None
-    net = Net(learner.model)
-    value = F.cross_entropy(net(batch.x, 1), batch.target) + F.cross_entropy(net(er.x, 1), er.target)
-    assert_same(loss_and_gradients(method, learner, state, batch, draw), (value, net.gradients(value)))
 
 
 def test_terms_add_up_to_the_loss() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,8 +30,7 @@ from hypermnesia.methods.hnet_replay import Answered, HNETReplay, HNETReplayStat
 from hypermnesia.methods.learner import Learner, Net, Phase
 from hypermnesia.methods.replay.generative import GenerativeOptions, VAEDraw
 from hypermnesia.nets.vae import VAEOptions
-from hypermnesia.training import checkpoint
-from hypermnesia.training.events import Event, StepDone, TaskEnded
+from hypermnesia.training.events import Event, TaskEnded
 from hypermnesia.training.loop import Fit
 from hypermnesia.weights.hypernets.chunked import ChunkedOptions
 
@@ -304,21 +302,3 @@ def test_drift_vae_is_what_keeps_the_decoders() -> None:
 def decoder(run: Fit, task: int) -> Tensors:
     """The decoder's weights for a task."""
     return {name: value.detach() for name, value in run.learner.models["vae"].written([task]).items()}
-
-
-@pytest.mark.parametrize("phase", ["classifier", "vae"])
-def test_a_run_stopped_within_a_phase_goes_on_as_if_it_had_not(phase: str, tmp_path: Path) -> None:
-    words = ("train.iterations=8", "method.replay.iterations=9", "stream.tasks=3")
-    whole, stopped, resumed = run_of(*words), run_of(*words), run_of(*words)
-    finished(whole)
-    for event in stopped:
-        if isinstance(event, StepDone) and (event.task, event.phase, event.step) == (1, phase, 5):
-            checkpoint.save(stopped, tmp_path)
-            break
-    assert checkpoint.load(resumed, tmp_path, lambda text: pytest.fail(text)) is not None
-    finished(resumed)
-    assert resumed.records.rows == whole.records.rows
-    for name, model in whole.learner.models.items():
-        again = resumed.learner.models[name].stored()
-        for key, value in model.stored().items():
-            assert torch.equal(value, again[key]), (name, key)

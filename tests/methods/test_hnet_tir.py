@@ -1,6 +1,5 @@
 """HNET+TIR: the network that tells the task, and the phases around it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +26,6 @@ from hypermnesia.methods.learner import Batch, Learner, Net
 from hypermnesia.methods.replay.generative import Generated, GenerativeOptions, VAEDraw
 from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.nets.vae import VAEOptions
-from hypermnesia.training import checkpoint
 from hypermnesia.training.events import StepDone
 from hypermnesia.training.loop import Fit
 from hypermnesia.weights.hypernets.chunked import ChunkedOptions
@@ -162,14 +160,12 @@ def run_of(*words: str) -> Fit:
     return build(resolve("split-digits", "hnet-tir", words, SHORT | SMALL))
 
 
-def test_digits_are_told_apart_without_the_task_and_better_than_by_entropy() -> None:
-    run, blind = run_of("stream.tasks=3"), run_of("stream.tasks=3", "infer=entropy")
-    for each in (run, blind):
-        for _ in each:
-            pass
-    found = {r: [row for row in r.records.rows["class"][-1] if row is not None] for r in (run, blind)}
-    assert sum(found[run]) / 3 > sum(found[blind]) / 3 + 0.05
-    assert sum(found[run]) / 3 > 0.8
+def test_digits_are_told_apart_without_the_task() -> None:
+    run = run_of("stream.tasks=3")
+    for _ in run:
+        pass
+    found = [row for row in run.records.rows["class"][-1] if row is not None]
+    assert sum(found) / 3 > 0.8
 
 
 def test_both_penalties_hold_their_own_model_and_have_their_own_options() -> None:
@@ -185,23 +181,3 @@ def test_both_penalties_hold_their_own_model_and_have_their_own_options() -> Non
         "inference": {"cross_entropy", "replay"},
         "vae": {"reconstruction", "kl", "drift"},
     }
-
-
-@pytest.mark.parametrize("phase", ["classifier", "inference", "vae"])
-def test_a_run_stopped_within_a_phase_goes_on_as_if_it_had_not(phase: str, tmp_path: Path) -> None:
-    words = ("train.iterations=8", "method.replay.iterations=9", "stream.tasks=3")
-    whole, stopped, resumed = run_of(*words), run_of(*words), run_of(*words)
-    for _ in whole:
-        pass
-    for event in stopped:
-        if isinstance(event, StepDone) and (event.task, event.phase, event.step) == (1, phase, 5):
-            checkpoint.save(stopped, tmp_path)
-            break
-    assert checkpoint.load(resumed, tmp_path, lambda text: pytest.fail(text)) is not None
-    for _ in resumed:
-        pass
-    assert resumed.records.rows == whole.records.rows
-    for name, model in whole.learner.models.items():
-        again = resumed.learner.models[name].stored()
-        for key, value in model.stored().items():
-            assert torch.equal(value, again[key]), (name, key)

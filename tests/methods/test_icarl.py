@@ -88,19 +88,6 @@ def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
     assert_same(loss_and_gradients(METHOD, learner, state, batch, draw), expected, tol=3e-6)
 
 
-def test_the_first_task_is_binary_cross_entropy_on_its_own_classes() -> None:
-    learner = make_learner(task=0)
-    state = METHOD.begin_task(METHOD.init(learner), learner)
-    batch = make_batch(learner)
-    draw = METHOD.draw(state, learner, batch, generator(0))
-    assert draw.replay is None
-    net = Net(learner.model)
-    target = F.one_hot(batch.y, 6).float()[:, :2]
-    value = F.binary_cross_entropy_with_logits(net(batch.x, 0)[:, :2], target)
-    found = loss_and_gradients(METHOD, learner, state, batch, draw)
-    assert_same(found, (value, net.gradients(value)))
-
-
 def test_the_old_network_answers_in_evaluation_mode_and_keeps_its_statistics() -> None:
     learner, state = second_task(net=Normed())
     batch = make_batch(learner)

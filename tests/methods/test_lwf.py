@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from methods.helpers import (
     UNEVEN,
     assert_same,
-    finetune_gradients,
     make_batch,
     make_learner,
 )
@@ -67,18 +66,6 @@ def test_heads_of_different_width_each_keep_their_own_answers() -> None:
     draw = method.draw(state, learner, make_batch(learner), generator(0))
     assert draw is not None
     assert [(old.task, old.logits.shape[1]) for old in draw.old] == [(0, 2), (1, 3)]
-
-
-@pytest.mark.parametrize("weights", ALL_WEIGHTS)
-def test_alpha_0_and_the_first_task_are_finetuning(weights: Weights) -> None:
-    for method, tasks in ((LwF(alpha=0.0), 2), (LwF(), 1)):
-        learner = learner_on(weights, tasks)
-        state, batch = begun(method, learner), batch_of(learner, make_task(tasks - 1))
-        draw = method.draw(state, learner, batch, generator(0))
-        assert draw is None and not state.old
-        net = Net(learner.model)
-        value, _ = method.loss(net, state, batch, draw)
-        assert_same((value, net.gradients(value)), finetune_gradients(learner, batch))
 
 
 @pytest.mark.parametrize("weights", ALL_WEIGHTS)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from hypermnesia import report
-from hypermnesia.report.page import _ranges
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -143,8 +142,3 @@ def test_a_run_without_any_optional_key_makes_a_page(runs: Any) -> None:
     result = {key: runs.result("er", 0)[key] for key in ("benchmark", "approach", "seed", "scenarios")}
     runs.seed("er", result, events=False)
     Outline(report.render(report.load([runs.root]), "html"))
-
-
-def test_ranges() -> None:
-    assert _ranges({0, 1, 2, 5, 7, 8}) == "0–2, 5, 7–8"
-    assert _ranges([]) == ""

@@ -45,11 +45,6 @@ def test_importance_needs_trials_and_a_spread() -> None:
     assert sweeps.importance(sweep([{"lr": str(i)} for i in range(8)], list(range(8)))) == [("lr", 0.0)]
 
 
-def test_equal_settings_share_a_bin() -> None:
-    bins = sweeps._bins([1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 6, 6])
-    assert len(set(bins[:4])) == 1 and len(set(bins[8:])) == 1
-
-
 def test_direction_is_read_from_the_winner() -> None:
     settings = [{"lr": i} for i in range(3)]
     assert sweeps.maximises(sweep(settings, [0.1, 0.9, 0.5], best=1))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from hypermnesia.report.draw.svg import Scale, clip, el, fitted, path, text, whole_ticks
+from hypermnesia.report.draw.svg import el, fitted, text, whole_ticks
 
 sizes = st.floats(-1e100, 1e100)
 
@@ -14,26 +14,6 @@ def test_text_and_attributes_are_escaped() -> None:
     made = el("g", "<script>", Markup("<b/>"), aria_label='"><script>', class_="a", none=None)
     assert made == '<g aria-label="&#34;&gt;&lt;script&gt;" class="a">&lt;script&gt;<b/></g>'
     assert text(1, 2, "a<b") == '<text x="1" y="2" text-anchor="start">a&lt;b</text>'
-
-
-def test_numbers_are_short() -> None:
-    assert el("i", x=1.0, y=1.23456, z=-0.5) == '<i x="1" y="1.23" z="-0.5"></i>'
-
-
-def test_path() -> None:
-    assert path([(0, 1), (2.25, 3)]) == "M0.0 1.0L2.2 3.0"
-
-
-def test_clip() -> None:
-    assert clip("short", 100) == "short"
-    assert clip("quite a long name", 60) == "quite a…"
-
-
-def test_scale() -> None:
-    linear = Scale(0, 10, 100, 200)
-    assert [linear(value) for value in (0, 5, 10)] == [100, 150, 200]
-    log = Scale(1, 100, 0, 20, log=True)
-    assert [log(value) for value in (1, 10, 100)] == pytest.approx([0, 10, 20])
 
 
 @given(st.lists(sizes, min_size=1))
