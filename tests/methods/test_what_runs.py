@@ -6,7 +6,6 @@ remember and rehearse the same samples.
 """
 
 import re
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from hypermnesia.core.tensors import under_prefix
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.nets import MLPOptions
+from hypermnesia.nets.vae import VAEOptions
 from hypermnesia.training.events import TaskStarted
 
 PAGES = Path(__file__).parents[2] / "docs/methods"
@@ -33,10 +33,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rand(*size: int, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
-        return (0.618034 * torch.arange(1, 1 + prod(size), dtype=dtype or torch.float32) % 1).reshape(size)
+    def rand(*size: Any, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+        size = torch.empty(*size, device="meta").shape
+        return (0.618034 * torch.arange(1, 1 + size.numel(), dtype=dtype or torch.float32) % 1).reshape(size)
 
     monkeypatch.setattr(torch, "rand", rand)
+    monkeypatch.setattr(torch, "randn", lambda *size, **_: 4 * rand(*size) - 2)
     monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n).flip(0))
 
 
@@ -58,7 +60,11 @@ class Run:
         self.learner, self.begun, self.run = run.learner, [], run
         for event in run:
             if isinstance(event, TaskStarted):
-                held = {n: v.detach().clone() for n, v in self.learner.model.stored().items()}
+                held = {
+                    prefix + name: value.detach().clone()
+                    for prefix, model in (("", self.learner.model), ("vae/", self.learner.models.get("vae")))
+                    for name, value in (model.stored().items() if model is not None else ())
+                }
                 self.begun.append(held)
         outputs = 6 if self.learner.model.head.kind == "shared" else 2
         self.net = MLPOptions(hidden=hidden).build((1, 8, 8), outputs)
@@ -74,10 +80,10 @@ class Run:
         """The first values of what is stored for each task, such as its embedding."""
         return [begun[name.format(task)].clone() for task, begun in enumerate(self.begun)]
 
-    def hypernetwork(self, made: nn.Module, last: str = "out") -> nn.Module:
+    def hypernetwork(self, made: nn.Module, last: str = "out", of: str = "") -> nn.Module:
         """`made` with the weights that the generator started with."""
         linear = [part for part in made.modules() if isinstance(part, nn.Linear)]
-        start = under_prefix("generator.", self.begun[0])
+        start = under_prefix(f"{of}generator.", self.begun[0])
         with torch.no_grad():
             for i, part in enumerate(linear[:-1]):
                 part.weight.copy_(start[f"trunk.layers.{i}.weight"])
@@ -143,6 +149,29 @@ def test_phn() -> None:
     starts = run.of_tasks("generator.embeddings.{}")
     biases = [nn.Parameter(bias) for bias in run.of_tasks("rows.{}.head/bias")]
     run.assert_equal(code["train"](run.net, h, run.tasks, starts, biases, beta=0.5, ahead=0.1, **PLAIN))
+
+
+def test_hnet_replay() -> None:
+    words = [f"method.replay.generator.{word}" for word in ("chunk=200", "embedding=8", "chunk_embedding=8")]
+    words += [f"method.replay.vae.{word}" for word in ("encoder=[9]", "decoder=[7]", "latent=5", "code=4")]
+    run = Run("hnet-replay", *SGD, *words, "drift_vae.beta=0.5")
+    code = page("hnet-replay")
+    vae = VAEOptions(encoder=(9,), decoder=(7,), latent=5, code=4).build((1, 8, 8))
+    vae.load_state_dict(under_prefix("vae/target.", run.begun[0]), strict=False)
+    parts = {"encoder": vae.encoder, "decoder": vae.decoder, "latent": 5, "code": 4}
+    size = sum(p.numel() for p in vae.decoder.parameters())
+    h = run.hypernetwork(code["Hypernetwork"](size, chunk=200, embedding=8, chunk_embedding=8), of="vae/")
+    raw = [task.train.batch(torch.randperm(len(task.train))) for task in run.run.stream.tasks]
+    tasks = [(x.float() / 255, y) for x, y in raw]
+    starts = run.of_tasks("vae/generator.embeddings.{}")
+
+    def normalise(x: Tensor) -> Tensor:
+        return run.learner.preprocess(255 * x.view(-1, 1, 8, 8), None)
+
+    code["train"](run.net, parts, h, tasks, starts, normalise, beta=0.5, **PLAIN)
+    run.assert_equal([dict(run.net.named_parameters())] * 3)
+    expected = run.learner.models["vae"].task_state(0)["decoder.head.weight"]
+    torch.testing.assert_close(h(0)[-64 * 7 - 64 : -64].view(64, 7), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_latent_replay() -> None:
