@@ -158,7 +158,6 @@ def test_hnet_replay() -> None:
     code = page("hnet-replay")
     vae = VAEOptions(encoder=(9,), decoder=(7,), latent=5, code=4).build((1, 8, 8))
     vae.load_state_dict(under_prefix("vae/target.", run.begun[0]), strict=False)
-    parts = {"encoder": vae.encoder, "decoder": vae.decoder, "latent": 5, "code": 4}
     size = sum(p.numel() for p in vae.decoder.parameters())
     h = run.hypernetwork(code["Hypernetwork"](size, chunk=200, embedding=8, chunk_embedding=8), of="vae/")
     raw = [task.train.batch(torch.randperm(len(task.train))) for task in run.run.stream.tasks]
@@ -168,7 +167,8 @@ def test_hnet_replay() -> None:
     def normalise(x: Tensor) -> Tensor:
         return run.learner.preprocess(255 * x.view(-1, 1, 8, 8), None)
 
-    code["train"](run.net, parts, h, tasks, starts, normalise, beta=0.5, **PLAIN)
+    nets = (run.net, vae.encoder, vae.decoder, h)
+    code["train"](*nets, tasks, starts, normalise, latent=5, codes=4, beta=0.5, **PLAIN)
     run.assert_equal([dict(run.net.named_parameters())] * 3)
     expected = run.learner.models["vae"].task_state(0)["decoder.head.weight"]
     torch.testing.assert_close(h(0)[-64 * 7 - 64 : -64].view(64, 7), expected, rtol=1e-4, atol=1e-5)
