@@ -1,11 +1,12 @@
 """Inference by entropy, and what all inferences share."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from evaluation.infer.inference_helpers import finished, overlays, some_inputs, three_tasks
-from methods.regularisation_helpers import learner_on
+from methods.regularisation_helpers import learner_on, make_task
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.evaluation.infer import INFERENCES, Entropy, check, chosen
@@ -33,6 +34,51 @@ def test_the_first_task_wins_a_tie() -> None:
     learner = three_tasks()
     same = [overlays(learner)[0]] * 3
     assert Entropy().scores(None, learner, same, some_inputs(learner)).guess.tolist() == [0] * 7
+
+
+def test_calibrated_scales_come_from_each_tasks_training_samples_at_its_end() -> None:
+    learner, inference = three_tasks(), Entropy(calibrate=True)
+    state, x, weights = finished(inference, learner), some_inputs(learner, 30), overlays(learner)
+    gaps = []
+    for task in range(3):
+        part = make_task(task).train
+        seen = learner.preprocess(part.batch(torch.arange(len(part)))[0], None)
+        z = learner.model.call(weights[task], seen, task).detach()
+        gaps.append(float((z[:, 0] - z[:, 1]).abs().mean()))  # two classes
+    assert [float(gap) for gap in state.gaps] == pytest.approx(gaps)
+    found, plain = (inference.scores(state, learner, weights, x), Entropy().scores(None, learner, weights, x))
+    ratios = torch.stack(
+        [learner.model.call(w, x, t).diff(dim=1).abs()[:, 0] / gaps[t] for t, w in enumerate(weights)]
+    )
+    assert found.guess.tolist() == ratios.argmax(0).tolist()
+    assert found.guess.tolist() != plain.guess.tolist()
+
+
+def test_a_larger_scale_of_one_tasks_logits_changes_no_calibrated_guess() -> None:
+    """Without calibration that task would be taken for every sample's."""
+    learner, inference = three_tasks(), Entropy(calibrate=True)
+    x, weights = some_inputs(learner, 30), overlays(learner)
+    before = inference.scores(finished(inference, learner), learner, weights, x)
+    call = learner.model.call
+
+    def louder(overlay: Any, x: Any, task: int) -> Any:
+        return call(overlay, x, task) * (50 if task == 1 else 1)
+
+    learner.model.call = louder  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(
+        before.guess, inference.scores(finished(inference, learner), learner, weights, x).guess
+    )
+    plain = Entropy().scores(None, learner, weights, x).guess.tolist()
+    assert plain.count(1) > 20 > before.guess.tolist().count(1)
+
+
+def test_calibrated_guesses_are_among_finished_tasks() -> None:
+    learner, inference = three_tasks(), Entropy(calibrate=True)
+    x = some_inputs(learner)
+    halfway = inference.scores(finished(inference, learner, tasks=2), learner, overlays(learner), x)
+    assert int(halfway.guess.max()) <= 1
+    start = inference.scores(inference.init(learner), learner, overlays(learner, 1), x)
+    assert start.guess.tolist() == [0] * len(x)
 
 
 def test_tasks_of_different_width_answer_with_their_own_outputs() -> None:

@@ -90,6 +90,16 @@ def first_task(learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> Task
 _CHUNK = 1000  # samples per forward pass
 
 
+def train_logits(learner: Learner, task: Task) -> Tensor:
+    """(N, active outputs): what the network of `task` says of all its training samples, not augmented."""
+    model = learner.model
+    with torch.no_grad(), evaluating(model):
+        overlay = model.overlay(task.index)
+        parts = torch.arange(len(task.train)).split(_CHUNK)
+        seen = (learner.preprocess(task.train.batch(positions)[0], None) for positions in parts)
+        return torch.cat([model.call(overlay, x, task.index).float() for x in seen])
+
+
 @dataclass(frozen=True)
 class ClassFeatures:
     """The features of one class's training samples under its task's weights."""
