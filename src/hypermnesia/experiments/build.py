@@ -81,7 +81,8 @@ def build_network(cfg: Config, stream: Stream, init_seed: int) -> Model:
             start_from(built, weights.base, weights.base_sha256)
         return built
 
-    return model_for(stream, net, weights, parts.get("generator"), parts.get("mask"), init_seed)
+    ours = "net" in parts
+    return model_for(stream, net, weights, parts.get("generator"), parts.get("mask"), init_seed, tried=ours)
 
 
 def without_base(cfg: Config) -> Config:

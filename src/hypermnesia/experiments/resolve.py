@@ -125,8 +125,7 @@ def resolve(
     """
     chosen = approach(approach_name)
     file, said = selected(extra or {}), selected(config.parse_words(words))
-    memory = next((layer[key] for layer in (said, file) for key in MEMORY if key in layer), None)
-    found, note = (recipe, "") if recipe else _defaults(benchmark, chosen, memory)
+    found, note = (recipe, "") if recipe else _defaults(benchmark, chosen, [said, file])
     lower = _lower(benchmark, chosen, found)
     lower, file, said = layered([lower, file, said])
     names, sections = _sections(chosen, lower | file | said)
@@ -162,8 +161,7 @@ def takes(
     """
     chosen = approach(approach_name)
     said = selected(config.parse_words(words))
-    memory = next((said[key] for key in MEMORY if key in said), None)
-    lower = _lower(benchmark, chosen, _defaults(benchmark, chosen, memory)[0])
+    lower = _lower(benchmark, chosen, _defaults(benchmark, chosen, [said])[0])
     without = {key: value for key, value in said.items() if key not in PENALTIES}
     _, sections = _sections(chosen, merge([lower, without]))
     taken = []
@@ -182,9 +180,20 @@ def _meant(key: str, sections: Mapping[str, Any]) -> list[str]:
     return [full for full in config.keys(sections) if full == key or full.endswith(f".{key}")]
 
 
-def _defaults(benchmark: str, chosen: Approach, memory: Any) -> tuple[recipes.Recipe | None, str]:
-    """The recipe whose settings hold where the user says nothing, and a note on how it was found."""
-    return recipes.defaults(benchmark, chosen.name, memory if type(memory) is int else None)
+def _defaults(
+    benchmark: str, chosen: Approach, layers: Sequence[Mapping[str, Any]]
+) -> tuple[recipes.Recipe | None, str]:
+    """The recipe whose settings hold where the user says nothing, and a note on how it was found.
+
+    `layers`: what the user says, the first counts most.
+    """
+
+    def asked(keys: Collection[str], kind: type) -> Any:
+        value = next((layer[key] for layer in layers for key in keys if key in layer), None)
+        return value if type(value) is kind else None
+
+    memory, tasks, net = asked(MEMORY, int), asked(TASKS, int), asked(["net.name"], str)
+    return recipes.defaults(benchmark, chosen.name, memory, tasks, net)
 
 
 def _lower(benchmark: str, chosen: Approach, found: recipes.Recipe | None) -> dict[str, Any]:
@@ -326,6 +335,8 @@ UNSAID = {"weights.kind": "plain"}
 """What a choice is where nobody has made it."""
 MEMORY = ("memory.size", "method.memory.size")
 """A recipe may belong to a size of the replay memory; the keys that say it."""
+TASKS = ("stream.tasks", "tasks")
+"""Or to a number of tasks."""
 LENGTHS = {"train.iterations": "train.epochs", "train.epochs": "train.iterations"}
 """A task's length is given in one of two ways; the later one counts."""
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -67,19 +68,20 @@ def small_source(name: str, size: int | None) -> Source:
 
 
 @cache
-def stream_of(benchmark: str) -> Stream:
+def stream_of(benchmark: str, tasks: int | None = None) -> Stream:
     """The benchmark over small sources: its own tasks, classes and shapes."""
     entry = find_benchmark(benchmark)
     parts = [small_source(name, entry.defaults.size) for name in entry.sources]
     source = parts[0] if len(parts) == 1 else joined(parts)
     preprocess = entry.normalisation.preprocess(source, "unit", None)
-    return entry.scenario.build(source, entry.defaults, 0, preprocess, benchmark)
+    options = entry.defaults if tasks is None else replace(entry.defaults, tasks=tasks)
+    return entry.scenario.build(source, options, 0, preprocess, benchmark)
 
 
 def model_of(recipe: Recipe) -> tuple[Model, Stream]:
     """The recipe's network, which takes no room for its numbers, and the stream that it trains on."""
     config = resolved(recipe.name)
-    stream = stream_of(recipe.benchmark)
+    stream = stream_of(recipe.benchmark, recipe.settings.get("stream.tasks"))
     trained = stream.joined() if config.approach.joined else stream
     with torch.device("meta"):
         return build_network(config, trained, 0), trained
@@ -141,16 +143,20 @@ def test_search_grids_hold_values_that_resolve(recipe: Recipe):
             assert flat(config)[key] == value
 
 
-def test_one_default_for_each_pair_and_memory_size():
-    pairs = Counter((r.benchmark, r.approach, r.memory) for r in all_recipes().values() if r.default)
+def test_one_default_for_each_pair_and_what_it_depends_on():
+    found = [r for r in all_recipes().values() if r.default]
+    pairs = Counter((r.benchmark, r.approach, r.memory, r.tasks, r.net) for r in found)
     assert [pair for pair, count in pairs.items() if count > 1] == []
 
 
 @each(recipe for recipe in ALL if recipe.default)
 def test_a_default_is_what_the_approach_uses(recipe: Recipe):
-    # Another split is another benchmark.
-    assert not [key for key in recipe.settings if key.startswith("stream.")]
-    words = [] if recipe.memory is None else [f"memory.size={recipe.memory}"]
+    # Another split is another benchmark; another number of tasks has to be asked for.
+    own = {key: value for key, value in recipe.settings.items() if key.startswith("stream.")}
+    assert not own or own == {"stream.tasks": recipe.tasks}
+    words = [f"{key}={value}" for key, value in own.items()]
+    words += [] if recipe.memory is None else [f"memory.size={recipe.memory}"]
+    words += [] if recipe.net is None else [f"net={recipe.net}"]
     config = resolve(recipe.benchmark, recipe.approach, words)
     assert config.notes == ()
     assert config.sha256 == resolved(recipe.name).sha256
@@ -180,6 +186,36 @@ def test_an_approach_without_published_settings_says_so_where_others_have_theirs
 def test_without_a_memory_size_the_smallest_published_one():
     config = resolve("split-cifar10", "derpp")
     assert (config.sections["method"].memory.size, config.notes) == (200, ())
+
+
+def test_another_network_gets_the_settings_published_for_it():
+    def strength(*words: str) -> tuple[float, tuple[str, ...]]:
+        config = resolve("split-cifar100", "hypermask", words)
+        return config.sections["anchor"].strength, config.notes
+
+    assert strength() == strength("net=resnet") == (1.0, ())
+    assert strength("net=zenkenet") == (0.01, ())
+    note = "no published settings for net=lenet; using those for resnet (split-cifar100-hypermask)"
+    assert strength("net=lenet") == (1.0, (note,))
+    found = resolve(
+        "split-cifar10-100", "hnet", ["net=zenkenet"]
+    )  # published without augmentation: no default
+    assert found.notes[0].endswith("; recipes with zenkenet: split-cifar10-100-hnet-zenke")
+
+
+@pytest.mark.parametrize("key", ["stream.tasks", "tasks"])
+def test_another_number_of_tasks_gets_the_nearest_published_settings_and_says_so(key: str):
+    def chunk(*words: str) -> tuple[int, int | None, tuple[str, ...]]:
+        config = resolve("permuted-mnist", "hnet", words)
+        return config.sections["generator"].chunk, config.sections["stream"].tasks, config.notes
+
+    assert chunk() == (78_000, None, ())
+    assert chunk(f"{key}=10") == (78_000, 10, ())
+    assert chunk(f"{key}=100") == (7_500, 100, ())
+    assert chunk(f"{key}=250") == (12_000, 250, ())
+    note = "no published settings for stream.tasks=20; using those for 10 (permuted-mnist-hnet)"
+    assert chunk(f"{key}=20") == (78_000, 20, (note,))
+    assert chunk(f"{key}=60")[0] == 7_500
 
 
 def test_a_recipe_is_not_mixed_with_the_default_of_its_pair():
@@ -231,6 +267,8 @@ def test_hypnettorch_counts():
     [
         ("split-mnist-hnet", 0.973),
         ("permuted-mnist-hnet", 0.955),
+        ("permuted-mnist-hnet-100", 0.930),
+        ("permuted-mnist-hnet-250", 0.975),
         ("permuted-mnist-hnet-small", 0.998),
         ("split-cifar10-100-hnet", 0.976),
         ("split-cifar10-100-hnet-zenke", 0.927),
@@ -246,7 +284,14 @@ def test_hypercl_compression(name: str, ratio: float):
     [
         (
             "split-cifar100-20x5",
-            {"hnf": 769_377, "hn1": 713_622, "hn2": 616_022, "hn3": 420_822, "hn4": 30_422},
+            {
+                "hnf": 795_877,
+                "hn1": 740_122,
+                "hn2": 642_522,
+                "hn3": 447_322,
+                "hn4": 56_922,
+                "hn4-random": 30_422,
+            },
         ),
         (
             "split-tiny-imagenet-20x10",

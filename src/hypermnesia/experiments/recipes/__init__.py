@@ -48,6 +48,10 @@ class Recipe:
     """Whether these settings are what the approach uses on this benchmark when nothing is said."""
     memory: int | None = None
     """The memory size that the settings belong to, where it matters."""
+    tasks: int | None = None
+    """The number of tasks that the settings belong to, where it matters."""
+    net: str | None = None
+    """The network that the settings belong to, where it is not the one that the approach takes there by itself."""
     seeds: str = "0..2"
     """Seeds of a full run."""
     short: Mapping[str, Any] = field(default_factory=dict)
@@ -117,11 +121,22 @@ def base_settings() -> dict[str, dict[str, Any]]:
     return {name: flatten(settings) for name, settings in tomllib.loads(text).items()}
 
 
-def defaults(benchmark: str, approach: str, memory_size: int | None) -> tuple[Recipe | None, str]:
-    """The recipe whose settings `approach` uses on `benchmark`, and a note when there is none for it, though others
-    have theirs there, or none for the asked memory size.
+ASKED_BY = {"tasks": "stream.tasks", "memory": "memory.size"}
+"""What a recipe may belong to, and the words that ask for it."""
 
-    Where several belong to different memory sizes, the nearest (in ratio) is taken.
+
+def defaults(
+    benchmark: str,
+    approach: str,
+    memory_size: int | None = None,
+    tasks: int | None = None,
+    net: str | None = None,
+) -> tuple[Recipe | None, str]:
+    """The recipe whose settings `approach` uses on `benchmark`, and a note when there is none for it, though others
+    have theirs there, or none for the asked memory size, number of tasks or network.
+
+    Where several belong to different sizes or numbers, the nearest (in ratio) is taken; of several networks the asked
+    one, or else that which the approach takes there by itself.
     """
     rows = [r for r in all_recipes().values() if r.default and r.benchmark == benchmark]
     others, rows = bool(rows), [r for r in rows if r.approach == approach]
@@ -130,12 +145,32 @@ def defaults(benchmark: str, approach: str, memory_size: int | None) -> tuple[Re
             f"no published settings for {approach} on {benchmark}: its own defaults hold, and the benchmark's"
         )
         return None, none if others else ""
-    sized = [r for r in rows if r.memory is not None]
-    if not sized:
-        return rows[0], ""
-    asked = memory_size if memory_size is not None else min(r.memory for r in sized if r.memory)
-    nearest = min(sized, key=lambda r: max(asked, r.memory or 1) / max(1, min(asked, r.memory or 1)))
-    if nearest.memory == asked:
-        return nearest, ""
-    taken = f"using those for {nearest.memory} ({nearest.name})"
-    return nearest, f"no published settings for memory.size={asked}; {taken}"
+    rows = [r for r in rows if net is not None and r.net == net] or [r for r in rows if r.net is None]
+    missing = []
+    for key, asked in (("tasks", tasks), ("memory", memory_size)):
+        rows, known = _nearest(rows, key, asked)
+        if not known:
+            missing.append((f"{ASKED_BY[key]}={asked}", key))
+    found = rows[0]
+    notes = [
+        f"no published settings for {said}; using those for {getattr(found, key)} ({found.name})"
+        for said, key in missing
+    ]
+    own = found.settings.get("net.name")
+    if net is not None and own is not None and net != own:
+        also = [r.name for r in all_recipes().values() if (r.benchmark, r.approach) == (benchmark, approach)]
+        also = [name for name in also if all_recipes()[name].settings.get("net.name") == net]
+        there = f"; recipes with {net}: {', '.join(also)}" if also else ""
+        notes.append(f"no published settings for net={net}; using those for {own} ({found.name}){there}")
+    return found, "; ".join(notes)
+
+
+def _nearest(rows: list[Recipe], key: str, asked: int | None) -> tuple[list[Recipe], bool]:
+    """Those of the rows whose `key` (memory, tasks) is nearest to `asked` in ratio, by default the smallest; and whether
+    that is what was asked for."""
+    sizes: list[int] = [size for r in rows if (size := getattr(r, key)) is not None]
+    if not sizes:
+        return rows, True
+    wanted = min(sizes) if asked is None else asked
+    nearest = min(sizes, key=lambda size: max(wanted, size) / max(1, min(wanted, size)))
+    return [r for r in rows if getattr(r, key) == nearest], nearest == wanted
