@@ -101,3 +101,11 @@ def test_pasted_matrices_that_are_not_square_say_so():
     tables.pasted(page, [[0.5, 0.5]])
     assert isinstance(page.file, io.StringIO)
     assert "The matrix is not square" in page.file.getvalue()
+
+
+def test_the_compression_ratio_stands_below_the_costs():
+    """Numbers of the generator over those of its target, where there is a generator."""
+    costs = {"target_parameters": statistics([88_802.0]), "generator_parameters": statistics([88_542.0])}
+    last = rows_of(shown(tables.costs({"costs": costs})))[-1]
+    assert last == ["compression", "ratio,", "generator", "to", "target", "0.997"]
+    assert "compression" not in shown(tables.costs({"costs": {"target_parameters": statistics([9.0])}}))

@@ -9,9 +9,11 @@ import torch
 from hypermnesia.core.rng import generator as rng_of
 from hypermnesia.weights.hypernets.base import Generator
 from hypermnesia.weights.hypernets.chunked import ChunkedOptions
+from hypermnesia.weights.hypernets.deconv import DeconvOptions
 from hypermnesia.weights.hypernets.dense import DenseOptions
 from hypermnesia.weights.hypernets.lowrank import LowRankOptions
 from hypermnesia.weights.hypernets.per_layer import HeadsOptions, split_vectors
+from hypermnesia.weights.hypernets.structured import StructuredOptions
 
 SHAPES = {
     "conv.weight": torch.Size((4, 2, 3, 3)),
@@ -28,7 +30,7 @@ MATRICES = split_vectors(SHAPES)[0]
 
 @dataclass(frozen=True)
 class Case:
-    options: DenseOptions | ChunkedOptions | HeadsOptions | LowRankOptions
+    options: DenseOptions | ChunkedOptions | HeadsOptions | LowRankOptions | StructuredOptions | DeconvOptions
     shapes: Mapping[str, torch.Size]
 
     def build(self, tasks: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> Generator:
@@ -57,6 +59,15 @@ CASES = {
     ),
     "heads": Case(HeadsOptions(embedding=3, hidden=(5, 4), channel_embedding=2), MATRICES),
     "low-rank": Case(LowRankOptions(rank=2, embedding=3, layer_embedding=2, hidden=(5,)), SHAPES),
+    "structured, by tensor": Case(
+        StructuredOptions(embedding=3, piece_embedding=2, hidden=(5,), activation="elu"), SHAPES
+    ),
+    "structured, by filter": Case(
+        StructuredOptions(unit="filter", embedding=3, piece_embedding=2, hidden=(5,), activation="elu"),
+        SHAPES,
+    ),
+    # 290 numbers in images of 8 × 8.
+    "deconv": Case(DeconvOptions(start=2, channels=(3, 2), embedding=3, chunk_embedding=2), SHAPES),
 }
 
 

@@ -26,6 +26,7 @@ _METRICS = {
 _COSTS = {
     "trainable_parameters": ("trainable parameters", units.count),
     "target_parameters": ("parameters of the target network", units.count),
+    "generator_parameters": ("parameters of the generator, with all embeddings", units.count),
     "stored_bytes": ("stored", units.size),
     "train_seconds": ("training time", units.duration),
     "steps_per_second": ("steps per second", units.count),
@@ -93,6 +94,11 @@ def costs(found: Mapping[str, Any]) -> Table:
         cell = found["costs"].get(key) or {}
         if cell.get("mean") is not None:
             table.add_row(title, units.spread(unit, cell["mean"], cell.get("ci95")))
+    generator, target = (
+        (found["costs"].get(f"{part}_parameters") or {}).get("mean") for part in ("generator", "target")
+    )
+    if generator is not None and target:
+        table.add_row("compression ratio, generator to target", f"{generator / target:.3f}")
     return table
 
 

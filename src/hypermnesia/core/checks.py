@@ -25,6 +25,12 @@ def check_not_negative(key: str, value: float) -> None:
         raise HypermnesiaError(f"{key}={value!r}: expected a finite number, at least 0")
 
 
+def check_probability(key: str, value: float) -> None:
+    """Raise unless `value` is at least 0 and below 1."""
+    if not 0 <= value < 1:
+        raise HypermnesiaError(f"{key}={value}: expected a probability, at least 0 and below 1")
+
+
 def check_choice(key: str, value: str | int, choices: Collection[str | int]) -> None:
     """Raise unless `value` is one of `choices`."""
     if value not in choices:

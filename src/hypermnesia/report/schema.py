@@ -71,6 +71,7 @@ class Costs(_Record):
 
     trainable_parameters: Cost | None = None
     target_parameters: Cost | None = None
+    generator_parameters: Cost | None = None
     stored_bytes: Cost | None = None
     train_seconds: Cost | None = None
     steps: Cost | None = None

@@ -171,6 +171,7 @@ _COSTS = (
     ("stored_bytes", "Stored", -1, units.size, "bytes"),
     ("train_seconds", "Training time", -1, units.duration, "s"),
     ("target_parameters", "Parameters of the target network", 0, units.count, ""),
+    ("generator_parameters", "Parameters of the generator", -1, units.count, ""),
     ("peak_memory_bytes", "Peak memory", -1, units.size, "bytes"),
     ("steps", "Steps", 0, units.count, ""),
     ("steps_per_second", "Steps per second", 1, units.count, "1/s"),

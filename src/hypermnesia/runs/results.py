@@ -87,9 +87,12 @@ def costs(run: Fit) -> dict[str, float | int | None]:
     frozen = {f"target.{n}" for n, role in model.roles.items() if role in still}
     parameters = {n: p for n, p in model.named_parameters() if not p.is_meta and n not in frozen}
     seconds, steps = run.records.seconds, run.records.steps
+    generator = model.generator
+    written = {} if generator is None else {"generator_parameters": count(dict(generator.named_parameters()))}
     return {
         "trainable_parameters": count(parameters),
         "target_parameters": count(dict(model.target.named_parameters())),
+        **written,
         "stored_bytes": num_bytes(stored),
         "train_seconds": seconds,
         "steps": steps,

@@ -41,6 +41,7 @@ from hypermnesia.training.step import (
     precision,
     unpacked,
 )
+from hypermnesia.weights.hypernets.base import Generator
 
 PAYS_BELOW = 400_000
 """Trainable numbers of one run up to which stacking is the default. Small networks spend their time on calling
@@ -67,7 +68,7 @@ def why_apart(runs: Sequence[Fit]) -> str:
     if any(p.data or p.restart or not p.trains for p in first.method.phases(first.learner)):
         return "it does more than train on each task's samples"
     if any(_not_alike(m) for m in first.learner.model.modules()):
-        return "the network has dropout or running statistics, which change outside of the gradient"
+        return "the network has dropout, noise or running statistics, which change outside of the gradient"
     forms = [{n: v.shape for n, v in run.learner.model.named_parameters()} for run in runs]
     if any(form != forms[0] for form in forms):
         return "their networks differ in form"
@@ -83,9 +84,9 @@ def pays(runs: Sequence[Fit]) -> bool:
 
 
 def _not_alike(module: nn.Module) -> bool:
-    return (isinstance(module, _DropoutNd) and module.p > 0) or (
-        isinstance(module, _NormBase) and module.track_running_stats
-    )
+    noisy = isinstance(module, _DropoutNd) and module.p > 0
+    noisy = noisy or (isinstance(module, Generator) and module.embedding_noise > 0)
+    return noisy or (isinstance(module, _NormBase) and module.track_running_stats)
 
 
 def together(runs: Sequence[Fit]) -> Iterator[tuple[int, Event]]:

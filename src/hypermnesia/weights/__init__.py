@@ -3,10 +3,12 @@
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
 from hypermnesia.weights.hypernets.base import Generator
 from hypermnesia.weights.hypernets.chunked import Chunked, ChunkedOptions
+from hypermnesia.weights.hypernets.deconv import Deconv, DeconvOptions
 from hypermnesia.weights.hypernets.dense import Dense, DenseOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, OuterFactor
 from hypermnesia.weights.hypernets.lowrank import LowRank, LowRankOptions
 from hypermnesia.weights.hypernets.per_layer import Heads, HeadsOptions, split_vectors
+from hypermnesia.weights.hypernets.structured import Structured, StructuredOptions
 from hypermnesia.weights.model import Model
 from hypermnesia.weights.outputs import Head
 
@@ -15,6 +17,8 @@ GENERATORS = {
     "chunked": ChunkedOptions,
     "heads": HeadsOptions,
     "lowrank": LowRankOptions,
+    "structured": StructuredOptions,
+    "deconv": DeconvOptions,
 }
 """The options of every generator, by the name that `generator.name` takes."""
 
@@ -23,6 +27,8 @@ __all__ = [
     "Add",
     "Chunked",
     "ChunkedOptions",
+    "Deconv",
+    "DeconvOptions",
     "Dense",
     "DenseOptions",
     "Factor",
@@ -37,5 +43,7 @@ __all__ = [
     "Model",
     "OuterFactor",
     "SemiBinaryMask",
+    "Structured",
+    "StructuredOptions",
     "split_vectors",
 ]

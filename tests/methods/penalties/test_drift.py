@@ -17,10 +17,12 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import StreamOptions, load
 from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
+from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.penalties.drift import Drift, DriftState
 from hypermnesia.training.events import StepDone
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
+from hypermnesia.weights import DenseOptions, Model
 from hypermnesia.weights.build import model_for
 from hypermnesia.weights.model import evaluating
 from hypermnesia.weights.options import WeightsOptions
@@ -234,6 +236,14 @@ def trained(drift: Drift | None, weights: WeightsOptions | None = None, optimize
     return run
 
 
+def learner_with(model: Model) -> Learner:
+    """The learner of `small.split_stream()` in its last task, in training mode."""
+    stream = small.split_stream()
+    classes = tuple(task.classes for task in stream.tasks)
+    model.train()
+    return Learner({"main": model}, stream.preprocess, stream.shape, stream.num_classes, classes, task=2)
+
+
 def assert_equal(a: Fit, b: Fit, rtol: float = 0.0) -> None:
     first, second = a.learner.model.stored(), b.learner.model.stored()
     for name, value in first.items():
@@ -292,6 +302,22 @@ def test_old_rows_keep_their_values_unless_they_are_plastic() -> None:
                 assert torch.equal(seen[2][name], value), name
         moved = not torch.equal(seen[2]["generator.embeddings.0"], seen[0]["generator.embeddings.0"])
         assert moved == plastic
+
+
+@pytest.mark.parametrize("form", ["gram", "direct"])
+@pytest.mark.parametrize("targets_from", ["stored", "recomputed"])
+def test_targets_are_written_without_dropout(form: Any, targets_from: Any) -> None:
+    """In training mode too: the penalty of a generator that has not moved is 0 once its own pass drops nothing."""
+    writer = DenseOptions(embedding=3, hidden=(40,), dropout=0.5, embedding_noise=0.1)
+    model = small.grown(small.model(small.split_stream(), "hyper", writer=writer), 3)
+    learner = learner_with(model)
+    penalty = Drift(beta=1.0, form=form, targets=targets_from)
+    state = penalty.begin_task(penalty.init(learner), learner)
+    dropped = penalty.value(Net(model), state, (0, 1))
+    model.eval()
+    kept = penalty.value(Net(model), state, (0, 1))
+    assert dropped is not None and kept is not None
+    assert float(kept.detach()) == pytest.approx(0, abs=1e-9) and float(dropped.detach()) > 1e-3
 
 
 def test_tasks_per_step_trains() -> None:

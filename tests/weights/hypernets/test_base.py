@@ -7,7 +7,12 @@ from torch.func import functional_call
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator as rng_of
 from hypermnesia.weights import GENERATORS
+from hypermnesia.weights.hypernets.base import without_noise
+from hypermnesia.weights.hypernets.chunked import ChunkedOptions
+from hypermnesia.weights.hypernets.deconv import DeconvOptions
+from hypermnesia.weights.hypernets.dense import DenseOptions
 from hypermnesia.weights.hypernets.factors import take
+from hypermnesia.weights.hypernets.structured import StructuredOptions
 
 
 def test_writes_the_shapes_in_their_order(case):
@@ -127,3 +132,55 @@ def test_options_tell_what_is_wrong(kind):
         options(embedding_std=float("nan"))
     with pytest.raises(HypermnesiaError, match="needs at least one tensor to write"):
         options().build({}, rng_of(0))
+
+
+# ----------------------------------------------------------------------------------------------------- noise in training
+
+NOISY = [
+    (DenseOptions, {"embedding": 3, "hidden": (40,)}),
+    (ChunkedOptions, {"chunk": 50, "embedding": 3, "chunk_embedding": 2, "hidden": (40,)}),
+    (StructuredOptions, {"embedding": 3, "piece_embedding": 2, "hidden": (40,)}),
+    (DeconvOptions, {"start": 2, "channels": (4,), "embedding": 3, "chunk_embedding": 2}),
+]
+NOISES = [{"dropout": 0.5}, {"embedding_noise": 0.5}]
+
+
+@pytest.mark.parametrize(("kind", "options"), NOISY)
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_is_drawn_anew_in_training_and_absent_in_evaluation(kind, options, noise):
+    shapes = {"w": torch.Size((9, 8)), "v": torch.Size((9,))}
+
+    def built(**more):
+        found = kind(**options, **more).build(shapes, rng_of(0))
+        found.grow(rng_of(1))
+        return found
+
+    generator, quiet = built(**noise), built()
+    assert list(generator.state_dict()) == list(quiet.state_dict())
+    assert any(not torch.equal(generator([0])[n], generator([0])[n]) for n in shapes)
+    with without_noise(generator):
+        found = generator([0])
+    assert generator.training
+    for name, value in quiet([0]).items():
+        torch.testing.assert_close(found[name], value)
+
+
+@pytest.mark.parametrize(("kind", "options"), NOISY)
+def test_bad_noise(kind, options):
+    with pytest.raises(
+        HypermnesiaError, match=r"generator.dropout=1.0: expected a probability, at least 0 and below 1"
+    ):
+        kind(**options, dropout=1.0)
+    with pytest.raises(HypermnesiaError, match=r"generator.embedding_noise=-1.0: expected a finite number"):
+        kind(**options, embedding_noise=-1.0)
+
+
+def test_dropout_leaves_the_constant_before_the_last_map():
+    """With a last map of zeros but for its bias, what is written is that bias, whatever is dropped."""
+    generator = DenseOptions(embedding=3, hidden=(6,), dropout=0.9).build({"w": torch.Size((5,))}, rng_of(0))
+    generator.grow(rng_of(1))
+    with torch.no_grad():
+        generator.out.weight.zero_()
+        generator.out.weight[:, -1] = torch.arange(5.0)
+    for _ in range(5):
+        assert torch.equal(generator([0])["w"][0], torch.arange(5.0))

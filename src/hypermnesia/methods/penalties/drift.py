@@ -18,7 +18,7 @@ from hypermnesia.methods.base import Penalty
 from hypermnesia.methods.learner import Batch, Learner, Net, WeightRequest
 from hypermnesia.nets.stages import classifier
 from hypermnesia.weights.distance import forms
-from hypermnesia.weights.hypernets.base import Generator, full_precision
+from hypermnesia.weights.hypernets.base import Generator, full_precision, without_noise
 from hypermnesia.weights.hypernets.factors import Factor, split, take
 from hypermnesia.weights.hypernets.layers import TaskRows
 from hypermnesia.weights.model import Model, evaluating
@@ -241,7 +241,8 @@ def _with_current(
     """
     together = [current, *tasks]
     read = _read_for(generator, params or {}, together)
-    factors = functional_call(generator, read, (together, True), tie_weights=False)
+    with without_noise(generator):
+        factors = functional_call(generator, read, (together, True), tie_weights=False)
     return (
         split(factors, [1, len(tasks)])[1],
         lambda: {name: value[1:] for name, value in generator.assemble(factors).items()},

@@ -1,7 +1,8 @@
 """What every generator is: a module that grows by a task at a time and writes that task's tensors."""
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, overload
 
 import torch
@@ -20,6 +21,17 @@ def full_precision(module: nn.Module) -> torch.autocast:
     return torch.autocast(next(module.parameters()).device.type, enabled=False)
 
 
+@contextlib.contextmanager
+def without_noise(generator: "Generator") -> Iterator[None]:
+    """Within the block the generator neither drops nor adds anything at random, as in evaluation."""
+    was_training = generator.training
+    generator.eval()
+    try:
+        yield
+    finally:
+        generator.train(was_training)
+
+
 class Generator(nn.Module, ABC):
     """A hypernetwork h: task embeddings → the tensors of a target network (von Oswald et al. 2020, eq. 1).
 
@@ -32,17 +44,29 @@ class Generator(nn.Module, ABC):
     """The tensors that are written, by name; the order of the results."""
     embeddings: TaskRows
     """One embedding per task."""
+    embedding_noise: float
+    """Standard deviation of the Gaussian noise on task embeddings, in training mode alone."""
 
-    def __init__(self, shapes: Mapping[str, torch.Size], embeddings: TaskRows) -> None:
+    def __init__(
+        self, shapes: Mapping[str, torch.Size], embeddings: TaskRows, embedding_noise: float = 0.0
+    ) -> None:
         super().__init__()
         if not shapes:
             raise HypermnesiaError("a generator needs at least one tensor to write; `shapes` is empty")
         self.shapes = {name: torch.Size(shape) for name, shape in shapes.items()}
         self.embeddings = embeddings
+        self.embedding_noise = embedding_noise
 
     @abstractmethod
     def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
         """The tensors of the tasks before they are multiplied out, all tasks in one batched pass."""
+
+    def inputs(self, tasks: Sequence[int] | Tensor) -> Tensor:
+        """The tasks' embeddings (T, embedding), with noise where a generator in training mode has some."""
+        rows = self.embeddings.pick(tasks)
+        if self.training and self.embedding_noise:
+            return rows + self.embedding_noise * torch.randn_like(rows)
+        return rows
 
     @property
     def num_tasks(self) -> int:

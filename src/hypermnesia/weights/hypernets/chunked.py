@@ -9,7 +9,13 @@ from warnings import warn
 import torch
 from torch import Tensor
 
-from hypermnesia.core.checks import check_choice, check_count, check_not_negative, check_widths
+from hypermnesia.core.checks import (
+    check_choice,
+    check_count,
+    check_not_negative,
+    check_probability,
+    check_widths,
+)
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.base import Generator
@@ -43,6 +49,11 @@ class ChunkedOptions:
     """Standard deviation of a new task embedding's entries, at least 0 (published 1)."""
     chunk_std: float = 1.0
     """Standard deviation of a new chunk embedding's entries, at least 0 (published 1)."""
+    dropout: float = 0.0
+    """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
+    values that the drift penalty holds on to are written without."""
+    embedding_noise: float = 0.0
+    """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
     init: ChunkedInit = "plain"
     """Start of its weights. plain: torch's. xavier: the paper code's MNIST runs. hyperfan-in: fan-in
     throughout, with chunk embeddings as large as gives each chunk Kaiming's variance; it needs a small
@@ -57,6 +68,8 @@ class ChunkedOptions:
         check_widths("generator.hidden", self.hidden)
         check_choice("generator.activation", self.activation, get_args(Activation))
         check_not_negative("generator.embedding_std", self.embedding_std)
+        check_probability("generator.dropout", self.dropout)
+        check_not_negative("generator.embedding_noise", self.embedding_noise)
         check_not_negative("generator.chunk_std", self.chunk_std)
         check_choice("generator.init", self.init, get_args(ChunkedInit))
 
@@ -92,7 +105,8 @@ class Chunked(Generator):
     """
 
     def __init__(self, options: ChunkedOptions, shapes: Mapping[str, torch.Size]) -> None:
-        super().__init__(shapes, TaskRows((options.embedding,), options.embedding_std))
+        rows = TaskRows((options.embedding,), options.embedding_std)
+        super().__init__(shapes, rows, options.embedding_noise)
         self.chunk = options.chunk
         self.num_chunks = ceil(sum(prod(shape) for shape in self.shapes.values()) / options.chunk)
         if not options.chunk_embedding and self.num_chunks > 1:
@@ -105,13 +119,17 @@ class Chunked(Generator):
             TaskRows(sizes, options.chunk_std) if options.conditional else Table(*sizes, options.chunk_std)
         )
         self.trunk = Trunk(
-            options.chunk_embedding + options.embedding, options.hidden, options.activation, options.bias
+            options.chunk_embedding + options.embedding,
+            options.hidden,
+            options.activation,
+            options.bias,
+            options.dropout,
         )
         self.out = OutputMap(self.trunk.width, options.chunk, options.bias)
         self._embedding_variance = options.embedding_std**2
 
     def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
-        own = self.embeddings.pick(tasks)[:, None]
+        own = self.inputs(tasks)[:, None]
         chunks = self.chunks.pick(tasks) if isinstance(self.chunks, TaskRows) else self.chunks.weight
         if not self.trunk.layers and chunks.ndim == 2 and chunks.shape[1]:
             # Linear with shared chunk embeddings: the chunks' part of the results is the same for all tasks.

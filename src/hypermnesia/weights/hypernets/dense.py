@@ -8,7 +8,13 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from hypermnesia.core.checks import check_choice, check_count, check_not_negative, check_widths
+from hypermnesia.core.checks import (
+    check_choice,
+    check_count,
+    check_not_negative,
+    check_probability,
+    check_widths,
+)
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.base import Generator
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
@@ -32,6 +38,11 @@ class DenseOptions:
     """Whether its layers have a bias."""
     embedding_std: float = 1.0
     """Standard deviation of a new embedding's entries, at least 0 (both papers 1)."""
+    dropout: float = 0.0
+    """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
+    values that the drift penalty holds on to are written without."""
+    embedding_noise: float = 0.0
+    """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
     init: initial.Init = "plain"
     """Start of its weights. plain: torch's (HyperMask, hypnettorch's example). xavier: the paper code's MNIST
     runs. hyperfan-in, -out, -harmonic: so that the generated weights have Kaiming's or Xavier's variance."""
@@ -44,6 +55,8 @@ class DenseOptions:
         check_widths("generator.hidden", self.hidden)
         check_choice("generator.activation", self.activation, get_args(Activation))
         check_not_negative("generator.embedding_std", self.embedding_std)
+        check_probability("generator.dropout", self.dropout)
+        check_not_negative("generator.embedding_noise", self.embedding_noise)
         check_choice("generator.init", self.init, get_args(initial.Init))
 
     def build(
@@ -75,14 +88,17 @@ class Dense(Generator):
     """
 
     def __init__(self, options: DenseOptions, shapes: Mapping[str, torch.Size]) -> None:
-        super().__init__(shapes, TaskRows((options.embedding,), options.embedding_std))
+        rows = TaskRows((options.embedding,), options.embedding_std)
+        super().__init__(shapes, rows, options.embedding_noise)
         total = sum(prod(shape) for shape in self.shapes.values())
-        self.trunk = Trunk(options.embedding, options.hidden, options.activation, options.bias)
+        self.trunk = Trunk(
+            options.embedding, options.hidden, options.activation, options.bias, options.dropout
+        )
         self.out = OutputMap(self.trunk.width, total, options.bias)
         self._input_variance = options.embedding_std**2
 
     def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
-        features = self.trunk(self.embeddings.pick(tasks))
+        features = self.trunk(self.inputs(tasks))
         return [LinearFactor(self.out.homogeneous(features)[:, None], self.out.weight, self.shapes)]
 
     def hyperfan(

@@ -51,10 +51,19 @@ class Layer(nn.Module):
 class Trunk(nn.Module):
     """Hidden layers, each followed by the activation; none at all makes it the identity on its inputs."""
 
-    def __init__(self, inputs: int, hidden: Sequence[int], activation: Activation, bias: bool = True) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        activation: Activation,
+        bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.activation: Activation = activation
         self.bias = bias
+        self.dropout = nn.Dropout(dropout)
+        """Of every hidden layer's features, after the activation; in training mode alone."""
         sizes = (inputs, *hidden)
         self.width = sizes[-1]
         """Number of features that leave the trunk."""
@@ -68,7 +77,8 @@ class Trunk(nn.Module):
 
     def homogeneous(self, *parts: Tensor) -> Tensor:
         """The same with the constant 1 behind them (…, width + 1), as an `OutputMap` with a bias takes them."""
-        if self.layers and self.activation in KEEPS_ONE and self.bias:
+        drops = self.training and self.dropout.p > 0  # which would drop the constant too
+        if self.layers and self.activation in KEEPS_ONE and self.bias and not drops:
             return self._features(parts, constant=True)
         return F.pad(self._features(parts, constant=False), (0, 1), value=1.0)
 
@@ -78,9 +88,9 @@ class Trunk(nn.Module):
             leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
             return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], dim=-1)
         act, last = ACTIVATIONS[self.activation], len(self.layers) - 1
-        features = act(self.layers[0](*parts, constant=constant and last == 0))
+        features = self.dropout(act(self.layers[0](*parts, constant=constant and last == 0)))
         for i in range(1, last + 1):
-            features = act(self.layers[i](features, constant=constant and i == last))
+            features = self.dropout(act(self.layers[i](features, constant=constant and i == last)))
         return features
 
 
