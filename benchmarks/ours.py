@@ -80,8 +80,10 @@ class Placed:
             run.learner.task = earlier
             run.grow(model)
             model.trainable()
-            run.state = method.begin_task(run.state, run.learner)
-            run.state = method.end_task(run.state, run.learner, stream.tasks[earlier], run.rngs["method"])
+            run.learner.state = method.begin_task(run.learner.state, run.learner)
+            run.learner.state = method.end_task(
+                run.learner.state, run.learner, stream.tasks[earlier], run.rngs["method"]
+            )
         run.position = replace(run.position, task=task)
         self._stepper = Stepper(method, options, run.learner.device)
         self._items = run.advance()

@@ -142,12 +142,12 @@ class Midway:
         events.close()  # pyright: ignore[reportAttributeAccessIssue]
         learner, task = run.learner, run.stream.tasks[run.learner.task]
         data = learner.phase.data
-        part = task.train if data is None else data(run.state, learner)
+        part = task.train if data is None else data(run.learner.state, learner)
         raw, y = part.batch(torch.arange(6))
         x = learner.preprocess(raw, None)
         self.batch = Batch(x, y, learner.targets(y, task.index), task.index, raw)
-        self.run, self.state, self.model = run, run.state, learner.models[learner.phase.model]
-        self.draw = run.method.draw(run.state, learner, self.batch, run.rngs["method"])
+        self.run, self.state, self.model = run, run.learner.state, learner.models[learner.phase.model]
+        self.draw = run.method.draw(run.learner.state, learner, self.batch, run.rngs["method"])
 
     def request(self) -> StepRequest:
         run = self.run

@@ -28,16 +28,7 @@ def ours() -> Step:
     run = _learned().run
 
     def step() -> None:
-        evaluate(
-            run.learner,
-            run.method,
-            run.state,
-            run.stream,
-            run.evaluation,
-            run.inference,
-            None,
-            scenarios=("class",),
-        )
+        evaluate(run.learner, run.stream, run.evaluation, scenarios=("class",))
 
     return step
 

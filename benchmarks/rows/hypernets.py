@@ -224,7 +224,7 @@ def _gradient_error(exact: Placed, rounded: Placed) -> float:
     at = dict(generator.named_parameters())
     gradients = []
     for placed in (exact, rounded):
-        state = placed.run.state.penalties[0]
+        state = placed.run.learner.state.penalties[0]
         factors = generator(range(run.learner.task), factored=True)
         trains = [p for p in at.values() if p.requires_grad]
         found = torch.autograd.grad(forms.gram(factors, state.anchor), trains, allow_unused=True)

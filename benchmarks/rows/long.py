@@ -41,7 +41,7 @@ def thousand(budget: Budget) -> list[Result]:
     stored = {}
     for name, side in sides.items():
         kept: Tensors = {}
-        pack({"state": side.run.state}, kept, "state")
+        pack({"state": side.run.learner.state}, kept, "state")
         stored[name] = num_bytes(kept) + num_bytes(side.run.learner.model.stored())
     growth = (stored["long"] - stored["short"]) / (LONG - SHORT)
     return [

@@ -35,7 +35,7 @@ def test_docstrings_are_learned_far_above_chance():
     run = hm.build(hm.resolve("split-docstrings", "er", words))
     for _ in run:
         pass
-    memory = run.state.memory
+    memory = run.learner.state.memory
     assert (memory.x.dtype, tuple(memory.x.shape)) == (torch.int64, (200, 32))
     assert int(memory.x.max()) > 255
     assert min(run.records.rows["task"][-1]) > 0.75

@@ -85,7 +85,7 @@ def test_approaches_learn_on_vectors(approach: str, words: list[str]):
 def test_a_memory_holds_raw_vectors():
     run = small.run(split(vectors(), tasks=3), method=hm.ER(memory=hm.MemoryOptions(size=6)))
     small.all_of([run])
-    [memory] = [value for value in vars(run.state).values() if isinstance(value, Memory)]
+    [memory] = [value for value in vars(run.learner.state).values() if isinstance(value, Memory)]
     known = {tuple(row) for row in vectors().train.x.tolist()}
     assert memory.x.dtype == torch.float32
     assert {tuple(row) for row in memory.x.tolist()} <= known

@@ -48,14 +48,15 @@ def learner_of(
             if not p.is_meta:
                 p.add_(0.5 * torch.randn(p.shape, generator=generator(0, name)))
     classes = tuple(t.classes for t in stream.tasks)
-    return Learner({"main": model}, stream.preprocess, stream.shape, stream.num_classes, classes, task=task)
+    sizes = (stream.shape, stream.num_classes, classes)
+    return Learner({"main": model}, stream.preprocess, *sizes, inference=Entropy(), task=task)
 
 
 def found(
     learner: Learner, stream: Stream, method: Method | None = None, state: Any = None, **options: Any
 ) -> Evaluation:
     chosen = EvaluateOptions(**options)
-    return evaluate(learner, method or Finetune(), state, stream, chosen, Entropy(), None)
+    return evaluate(replace(learner, method=method, state=state), stream, chosen)
 
 
 # --------------------------------------------------------------------------------------------------- the slow twin
@@ -195,9 +196,7 @@ def test_the_untrained_network() -> None:
     stream = small.split_stream()
     for weights in ("plain", "hyper"):
         learner = learner_of(stream, weights, task=-1)
-        rows = evaluate(
-            learner, Method(), None, stream, EvaluateOptions(), Entropy(), None, scenarios=("task",)
-        ).scenarios
+        rows = evaluate(learner, stream, EvaluateOptions(), scenarios=("task",)).scenarios
         assert None not in rows["task"]
         assert rows["task"] == found(replace(learner, task=0), stream).scenarios["task"]
 
@@ -209,12 +208,8 @@ def test_validation_parts_belong_to_tasks_even_where_tests_do_not() -> None:
     parts = [task.validation for task in stream.tasks if task.validation is not None]
     rows = evaluate(
         learner,
-        Finetune(),
-        None,
         stream,
         EvaluateOptions(),
-        Entropy(),
-        None,
         parts=parts,
         scenarios=("class",),
     ).scenarios["class"]
@@ -233,7 +228,7 @@ def test_a_part_without_samples_is_absent() -> None:
         learner = learner_of(stream, weights, task=2)
         empty = stream.tests[1].subset(torch.arange(0))
         parts = [stream.tests[0], empty, stream.tests[2]]
-        rows = evaluate(learner, Finetune(), None, stream, EvaluateOptions(), Entropy(), None, parts=parts)
+        rows = evaluate(learner, stream, EvaluateOptions(), parts=parts)
         assert all(row[1] is None and row[0] is not None for row in rows.scenarios.values())
 
 
@@ -308,7 +303,7 @@ def test_only_the_asked_scenarios() -> None:
     stream = small.split_stream()
     learner = learner_of(stream, "hyper", task=2)
     chosen = EvaluateOptions()
-    rows = evaluate(learner, Finetune(), None, stream, chosen, Entropy(), None, scenarios=("class",))
+    rows = evaluate(learner, stream, chosen, scenarios=("class",))
     assert list(rows.scenarios) == ["class"]
 
 

@@ -38,7 +38,7 @@ def fitted(method: ClosedForm, stream: Stream) -> Fit:
 
 
 def classifier(run: Fit) -> tuple[Tensor, Tensor]:
-    state = run.state
+    state = run.learner.state
     assert state.weight is not None and state.bias is not None
     return state.weight, state.bias
 
@@ -80,7 +80,7 @@ def test_what_is_forgotten_has_never_been_seen(method: ClosedForm) -> None:
     run = fitted(method, stream)
     gone = stream.tasks[1]
     x, y = gone.train.batch(torch.arange(len(gone.train)))
-    state = method.forget(run.state, run.learner, stream.preprocess(x, None), y)
+    state = method.forget(run.learner.state, run.learner, stream.preprocess(x, None), y)
     without = fitted(method, replace(stream, tasks=(stream.tasks[0], replace(stream.tasks[2], index=1))))
     for ours, theirs in zip((state.weight, state.bias), classifier(without), strict=True):
         assert torch.equal(ours, theirs)
@@ -112,7 +112,7 @@ def test_slda_is_linear_discriminant_analysis() -> None:
     run = fitted(SLDA(shrinkage=1e-9), stream)
     twin = LinearDiscriminantAnalysis(solver="lsqr", priors=np.full(6, 1 / 6)).fit(x.numpy(), y.numpy())
     noise = x + torch.randn(x.shape, generator=generator(0, "noise"))
-    scores = run.method.scores(run.state, run.learner, noise.view(-1, 1, 4, 4), 0)
+    scores = run.method.scores(run.learner.state, run.learner, noise.view(-1, 1, 4, 4), 0)
     assert scores is not None
     assert np.mean(scores.argmax(1).numpy() == twin.predict(noise.numpy())) > 0.98
 
@@ -122,7 +122,7 @@ def test_ncm_answers_the_nearest_mean() -> None:
     x, y = pixels(stream)
     means = torch.stack([x[y == c].mean(0) for c in range(6)])
     run = fitted(NCM(metric="euclidean"), stream)
-    scores = run.method.scores(run.state, run.learner, x.view(-1, 1, 4, 4), 0)
+    scores = run.method.scores(run.learner.state, run.learner, x.view(-1, 1, 4, 4), 0)
     assert scores is not None
     assert torch.equal(scores.argmax(1), torch.cdist(x, means).argmin(1))
 

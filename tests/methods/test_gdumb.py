@@ -154,7 +154,7 @@ def test_a_run_studies_once_at_the_end_from_the_initial_parameters() -> None:
     steps = [(e.task, e.phase) for e in run if isinstance(e, StepDone)]
     assert [s for s in steps if s[1] == "collect"] == [(t, "collect") for t in range(3) for _ in range(3)]
     assert [s for s in steps if s[1] == "study"] == [(2, "study")] * 80  # 24 samples by 16, 40 times
-    assert run.state.memory.classes() == dict.fromkeys(range(6), 4)
+    assert run.learner.state.memory.classes() == dict.fromkeys(range(6), 4)
     accuracies = run.records.rows["class"][-1]
     assert all(a is not None and a > 0.7 for a in accuracies)
 

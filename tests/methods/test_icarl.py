@@ -159,7 +159,7 @@ def test_a_run_remembers_its_first_task(head: Any) -> None:
     run = Fit(model, stream, method, TrainOptions(epochs=20, batch_size=10), OptimizerOptions(lr=0.02))
     for _ in run:
         pass
-    assert run.state.memory.classes() == dict.fromkeys(range(6), 3)
+    assert run.learner.state.memory.classes() == dict.fromkeys(range(6), 3)
     scenario = "class" if head == "shared" else "task"
     assert all(a is not None and a > 0.8 for a in run.records.rows[scenario][-1])
 

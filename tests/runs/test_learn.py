@@ -130,7 +130,7 @@ def test_everything_the_run_knew_is_the_start(
     assert grown == {"target.head.weight", "target.head.bias"}
     assert found["target.head.weight"].shape == (6, 6)
     assert found["target.head.weight"][4:].abs().min() > 0
-    memory = old.state.memory
+    memory = old.learner.state.memory
     assert torch.equal(tensors["run.state.memory.x"], memory.x)
     assert torch.equal(tensors["run.state.memory.logits"], memory.logits)
     assert torch.equal(tensors["run.rngs.method"], old.rngs["method"].get_state())

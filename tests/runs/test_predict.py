@@ -58,7 +58,9 @@ def test_the_task_is_inferred_where_weights_depend_on_it(seed_of, digits):
     learner, model = run.learner, run.learner.model.eval()
     x = learner.preprocess(read_images(digits, (1, 8, 8)), None)
     with torch.no_grad():
-        guess = run.inference.scores(run.inference_state, learner, [model.overlay(t) for t in range(5)], x)
+        guess = run.inference.scores(
+            run.learner.inference_state, learner, [model.overlay(t) for t in range(5)], x
+        )
     assert [p.task for p in found] == guess.guess.tolist()
     outputs = [run.tested_on.tasks[t].classes[i] for t, i in zip(guess.guess, guess.local, strict=True)]
     assert [p.answer for p in found] == [run.tested_on.class_names[c] for c in outputs]

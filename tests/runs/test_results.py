@@ -153,17 +153,21 @@ def test_validation_parts_are_those_of_the_tasks() -> None:
 # --------------------------------------------------------------------------------------------------------- costs
 
 
+def costs_of(run: Fit) -> dict[str, Any]:
+    return costs(run.learner, run.records)
+
+
 def test_parameters_are_counted() -> None:
     """16·8 + 8 + 8·6 + 6 = 190 of a plain network; rows of three tasks of 16·8 + 8 + 8·2 + 2 = 154."""
-    found = costs(trained())
+    found = costs_of(trained())
     assert (found["trainable_parameters"], found["target_parameters"]) == (190, 190)
     assert found["stored_bytes"] == 4 * 190
-    found = costs(trained(weights=WeightsOptions(per_task=("*",))))
+    found = costs_of(trained(weights=WeightsOptions(per_task=("*",))))
     assert (found["trainable_parameters"], found["target_parameters"]) == (3 * 154, 154)
     run = trained(weights="hyper")
     generator = run.learner.model.generator
     assert generator is not None
-    found = costs(run)
+    found = costs_of(run)
     assert found["trainable_parameters"] == sum(p.numel() for p in generator.parameters())
     assert found["target_parameters"] == 154
     assert found["generator_parameters"] == found["trainable_parameters"]
@@ -171,23 +175,23 @@ def test_parameters_are_counted() -> None:
     run = trained(weights=WeightsOptions(kind="mask", base_trainable="never"))
     own = {name: p.numel() for name, p in run.learner.model.named_parameters()}
     apart = sum(n for name, n in own.items() if not name.startswith("target."))
-    assert costs(run)["trainable_parameters"] == apart < sum(own.values())
+    assert costs_of(run)["trainable_parameters"] == apart < sum(own.values())
 
 
 def test_what_is_remembered_counts_as_stored() -> None:
-    plain = costs(trained())["stored_bytes"]
-    memory = costs(trained(method=ER(memory=MemoryOptions(size=8))))["stored_bytes"]
+    plain = costs_of(trained())["stored_bytes"]
+    memory = costs_of(trained(method=ER(memory=MemoryOptions(size=8))))["stored_bytes"]
     assert plain is not None and memory is not None
     assert memory - plain == 8 * (16 + 8 + 8)  # image, label and task of each slot
 
 
 def test_times() -> None:
     run = trained()
-    found = costs(run)
+    found = costs_of(run)
     assert found["steps"] == 15
     assert found["steps_per_second"] == pytest.approx(15 / run.records.seconds)
     run.records = replace(run.records, seconds=0.0)
-    assert costs(run)["steps_per_second"] is None
+    assert costs_of(run)["steps_per_second"] is None
     assert isinstance(found["peak_memory_bytes"], int) and found["peak_memory_bytes"] > 2**20
 
 

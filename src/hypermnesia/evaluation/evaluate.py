@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,10 +12,8 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Part, Stream
-from hypermnesia.evaluation.infer import Inference, TaskScores
 from hypermnesia.evaluation.records import Row
-from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Learner
+from hypermnesia.methods.learner import Learner, TaskScores
 from hypermnesia.weights.model import evaluating
 
 SCENARIOS = ("task", "class", "domain")
@@ -82,12 +79,8 @@ def tests_are_tasks(stream: Stream) -> bool:
 
 def evaluate(
     learner: Learner,
-    method: Method,
-    state: Any,
     stream: Stream,
     options: EvaluateOptions,
-    inference: Inference,
-    inference_state: Any,
     parts: Sequence[Part] | None = None,
     scenarios: Sequence[str] | None = None,
 ) -> Evaluation:
@@ -102,9 +95,8 @@ def evaluate(
     names = tuple(scenarios) if scenarios is not None else applicable(learner, stream)
     with torch.no_grad(), evaluating(learner.model):
         if not learner.model.depends_on_task:
-            return _shared(learner, method, state, stream, tests, by_task, options, names)
-        guess = partial(inference.scores, inference_state, learner)
-        return _task_specific(learner, method, state, stream, tests, by_task, options, names, guess)
+            return _shared(learner, stream, tests, by_task, options, names)
+        return _task_specific(learner, stream, tests, by_task, options, names)
 
 
 def batches(
@@ -131,8 +123,6 @@ def _mean(hits: list[Tensor]) -> float | None:
 
 def _shared(
     learner: Learner,
-    method: Method,
-    state: Any,
     stream: Stream,
     tests: Sequence[Part],
     by_task: bool,
@@ -148,8 +138,7 @@ def _shared(
         own = _mask(stream.tasks[i].classes, learner) if by_task else seen
         for load in batches(part, learner, options):
             x, y = load()
-            scores = method.scores(state, learner, x, learner.task)
-            scores = learner.model(x, max(learner.task, 0)) if scores is None else scores
+            scores = learner.scores(x, max(learner.task, 0))
             for name in names:
                 mask = own if name == "task" or stream.shared_labels else seen
                 hits[name].append((scores + mask).argmax(1) == y)
@@ -167,21 +156,17 @@ def _mask(classes: Sequence[int], learner: Learner) -> Tensor:
 
 def _task_specific(
     learner: Learner,
-    method: Method,
-    state: Any,
     stream: Stream,
     tests: Sequence[Part],
     by_task: bool,
     options: EvaluateOptions,
     names: Sequence[str],
-    guess: Callable[[Sequence[Tensors], Tensor], TaskScores],
 ) -> Evaluation:
-    """Weights that differ by task: with the task given they are known, otherwise `guess` names it."""
+    """Weights that differ by task: with the task given they are known, otherwise the inference names it."""
     infers = learner.task >= 0 and bool({"class", "domain"} & set(names))
     rows: dict[str, Row] = {name: [] for name in names}
     confusion: list[list[float]] = []
-    latest = max(learner.task, 0)
-    overlays = [learner.model.overlay(task) for task in range(latest + 1)]  # built once, used by every batch
+    latest, overlays = max(learner.task, 0), learner.overlays()
     for i, part in enumerate(tests):
         hits: dict[str, list[Tensor]] = {name: [] for name in names}
         guesses = []
@@ -190,10 +175,11 @@ def _task_specific(
             x, y = load()
             if "task" in names:
                 given = min(owner, latest)
-                given_task = _task_given(learner, method, state, overlays[given], x, owner, given)
+                given_task = _task_given(learner, overlays[given], x, owner, given)
                 hits["task"].append(given_task(stream.tasks[i].classes) == y)
             if infers and (not by_task or owner <= learner.task):
-                scores = guess(overlays, x)
+                assert learner.inference is not None
+                scores = learner.inference.scores(learner.inference_state, learner, overlays, x)
                 guesses.append(scores.guess)
                 _unknown_task(learner, scores, y, owner if by_task else None, hits)
         for name in names:
@@ -205,12 +191,11 @@ def _task_specific(
 
 
 def _task_given(
-    learner: Learner, method: Method, state: Any, overlay: Tensors, x: Tensor, task: int, weights_of: int
+    learner: Learner, overlay: Tensors, x: Tensor, task: int, weights_of: int
 ) -> Callable[[Sequence[int]], Tensor]:
     """The answers (B,) to `x` of the task's outputs, as a function of the classes that are allowed."""
-    scores = method.scores(state, learner, x, task) if weights_of == task else None
-    if scores is None:
-        scores = learner.model.call(overlay, x, task)
+    own = weights_of == task
+    scores = learner.scores(x, task, overlay) if own else learner.model.call(overlay, x, task)
     head = learner.model.head
     assert head is not None
 

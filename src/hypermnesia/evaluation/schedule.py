@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Stream
 from hypermnesia.evaluation.evaluate import EvaluateOptions, Evaluation, applicable, evaluate
-from hypermnesia.evaluation.infer import Inference
 from hypermnesia.evaluation.records import Records, Row
-from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Learner
 
 MANY_TASKS = 10
@@ -29,16 +27,14 @@ class Schedule:
     def __init__(
         self,
         learner: Learner,
-        method: Method,
         tasks: int,
         tested_on: Stream,
         options: EvaluateOptions,
-        inference: Inference,
         sealed: bool,
     ) -> None:
         """`tasks`: how many are trained. `sealed`: never touch the test parts."""
-        self._learner, self._method, self._tasks, self._tested_on = learner, method, tasks, tested_on
-        self._options, self._inference, self._sealed = options, inference, sealed
+        self._learner, self._tasks, self._tested_on = learner, tasks, tested_on
+        self._options, self._sealed = options, sealed
         if sealed and any(task.validation is None for task in tested_on.tasks):
             raise HypermnesiaError(
                 "a sealed run needs validation parts: set stream.validation, for example to 0.1"
@@ -57,30 +53,21 @@ class Schedule:
         names = [name for name in self._applicable if name in without_guess]
         if self._sealed or not names:
             return None
-        learner = replace(self._learner, task=-1)
-        found = evaluate(
-            learner,
-            Method(),
-            None,
-            self._tested_on,
-            self._options,
-            self._inference,
-            None,
-            scenarios=names,
-        )
+        learner = replace(self._learner, task=-1, method=None)
+        found = evaluate(learner, self._tested_on, self._options, scenarios=names)
         records.baseline = found.scenarios
         return Measured(found.scenarios, None)
 
-    def on_the_way(self, records: Records, step: int, states: tuple[Any, Any]) -> Measured | None:
-        """After `step` steps of the learner's task, where it is due; `states` are the method's and the inference's."""
+    def on_the_way(self, records: Records, step: int) -> Measured | None:
+        """After `step` steps of the learner's task, where it is due."""
         every = self._options.steps
         if every is None or step % every:
             return None
-        found = self._measure(self._scenarios(last=False), states, validation=self._sealed)
+        found = self._measure(self._scenarios(last=False), validation=self._sealed)
         records.add_on_the_way(self._learner.task, step, found.scenarios)
         return Measured({}, found.scenarios) if self._sealed else Measured(found.scenarios, None)
 
-    def task_ended(self, records: Records, states: tuple[Any, Any]) -> Measured | None:
+    def task_ended(self, records: Records) -> Measured | None:
         """At the end of the learner's task, where it is due."""
         index = self._learner.task
         last = index + 1 == self._tasks
@@ -88,10 +75,10 @@ class Schedule:
             return None
         scenarios = self._scenarios(last)
         validates = all(task.validation is not None for task in self._tested_on.tasks)
-        checked = self._measure(scenarios, states, validation=True) if validates else None
+        checked = self._measure(scenarios, validation=True) if validates else None
         if checked is not None:
             records.add(index, checked.scenarios, validation=True)
-        found = Evaluation({}) if self._sealed else self._measure(scenarios, states)
+        found = Evaluation({}) if self._sealed else self._measure(scenarios)
         records.add(index, found.scenarios)
         records.confusion = found.confusion or records.confusion
         return Measured(found.scenarios, checked.scenarios if checked else None)
@@ -103,21 +90,8 @@ class Schedule:
             return tuple(name for name in self._applicable if name == "task")
         return tuple(chosen) if chosen is not None else self._applicable
 
-    def _measure(
-        self, scenarios: Sequence[str], states: tuple[Any, Any], validation: bool = False
-    ) -> Evaluation:
+    def _measure(self, scenarios: Sequence[str], validation: bool = False) -> Evaluation:
         parts = None
         if validation:
             parts = [task.validation for task in self._tested_on.tasks if task.validation is not None]
-        state, inference_state = states
-        return evaluate(
-            self._learner,
-            self._method,
-            state,
-            self._tested_on,
-            self._options,
-            self._inference,
-            inference_state,
-            parts=parts,
-            scenarios=scenarios,
-        )
+        return evaluate(self._learner, self._tested_on, self._options, parts, scenarios)

@@ -2,18 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.tensors import Tensors, under_prefix
-from hypermnesia.data import Preprocess
+from hypermnesia.data import Preprocess, Task
 from hypermnesia.nets.stages import classifier_inputs
 from hypermnesia.weights.hypernets.factors import Factor, split
-from hypermnesia.weights.model import Model
+from hypermnesia.weights.model import Model, evaluating
+
+if TYPE_CHECKING:
+    from hypermnesia.methods.base import Method
+
+_AT_ONCE = 256
+"""Samples that are answered in one pass; changes no result beyond rounding."""
 
 
 @dataclass(frozen=True)
@@ -160,9 +167,53 @@ class Phase:
     """None: as the run's own settings."""
 
 
+@dataclass(frozen=True)
+class TaskScores:
+    """What an inference says of B samples."""
+
+    guess: Tensor
+    """(B,) int64: the task each sample is taken for."""
+    local: Tensor
+    """(B,) int64: the answer, as a position among that task's active outputs."""
+
+
+class Inference(Protocol):
+    """A way to infer the task. Stateless ones ignore `state`; others gather statistics at each task's end,
+    and until then, when asked in the middle of a task, guess among the finished ones.
+
+    What a sample is taken for depends on that sample and the learner alone, never on the rest of its batch.
+    """
+
+    def init(self, learner: "Learner") -> Any:
+        """First state: a dataclass of tensors and numbers, or None."""
+        ...
+
+    def end_task(self, state: Any, learner: "Learner", task: Task) -> Any:
+        """State after a task, whose training part may be read for the last time."""
+        ...
+
+    def scores(self, state: Any, learner: "Learner", overlays: Sequence[Tensors], x: Tensor) -> TaskScores:
+        """Guess among the tasks so far, for a batch `x` (B, …); `overlays` holds each task's weights."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a learner says of B samples."""
+
+    classes: Tensor
+    """(B,) int64 global class ids; −1 where an output has the most that stands for no class (`weights.head_width`)."""
+    scores: Tensor
+    """(B, classes of the stream) by global class id, −∞ for those that were not looked for; their softmax is the
+    learner's confidence, of which an inferred answer need not have the most."""
+    tasks: Tensor | None
+    """(B,) int64: the task, given or inferred, whose classes were looked for; None: all classes seen."""
+
+
 @dataclass
 class Learner:
-    """The learner that a method sees: its models and where in the stream it is."""
+    """What has been learned, and what a method sees of it: the models, the method and the inference of the task with
+    what they have gathered, and where in the stream it is."""
 
     models: dict[str, Model]
     preprocess: Preprocess
@@ -175,6 +226,12 @@ class Learner:
     boundaries: bool = True
     """False: the stream does not tell where one task ends."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    method: "Method | None" = None
+    """None: the networks answer by themselves, untrained."""
+    state: Any = None
+    """The method's, of which the functions of a method are given their own part."""
+    inference: Inference | None = None
+    inference_state: Any = None
     task: int = -1
     phase: Phase = field(default_factory=Phase)
     progress: float = 0.0
@@ -195,6 +252,67 @@ class Learner:
         """Class ids (B,) as positions among the active outputs of a task."""
         assert self.model.head is not None
         return self.model.head.targets(y, task)
+
+    def overlays(self) -> list[Tensors]:
+        """The weights of each task so far, of the first one before any has begun: built once for many batches."""
+        return [self.model.overlay(task) for task in range(max(self.task, 0) + 1)]
+
+    def scores(self, x: Tensor, task: int, overlay: Tensors | None = None) -> Tensor:
+        """(B, active outputs of `task`) for network input `x` (B, …): the method's own scores, or else logits.
+
+        `overlay`: the task's weights, if they are at hand.
+        """
+        own = None if self.method is None else self.method.scores(self.state, self, x, task)
+        if own is not None:
+            return own
+        return self.model(x, task) if overlay is None else self.model.call(overlay, x, task)
+
+    @torch.no_grad()
+    def answer(self, raw: Tensor, task: int | None = None, classes: Sequence[int] | None = None) -> Answer:
+        """The classes of raw samples (B, …) as the stream has them: uint8 images, or int64 tokens.
+
+        `task` (from 0): whose classes to look for, by its weights. None: the task is inferred where the weights depend on
+        it; else all classes seen so far are looked for. `classes`: global ids to look for in place of the task's.
+        Raises `HypermnesiaError` for a task that was not learned.
+        """
+        if task is not None and not 0 <= task <= self.task:
+            raise HypermnesiaError(f"there is no task {task}: the learner has tasks 0 to {self.task}")
+        with evaluating(self.model):
+            overlays = self.overlays()
+            found = [self._answer(part, task, classes, overlays) for part in raw.split(_AT_ONCE)]
+        tasks = [part.tasks for part in found if part.tasks is not None]
+        ids, scores = (torch.cat([getattr(part, name) for part in found]) for name in ("classes", "scores"))
+        return Answer(ids, scores, torch.cat(tasks) if tasks else None)
+
+    def _answer(
+        self, raw: Tensor, task: int | None, classes: Sequence[int] | None, overlays: Sequence[Tensors]
+    ) -> Answer:
+        x = self.preprocess(raw.to(self.device), None)
+        if task is None and self.model.depends_on_task and len(overlays) > 1:
+            return self._inferred(x, overlays)
+        owner = self.task if task is None or not self.model.depends_on_task else task
+        if classes is None:
+            classes = self.seen_classes if task is None else self.classes[task]
+        ids = torch.tensor(classes, device=x.device)
+        scores = torch.full((len(x), self.num_classes), -torch.inf, device=x.device)
+        scores[:, ids] = self.scores(x, owner, overlays[owner])[:, self.targets(ids, owner)].to(scores)
+        tasks = None if task is None else torch.full((len(x),), task, device=x.device)
+        return Answer(scores.argmax(1), scores, tasks)
+
+    def _inferred(self, x: Tensor, overlays: Sequence[Tensors]) -> Answer:
+        """Each sample by the weights of the task that it is taken for."""
+        assert self.inference is not None and self.model.head is not None
+        guess = self.inference.scores(self.inference_state, self, overlays, x)
+        answers = torch.empty_like(guess.guess)
+        scores = torch.full((len(x), self.num_classes), -torch.inf, device=x.device)
+        for task in guess.guess.unique().tolist():
+            rows = guess.guess == task
+            ids = torch.tensor(self.model.head.outputs(task), device=x.device)
+            answers[rows] = ids[guess.local[rows]]
+            own = scores.new_full((int(rows.sum()), self.num_classes), -torch.inf)
+            own[:, ids[ids >= 0]] = self.scores(x[rows], task, overlays[task])[:, ids >= 0].to(own)
+            scores[rows] = own
+        return Answer(answers, scores, guess.guess)
 
 
 @dataclass(frozen=True)

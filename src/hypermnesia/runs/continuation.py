@@ -96,8 +96,8 @@ def take_over(run: Fit, finished: Fit) -> None:
             run.grow(after.models[name])
         _copy(after.models[name], model, len(run.stream.tasks[-1].classes))
     after.task = before.task
-    run.state, run.inference_state, run.noise = finished.state, finished.inference_state, finished.noise
-    run.rngs, run.threads = finished.rngs, finished.threads
+    after.state, after.inference_state = before.state, before.inference_state
+    run.rngs, run.noise, run.threads = finished.rngs, finished.noise, finished.threads
     run.position = Position(task=finished.position.task)
     run.records = _widened(finished.records, len(run.tested_on.tests))
     for model in after.models.values():

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import replace_file
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.data import TextForm
+from hypermnesia.data import Stream, TextForm
+from hypermnesia.methods.learner import Learner
 from hypermnesia.runs.directory import saved_config
 from hypermnesia.runs.execute import restored
-from hypermnesia.training.loop import Fit
 from hypermnesia.weights.model import Model, evaluating, logits_of
 
 _CHECKED = 16  # samples that the program is compared with the learner on
@@ -55,18 +55,19 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
     network's outputs (iCaRL), and for a network that `torch.export` cannot trace.
     """
     run = restored(directory)
-    check_task(run, task)
+    learner, stream = run.learner, run.tested_on
+    check_task(learner, stream, task)
     vocabulary = saved_config(directory).sections["stream"].vocabulary or TextForm.vocabulary
-    weights_of = 0 if run.stream is not run.tested_on and len(run.stream.tasks) == 1 else task
-    network, state = task_network(run.learner.model, weights_of)
-    example = run.learner.preprocess(_samples(run), None)
-    with torch.no_grad(), evaluating(run.learner.model):
-        if run.method.scores(run.state, run.learner, example, weights_of) is not None:
+    weights_of = 0 if is_joint(learner, stream) else task
+    network, state = task_network(learner.model, weights_of)
+    example = learner.preprocess(_samples(stream), None)
+    with torch.no_grad(), evaluating(learner.model):
+        if run.method.scores(learner.state, learner, example, weights_of) is not None:
             raise HypermnesiaError(
                 f"{directory}: this method answers with scores of its own, not with its network's outputs; "
                 "use `hypermnesia predict` instead"
             )
-        expected = run.learner.model(example, weights_of)
+        expected = learner.model(example, weights_of)
         program = _program(network, example)
         found = program.module()(example)
     scale = float(expected.abs().max().clamp(min=1))
@@ -75,14 +76,18 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
             f"{directory}: the exported program differs from the learner by up to "
             f"{float((found - expected).abs().max()):.3g}; nothing was written"
         )
-    return _write(
-        out or directory / "export", task, state, program, description(run, task, weights_of, vocabulary)
-    )
+    about = description(learner, stream, task, weights_of, vocabulary)
+    return _write(out or directory / "export", task, state, program, about)
 
 
-def check_task(run: Fit, task: int) -> None:
-    """Raise unless the learner has learned `task` (from 0)."""
-    learned = len(run.tested_on.tasks) if run.stream is not run.tested_on else run.learner.task + 1
+def is_joint(learner: Learner, stream: Stream) -> bool:
+    """Whether all tasks of `stream` were learned as one."""
+    return len(learner.classes) == 1 < len(stream.tasks)
+
+
+def check_task(learner: Learner, stream: Stream, task: int) -> None:
+    """Raise unless the learner has learned `task` (from 0) of the stream."""
+    learned = len(stream.tasks) if is_joint(learner, stream) else learner.task + 1
     if not 0 <= task < learned:
         known = f"1 to {learned}" if learned > 1 else "1"
         raise HypermnesiaError(f"there is no task {task + 1}: the last checkpoint has learned task {known}")
@@ -98,12 +103,12 @@ def task_network(model: Model, task: int) -> tuple[TaskNetwork, Tensors]:
     return TaskNetwork(net, columns).requires_grad_(False).eval(), state
 
 
-def _samples(run: Fit) -> Tensor:
+def _samples(stream: Stream) -> Tensor:
     """Random images, or random tokens of which every id is small enough for any vocabulary but one of two."""
-    rng, shape = torch.Generator().manual_seed(0), (_CHECKED, *run.tested_on.shape)
-    if run.tested_on.kind == "texts":
+    rng, shape = torch.Generator().manual_seed(0), (_CHECKED, *stream.shape)
+    if stream.kind == "texts":
         return torch.randint(2, shape, generator=rng)
-    if run.tested_on.kind == "vectors":
+    if stream.kind == "vectors":
         return torch.randn(shape, generator=rng)
     return torch.randint(256, shape, generator=rng, dtype=torch.uint8)
 
@@ -118,11 +123,13 @@ def _program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgra
         ) from error
 
 
-def description(run: Fit, task: int, weights_of: int, vocabulary: int) -> dict[str, Any]:
+def description(
+    learner: Learner, stream: Stream, task: int, weights_of: int, vocabulary: int
+) -> dict[str, Any]:
     """What a user of the exported network has to know. `vocabulary`: of texts, the number of token ids."""
-    names, head = run.tested_on.class_names, run.learner.model.head
-    outputs = head.outputs(weights_of) if head is not None else run.tested_on.tasks[task].classes
-    preprocess, shape = run.tested_on.preprocess, list(run.tested_on.shape)
+    names, head = stream.class_names, learner.model.head
+    outputs = head.outputs(weights_of) if head is not None else stream.tasks[task].classes
+    preprocess, shape = learner.preprocess, list(learner.shape)
     images: dict[str, Any] = {
         "shape": shape,
         "dtype": "float32",
@@ -139,10 +146,10 @@ def description(run: Fit, task: int, weights_of: int, vocabulary: int) -> dict[s
     }
     return {
         "task": task + 1,
-        "name": run.tested_on.tasks[task].name,
+        "name": stream.tasks[task].name,
         "outputs": [names[c] if c >= 0 else None for c in outputs],
-        "classes_of_the_task": [names[c] for c in run.tested_on.tasks[task].classes],
-        "input": {"images": images, "texts": texts, "vectors": vectors}[run.tested_on.kind],
+        "classes_of_the_task": [names[c] for c in stream.tasks[task].classes],
+        "input": {"images": images, "texts": texts, "vectors": vectors}[stream.kind],
     }
 
 

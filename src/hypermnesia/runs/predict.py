@@ -8,16 +8,12 @@ import torch
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.tensors import Tensors
 from hypermnesia.data.sources.decode import decode, with_channels
 from hypermnesia.data.sources.text import TextForm, tokenise
+from hypermnesia.methods.learner import Answer
 from hypermnesia.runs.directory import saved_config
 from hypermnesia.runs.execute import restored
-from hypermnesia.runs.export import check_task
-from hypermnesia.training.loop import Fit
-from hypermnesia.weights.model import evaluating
-
-_BATCH = 256
+from hypermnesia.runs.export import check_task, is_joint
 
 
 @dataclass(frozen=True)
@@ -48,22 +44,22 @@ def predict(
     large or of no known format, and for a task that was not learned.
     """
     run = restored(directory, device)
-    if task is not None:
-        check_task(run, task)
-    if run.tested_on.kind == "vectors":
+    learner, stream = run.learner, run.tested_on
+    if stream.kind == "vectors":
         raise HypermnesiaError(
-            f"{directory}: this run has learned vectors of {run.tested_on.shape[0]} numbers; predict reads images and texts"
+            f"{directory}: this run has learned vectors of {stream.shape[0]} numbers; predict reads images and texts"
         )
-    raw = _read(directory, images, run.tested_on.shape)
-    learner, found = run.learner, []
-    with torch.no_grad(), evaluating(learner.model):
-        overlays = [learner.model.overlay(t) for t in range(learner.task + 1)]
-        for part in raw.split(_BATCH):
-            x = learner.preprocess(part.to(learner.device), None)
-            found += _given(run, x, task, overlays) if task is not None else _unknown(run, x, overlays)
+    raw = _read(directory, images, stream.shape)
+    if task is None:
+        answer = learner.answer(raw)
+    else:
+        check_task(learner, stream, task)
+        own = 0 if is_joint(learner, stream) else task
+        answer = learner.answer(raw, own, stream.tasks[task].classes)
+    tasks = [task] * len(images) if task is not None or answer.tasks is None else answer.tasks.tolist()
     return [
         Prediction(image, t, task is None and t is not None, ranked)
-        for image, (t, ranked) in zip(images, found, strict=True)
+        for image, t, ranked in zip(images, tasks, _ranked(answer, stream.class_names), strict=True)
     ]
 
 
@@ -89,50 +85,11 @@ def read_images(images: Sequence[Path], shape: Sequence[int]) -> Tensor:
     return with_channels(x, channels)
 
 
-_Ranked = tuple[int | None, tuple[tuple[str, float], ...]]
-
-
-def _given(run: Fit, x: Tensor, task: int, overlays: Sequence[Tensors]) -> list[_Ranked]:
-    """The task is known: its own classes."""
-    learner = run.learner
-    weights_of = min(task, learner.task) if learner.model.depends_on_task else learner.task
-    scores = _scores(run, x, weights_of, overlays)
-    classes = run.tested_on.tasks[task].classes
-    places = learner.targets(torch.tensor(classes, device=x.device), weights_of)
-    return [(task, _ranked(run, row[places], classes)) for row in scores]
-
-
-def _unknown(run: Fit, x: Tensor, overlays: Sequence[Tensors]) -> list[_Ranked]:
-    """The task is inferred where the weights depend on it; else all classes seen so far are looked for."""
-    learner = run.learner
-    if not learner.model.depends_on_task or len(overlays) == 1:
-        classes = learner.seen_classes
-        places = learner.targets(torch.tensor(classes, device=x.device), learner.task)
-        return [(None, _ranked(run, row[places], classes)) for row in _scores(run, x, learner.task, overlays)]
-    guess = run.inference.scores(run.inference_state, learner, overlays, x)
-    found: list[_Ranked] = []
-    for i, (task, local) in enumerate(zip(guess.guess.tolist(), guess.local.tolist(), strict=True)):
-        assert learner.model.head is not None
-        outputs = learner.model.head.outputs(task)
-        scores = _scores(run, x[i : i + 1], task, overlays)[0]
-        found.append((task, _ranked(run, scores, outputs, local)))
+def _ranked(answer: Answer, names: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
+    """For each sample the names of the classes that were looked for by confidence, the answer first whatever its own."""
+    found = []
+    shares, looked_for = answer.scores.softmax(1).tolist(), (answer.scores > -torch.inf).tolist()
+    for row, there, first in zip(shares, looked_for, answer.classes.tolist(), strict=True):
+        order = sorted(range(len(row)), key=lambda c: (c != first, -row[c]))
+        found.append(tuple((names[c], row[c]) for c in order if there[c] or c == first))
     return found
-
-
-def _scores(run: Fit, x: Tensor, task: int, overlays: Sequence[Tensors]) -> Tensor:
-    """(B, active outputs of `task`): the method's own scores, or logits."""
-    own = run.method.scores(run.state, run.learner, x, task)
-    return run.learner.model.call(overlays[task], x, task) if own is None else own
-
-
-def _ranked(
-    run: Fit, scores: Tensor, classes: Sequence[int], answer: int | None = None
-) -> tuple[tuple[str, float], ...]:
-    """Class names by confidence; `answer`, a position in `classes`, comes first whatever its confidence.
-
-    Outputs that stand for no class (−1, see `weights.head_width`) have a share, and no name.
-    """
-    shares = scores.float().softmax(0).tolist()
-    named = [i for i, cls in enumerate(classes) if cls >= 0]
-    order = sorted(named, key=lambda i: (i != answer, -shares[i]))
-    return tuple((run.tested_on.class_names[classes[i]], shares[i]) for i in order)

@@ -14,12 +14,15 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors, count, num_bytes
 from hypermnesia.evaluation import metrics
 from hypermnesia.evaluation.evaluate import tests_are_tasks
+from hypermnesia.evaluation.records import Records
 from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.experiments.resolve import Config
 from hypermnesia.methods.combine import CombinedState
+from hypermnesia.methods.learner import Learner
 from hypermnesia.methods.replay.buffer import Memory
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.serialise import pack
+from hypermnesia.weights.model import Model
 
 FORMAT = 1
 
@@ -36,7 +39,7 @@ def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:
         "config_sha256": cfg.sha256,
         "stream_sha256": run.tested_on.sha256,
         "scenarios": _scenarios(records.rows, records.baseline, seen),
-        "costs": costs(run),
+        "costs": costs(run.learner, records),
         "class_names": list(run.tested_on.class_names),
         "task_names": [task.name for task in run.tested_on.tasks],
     }
@@ -50,7 +53,7 @@ def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:
         }
     if records.confusion is not None:
         result["infer"] = {"confusion": records.confusion}
-    return result | portrait(run)
+    return result | portrait(run.learner, run.tested_on.class_names)
 
 
 def seen_tests(run: Fit, validation: bool = False) -> list[list[int]] | None:
@@ -76,17 +79,17 @@ def _scenarios(
     return {name: metrics.summarise(matrix, baseline.get(name), seen) for name, matrix in rows.items()}
 
 
-def costs(run: Fit) -> dict[str, float | int | None]:
-    """What the run took and what it has to keep."""
-    model = run.learner.model
+def costs(learner: Learner, records: Records) -> dict[str, float | int | None]:
+    """What the learner has to keep, and what it took to train it."""
+    model = learner.model
     stored: Tensors = {}
-    pack({"state": run.state, "inference": run.inference_state}, stored, "learner")
-    for name, other in run.learner.models.items():
+    pack({"state": learner.state, "inference": learner.inference_state}, stored, "learner")
+    for name, other in learner.models.items():
         stored |= {f"{name}.{key}": value for key, value in other.stored().items()}
     still = {"frozen", "added", "per_task", *(["masked"] if model.base_trainable == "never" else [])}
     frozen = {f"target.{n}" for n, role in model.roles.items() if role in still}
     parameters = {n: p for n, p in model.named_parameters() if not p.is_meta and n not in frozen}
-    seconds, steps = run.records.seconds, run.records.steps
+    seconds, steps = records.seconds, records.steps
     generator = model.generator
     written = {} if generator is None else {"generator_parameters": count(dict(generator.named_parameters()))}
     return {
@@ -97,7 +100,7 @@ def costs(run: Fit) -> dict[str, float | int | None]:
         "train_seconds": seconds,
         "steps": steps,
         "steps_per_second": steps / seconds if seconds > 0 else None,
-        "peak_memory_bytes": _peak_memory(run.learner.device),
+        "peak_memory_bytes": _peak_memory(learner.device),
     }
 
 
@@ -159,25 +162,24 @@ PICTURES = 40
 """Remembered images that are shown."""
 
 
-def portrait(run: Fit) -> dict[str, Any]:
+def portrait(learner: Learner, class_names: Sequence[str]) -> dict[str, Any]:
     """The optional keys of result.json that describe the learner: `embeddings`, `masks`, `memory`."""
     found: dict[str, Any] = {}
-    model = run.learner.model
+    model = learner.model
     if model.generator is not None and len(model.generator.embeddings):
         found["embeddings"] = [e.detach().flatten().tolist() for e in model.generator.embeddings]
     if "masked" in model.roles.values():
-        found["masks"] = _masks(run)
-    state = run.state.method if isinstance(run.state, CombinedState) else run.state
+        found["masks"] = _masks(model)
+    state = learner.state.method if isinstance(learner.state, CombinedState) else learner.state
     memory = getattr(state, "memory", None)
     if isinstance(memory, Memory) and memory.filled:
-        found["memory"] = _memory(memory, run)
+        found["memory"] = _memory(memory, class_names)
     return found
 
 
 @torch.no_grad()
-def _masks(run: Fit) -> dict[str, Any]:
+def _masks(model: Model) -> dict[str, Any]:
     """Share of zeros by tensor and task, and how far two tasks' surviving entries coincide (intersection ÷ union)."""
-    model = run.learner.model
     names = [name for name, role in model.roles.items() if role == "masked"]
     own = dict(model.target.named_parameters())
     alive: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -191,8 +193,7 @@ def _masks(run: Fit) -> dict[str, Any]:
     return {"sparsity": sparsity, "overlap": overlap}
 
 
-def _memory(memory: Memory, run: Fit) -> dict[str, Any]:
-    names = run.tested_on.class_names
+def _memory(memory: Memory, names: Sequence[str]) -> dict[str, Any]:
     classes, counts = torch.unique(memory.y[: memory.filled], return_counts=True)
     found: dict[str, Any] = {
         "classes": {names[c]: n for c, n in zip(classes.tolist(), counts.tolist(), strict=True)}

@@ -60,8 +60,8 @@ def capture(run: Fit) -> tuple[Tensors, Any]:
         },
         "tasks": {name: model.num_tasks for name, model in run.learner.models.items()},
         "optimizers": optimizers,
-        "state": run.state,
-        "inference": run.inference_state,
+        "state": run.learner.state,
+        "inference": run.learner.inference_state,
         "rngs": run.rngs,
         "noise": run.current_noise(),
         "order": run.order,
@@ -77,7 +77,7 @@ def restore(run: Fit, tensors: Tensors, form: Any) -> None:
     Raises `CheckpointError` if the values belong to another run; `run` is then of no further use.
     """
     learner = run.learner
-    modules = modules_of(run.method, run.state, run.inference, run.inference_state)
+    modules = modules_of(run.method, learner.state, run.inference, learner.inference_state)
     try:
         values = unpack(form, tensors, modules, learner.device)
         if values["device"] != learner.device.type:
@@ -87,8 +87,9 @@ def restore(run: Fit, tensors: Tensors, form: Any) -> None:
             )
         _restore_models(run, values)
         _restore_optimizers(run, values["optimizers"])
-        run.position, run.records, run.state = values["position"], values["records"], values["state"]
-        run.inference_state, run.rngs, run.noise = values["inference"], values["rngs"], values["noise"]
+        learner.state, learner.inference_state = values["state"], values["inference"]
+        run.position, run.records = values["position"], values["records"]
+        run.rngs, run.noise = values["rngs"], values["noise"]
         run.threads = run.train.threads or values["threads"]
         run.order = values["order"]
         if run.order is not None:

@@ -88,26 +88,20 @@ class Fit:
             boundaries=stream.boundaries,
             device=torch.device(device),
             dtype=stream.dtype,
+            method=method,
+            inference=self.inference,
         )
         for model in named.values():
             self._place(model)
-        self._schedule = Schedule(
-            self.learner,
-            method,
-            len(stream.tasks),
-            self.tested_on,
-            self.evaluation,
-            self.inference,
-            sealed,
-        )
+        self._schedule = Schedule(self.learner, len(stream.tasks), self.tested_on, self.evaluation, sealed)
         self._initial = {name: tensors.copy(named[name].stored()) for name in self._restarted()}
         self.rngs = {name: generator(getattr(seeds, name), name) for name in ("init", "order", "method")}
         self._noise_seed = derive(seeds.method, "noise")
         self.noise: Tensors | None = None
         """Where torch's global generators stood when the run was last left; None before its start."""
         self._running = False
-        self.state = method.init(self.learner)
-        self.inference_state = self.inference.init(self.learner)
+        self.learner.state = method.init(self.learner)
+        self.learner.inference_state = self.inference.init(self.learner)
         self.position, self.records = Position(), Records()
         self.order: Order | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -184,7 +178,7 @@ class Fit:
             ):  # the first task's rows were made to evaluate the untrained network
                 self.grow(model)
             model.train()
-        self.state = self.method.begin_task(self.state, learner)
+        learner.state = self.method.begin_task(learner.state, learner)
         self.position.started = True
 
     def grow(self, model: Model) -> None:
@@ -208,10 +202,11 @@ class Fit:
             self.order = None
 
     def _run_phase(self, task: Task, phase: Phase) -> Iterator[Event | StepRequest]:
-        part = task.train if phase.data is None else phase.data(self.state, self.learner)
+        learner = self.learner
+        part = task.train if phase.data is None else phase.data(learner.state, learner)
         if len(part) == 0:
             return
-        model = self.learner.models[phase.model]
+        model = learner.models[phase.model]
         if not self.position.phase_started:
             self._start_phase(phase, model, len(part))
         order = self.order
@@ -223,13 +218,13 @@ class Fit:
             started = time.perf_counter()
             self._set_progress(phase, optimizer, steps)
             batch = batches.next()
-            draw = self.method.draw(self.state, self.learner, batch, self.rngs["method"])
+            draw = self.method.draw(learner.state, learner, batch, self.rngs["method"])
             if optimizer is None:
                 result = StepResult(torch.zeros(()), Step(batch, draw), 0.0)
             else:
                 done = self.position.step
                 request = StepRequest(
-                    net, self.state, batch, draw, optimizer, done, partial(self._when, done + 1)
+                    net, learner.state, batch, draw, optimizer, done, partial(self._when, done + 1)
                 )
                 self.records.seconds += time.perf_counter() - started
                 yield request
@@ -237,8 +232,8 @@ class Fit:
                 assert request.result is not None
                 result = request.result
             with torch.no_grad():
-                self.state = self.method.after_step(
-                    self.state, self.learner, result.step, self.rngs["method"]
+                learner.state = self.method.after_step(
+                    learner.state, learner, result.step, self.rngs["method"]
                 )
             self.position.step += 1
             self.records.steps += 1
@@ -319,9 +314,9 @@ class Fit:
         self.refuse_broken()
         for model in learner.models.values():
             model.set_progress(1.0)
-        self.state = self.method.end_task(self.state, learner, task, self.rngs["method"])
+        learner.state = self.method.end_task(learner.state, learner, task, self.rngs["method"])
         with torch.no_grad():
-            self.inference_state = self.inference.end_task(self.inference_state, learner, task)
+            learner.inference_state = self.inference.end_task(learner.inference_state, learner, task)
         event = self._measured()
         index = position.task
         self.position.task, position.started, position.phase = index + 1, False, 0
@@ -331,12 +326,12 @@ class Fit:
 
     def _measured(self, step: int | None = None) -> Evaluated | None:
         """The evaluation that is due after `step` of the task, or at its end; it is in the records."""
-        states, schedule = (self.state, self.inference_state), self._schedule
+        schedule = self._schedule
         with precision(self.train, self.learner.device):
             if step is None:
-                found = schedule.task_ended(self.records, states)
+                found = schedule.task_ended(self.records)
             else:
-                found = schedule.on_the_way(self.records, step, states)
+                found = schedule.on_the_way(self.records, step)
         return None if found is None else Evaluated(self.position.task, step, *found)
 
     def _baseline(self) -> Iterator[Event]:

@@ -153,7 +153,7 @@ def test_fisher_information_sample_by_sample() -> None:
 def test_fisher_is_a_constant_and_trains_beside_shared_values(weights: WeightsOptions) -> None:
     """No graph leads from it to the values that all tasks share, nor to those under the masks."""
     run = trained(Drift(beta=0.5, fisher=True, fisher_samples=8), weights)
-    fisher = run.state.penalties[0].fisher
+    fisher = run.learner.state.penalties[0].fisher
     assert len(run.records.rows["task"]) == 3
     assert all(bool(value.any()) and not value.requires_grad for value in fisher.values())
 
@@ -265,7 +265,7 @@ def test_both_forms_train_alike(kind: Any, ahead: Any) -> None:
     """But for rounding; with SGD, since Adam makes whole steps of the smallest gradients."""
     weights, options = WeightsOptions(kind=kind), Drift(beta=0.5, look_ahead=ahead)
     runs = [trained(replace(options, form=form), weights, "sgd") for form in ("gram", "direct")]
-    assert [run.state.penalties[0].form for run in runs] == ["gram", "direct"]
+    assert [run.learner.state.penalties[0].form for run in runs] == ["gram", "direct"]
     assert_equal(runs[0], runs[1], rtol=1e-5)
 
 

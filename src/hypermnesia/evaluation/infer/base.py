@@ -1,8 +1,7 @@
-"""What an inference of the task is, and what they all share."""
+"""What all ways to infer the task share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,39 +9,10 @@ from torch import Tensor
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
-from hypermnesia.methods.learner import Learner
+from hypermnesia.methods.learner import Inference as Inference
+from hypermnesia.methods.learner import Learner, TaskScores
 from hypermnesia.nets.stages import classifier_inputs
 from hypermnesia.weights.model import Model, evaluating
-
-
-@dataclass(frozen=True)
-class TaskScores:
-    """What an inference says of B samples."""
-
-    guess: Tensor
-    """(B,) int64: the task each sample is taken for."""
-    local: Tensor
-    """(B,) int64: the answer, as a position among that task's active outputs."""
-
-
-class Inference(Protocol):
-    """A way to infer the task. Stateless ones ignore `state`; others gather statistics at each task's end,
-    and until then, when asked in the middle of a task, guess among the finished ones.
-
-    What a sample is taken for depends on that sample and the learner alone, never on the rest of its batch.
-    """
-
-    def init(self, learner: Learner) -> Any:
-        """First state: a dataclass of tensors and numbers, or None."""
-        ...
-
-    def end_task(self, state: Any, learner: Learner, task: Task) -> Any:
-        """State after a task, whose training part may be read for the last time."""
-        ...
-
-    def scores(self, state: Any, learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> TaskScores:
-        """Guess among the tasks so far, for a batch `x` (B, …); `overlays` holds each task's weights."""
-        ...
 
 
 def check(name: str, learner: Learner) -> None:
