@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep.sweep_helpers import TINY, Inline, alone, job
+from sweep.sweep_helpers import TINY, Inline, alone, job, pretended
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.runs.directory import environment_of
+from hypermnesia.runs.directory import environment_of, write_json
 from hypermnesia.sweep import SweepOptions, sweep
 from hypermnesia.sweep import run as searching
 from hypermnesia.sweep import work as working
@@ -124,6 +124,32 @@ def test_jobs_that_are_lost_together_start_again_together_and_at_last_one_by_one
     )
     assert [trial.state for trial in result.trials] == ["complete"] * 3
     assert sizes == [3, 3, 1, 1, 1]
+
+
+def test_what_has_begun_together_goes_on_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "TOGETHER", 2)
+    words, options = [*TINY, "lr=0.001,0.003,0.01,0.03"], SweepOptions(final_seeds=0)
+    groups: list[list[str]] = []
+
+    class Noting(Inline):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            groups.append([job.directory[-1] for job in args[0]])
+            if len(groups) < 2:
+                raise HypermnesiaError("the cluster takes no more tasks")
+            return super().submit(fn, *args)
+
+    def searched() -> None:
+        engine = Noting(workers=2, run=pretended)
+        sweep("split-digits", "finetune", words, tmp_path, options=options, engine=engine, stack=True)
+
+    with pytest.raises(HypermnesiaError, match="takes no more tasks"):
+        searched()
+    for number in (0, 2, 3):
+        run = tmp_path / f"trials/000{number}/seed-0"
+        run.mkdir(parents=True)
+        write_json(run / "environment.json", {"seed": 0, "stacked_with": ["0", "2", "3"]})
+    searched()
+    assert groups == [["0", "1"], ["0", "2", "3"], ["1"]]
 
 
 def test_a_full_disk_stops_all_and_parts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

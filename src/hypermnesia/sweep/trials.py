@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.experiments.resolve import Config
+from hypermnesia.runs.directory import Unusable, environment_of
 from hypermnesia.sweep.engines.base import Engine
 from hypermnesia.sweep.jobs import TRIAL_FILE, Job, Outcome
 from hypermnesia.sweep.plan import Plan
@@ -94,11 +95,23 @@ class InFlight:
     def start(self, jobs: Mapping[int, Job]) -> None:
         """Give jobs to the engine, all at once; the winner's, which are to be repeatable by themselves, one by one."""
         together = 1 if any(job.objective is None for job in jobs.values()) else self._together
-        size = max(1, min(together, math.ceil(len(jobs) / self._engine.workers)))
-        numbers = list(jobs)
-        groups = [{n: jobs[n] for n in numbers[i : i + size]} for i in range(0, len(numbers), size)]
-        self._waiting += (_Call(group, 1) for group in groups)
+        before: dict[tuple[Any, ...], dict[int, Job]] = {}
+        for number, job in jobs.items():
+            before.setdefault(self._beside(job) if together > 1 else (), {})[number] = job
+        fresh = before.pop((), {})
+        size = max(1, min(together, math.ceil(len(fresh) / self._engine.workers)))
+        numbers = list(fresh)
+        groups = [{n: fresh[n] for n in numbers[i : i + size]} for i in range(0, len(numbers), size)]
+        self._waiting += (_Call(group, 1) for group in (*before.values(), *groups))
         self._submit()
+
+    def _beside(self, job: Job) -> tuple[Any, ...]:
+        """The runs with which the job's own began, as one program: they go on together, to the same bits. Empty if none."""
+        try:
+            first = self._root / job.directory / f"seed-{job.seeds[0]}"
+            return tuple(environment_of(first).get("stacked_with", ()))
+        except Unusable:
+            return ()  # it has not begun, or cannot be gone on with
 
     def finished(self) -> Iterator[tuple[int, Outcome]]:
         """The jobs that have come to an end, each once; waits a moment if there are none.

@@ -1,5 +1,6 @@
 """Worker processes: they answer, they crash alone, they leave with their driver."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -10,9 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep.sweep_helpers import job
+from sweep.sweep_helpers import TINY, Inline, job, values
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.sweep import SweepOptions, sweep
 from hypermnesia.sweep.engines.base import WorkerLost
 from hypermnesia.sweep.engines.local import Local
 from hypermnesia.sweep.jobs import Outcome
@@ -86,6 +88,30 @@ def test_a_killed_worker_is_told_apart_and_another_takes_its_place(tmp_path, cap
         assert engine.submit(noted, tmp_path).result(120) == "0", "one that died idle has lost nothing"
     assert "a line of the worker's" in (tmp_path / "logs/worker-0.log").read_text()
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_a_search_whose_workers_are_killed_ends_like_the_undisturbed_one(tmp_path):
+    words = ["train.iterations=60", *TINY[1:], "lr=0.001,0.003,0.01,0.03"]
+    options = SweepOptions(final_seeds=1)
+    kills, saves = [], set()
+
+    def kill(result):
+        """Kill the worker whenever it has saved something more."""
+        known = set((tmp_path / "disturbed").rglob("checkpoint/*.json"))
+        if known - saves and len(kills) < 4 and (workers := multiprocessing.active_children()):
+            saves.update(known)
+            kills.append(workers[0].pid)
+            os.kill(kills[-1], signal.SIGKILL)
+
+    def searched(name, engine, listener=lambda result: None):
+        out = tmp_path / name
+        return sweep("split-digits", "er", words, out, options=options, engine=engine, listener=listener)
+
+    disturbed = searched("disturbed", Local(workers=1, threads=1), kill)
+    plain = searched("plain", Inline())
+    assert len(set(kills)) == 4 and values(disturbed) == values(plain)
+    assert disturbed.final["scenarios"] == plain.final["scenarios"]
 
 
 DRIVER = """
