@@ -28,10 +28,20 @@ from hypermnesia.data.repeat import dual, geometric, sampling, slots
 from hypermnesia.data.sources.registry import PREFIXES, open_source, user_source
 from hypermnesia.data.sources.source import Source, joined
 from hypermnesia.data.sources.text import TextForm
+from hypermnesia.data.sources.through import Through
 from hypermnesia.data.split import split
 from hypermnesia.data.stream import Stream
 
-COMMON = ("size", "validation", "samples_per_task", "first_tasks", "normalize", "seed")
+COMMON = (
+    "size",
+    "validation",
+    "samples_per_task",
+    "first_tasks",
+    "normalize",
+    "seed",
+    "features",
+    "features_size",
+)
 """Options that every benchmark takes."""
 Build = Callable[[Source, StreamOptions, int, Preprocess, str], Stream]
 """(source, options with the benchmark's defaults, seed, preprocess, name) → stream."""
@@ -328,13 +338,15 @@ def load(
     data_dir: Path | None = None,
     seed: int = 0,
     options: StreamOptions | None = None,
+    through: Through | None = None,
 ) -> Stream:
     """The stream of a named benchmark, or of a user's own source cut by classes.
 
     `data_dir` holds known data sets as `NAME/*.parquet`; `seed` decides everything random unless
-    `options.seed` does. The order of what is done: cut into tasks, at most `samples_per_task` kept, blurred,
-    ended after `first_tasks`, validation cut. Raises `HypermnesiaError` for unknown names, options that the
-    benchmark does not take, and bad data.
+    `options.seed` does. `through` makes of the decoded source what the stream is cut from, features in place of images
+    say, which are then taken as they are unless `options` normalise them. The order of what is done: cut into tasks, at
+    most `samples_per_task` kept, blurred, ended after `first_tasks`, validation cut. Raises `HypermnesiaError` for unknown
+    names, options that the benchmark does not take, and bad data.
     """
     entry = find_benchmark(benchmark)
     given = options or StreamOptions()
@@ -344,8 +356,10 @@ def load(
     form = TextForm(chosen.length or TextForm.length, chosen.vocabulary or TextForm.vocabulary)
     sources = [open_source(name, data_dir=data_dir, size=chosen.size, text=form) for name in entry.sources]
     source = sources[0] if len(sources) == 1 else joined(sources)
+    if through is not None:
+        source = through(source)
     _refuse_for(source, given)
-    if source.kind == "texts":
+    if source.kind == "texts" or (through is not None and chosen.normalize is None):
         preprocess = Preprocess()
     else:
         preprocess = entry.normalisation.preprocess(source, chosen.normalize, chosen.augment)

@@ -14,6 +14,7 @@ from hypermnesia.data.sources.decode import with_channels
 from hypermnesia.data.sources.registry import open_source, user_source
 from hypermnesia.data.sources.source import Images, Source
 from hypermnesia.data.sources.text import TextForm
+from hypermnesia.data.sources.through import Through
 from hypermnesia.data.split import split
 from hypermnesia.data.stream import Part, Stream, Task
 
@@ -82,7 +83,7 @@ def named(data: str) -> str:
     return f"{kind}:{path.resolve()}"
 
 
-def extended(earlier: Stream, further: Further) -> Stream:
+def extended(earlier: Stream, further: Further, through: Through | None = None) -> Stream:
     """`earlier` with the tasks of the further data behind its own; its samples are not needed.
 
     Samples are brought to the stream's shape: images are cut to a square, scaled, and made grey or coloured. A class is
@@ -91,7 +92,7 @@ def extended(earlier: Stream, further: Further) -> Stream:
     """
     if len(earlier.tests) != len(earlier.tasks):
         raise HypermnesiaError(f"{earlier.name} is tested class by class: it cannot be given further tasks")
-    source = _read(earlier, further)
+    source = _read(earlier, further, through)
     options = further.options
     tasks = options.tasks or (None if options.classes_per_task else 1)
     own = split(
@@ -119,12 +120,14 @@ def extended(earlier: Stream, further: Further) -> Stream:
     )
 
 
-def _read(earlier: Stream, further: Further) -> Source:
+def _read(earlier: Stream, further: Further, through: Through | None) -> Source:
     """The source in the shape of the stream's samples."""
     shape = earlier.shape
     if earlier.kind == "texts":
         text = TextForm(shape[0], further.vocabulary)
         source = open_source(further.data, data_dir=further.data_dir, text=text)
+    elif through is not None:
+        source = through(open_source(further.data, data_dir=further.data_dir, size=through.size))
     else:
         size = shape[1] if len(shape) == 3 and shape[1] == shape[2] else None
         source = open_source(further.data, data_dir=further.data_dir, size=size)

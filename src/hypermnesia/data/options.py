@@ -29,6 +29,11 @@ class StreamOptions:
     drawn (`cir-sampling-…`): the samples that one draws."""
     first_tasks: int | None = None
     """Ends the stream after so many of its tasks, ≥ 1; these, their labels and heads stay as they are."""
+    features: str | None = None
+    """A frozen pre-trained network whose features take the images' place: `pretrained` (EfficientNet-Lite0, from a
+    package), `timm:NAME`, `hf:NAME`. They are computed once and kept on disk."""
+    features_size: int | None = None
+    """Pixels of a side to which that network's images are scaled, 8..1024; none = its own."""
     normalize: Normalize | None = None
     """Pixels as fractions 0..1 ("unit"), or less mean over standard deviation: the data set's published ones,
     else those of the training images ("standard"), or ImageNet's ("imagenet")."""
@@ -59,6 +64,12 @@ class StreamOptions:
         for name in ("tasks", "classes_per_task", "samples_per_task", "first_tasks"):
             value = getattr(self, name)
             _require(value is None or value >= 1, name, value, "a whole number of at least 1")
+        _require(
+            self.features_size is None or 8 <= self.features_size <= 1024,
+            "features_size",
+            self.features_size,
+            "pixels, 8 to 1024",
+        )
         _require(self.size is None or 1 <= self.size <= 4096, "size", self.size, "pixels, 1 to 4096")
         _require(
             self.length is None or 1 <= self.length <= 2**16, "length", self.length, "tokens, 1 to 65536"

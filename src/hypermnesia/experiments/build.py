@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from hypermnesia.data import Stream, load
+from hypermnesia.experiments.features import through
 from hypermnesia.experiments.pretrained import start_from
 from hypermnesia.experiments.resolve import PENALTIES, Config, SeedOptions
 from hypermnesia.methods.base import Method
@@ -25,7 +26,10 @@ def build(
 ) -> Fit:
     """The run of a configuration with one seed, ready to be iterated over."""
     stream_seed = _seeds(cfg.sections["seeds"], seed)["stream"]
-    stream = load(cfg.benchmark, data_dir=data_dir, seed=stream_seed, options=cfg.sections["stream"])
+    options = cfg.sections["stream"]
+    stream = load(
+        cfg.benchmark, data_dir=data_dir, seed=stream_seed, options=options, through=through(options)
+    )
     return assemble(cfg, stream, seed, device, sealed)
 
 

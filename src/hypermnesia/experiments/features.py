@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,17 +13,46 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import replace_file
+from hypermnesia.data.options import StreamOptions
 from hypermnesia.data.sources.cache import cached, directory
 from hypermnesia.data.sources.source import Images, Source
-from hypermnesia.nets.backbones import Backbone
+from hypermnesia.nets.backbones import Backbone, open_backbone
 
 ROWS = 2048
 """Images of one piece on disk: what an interruption costs at most."""
-Told = Callable[[str, int, int], None]
-"""(what, images done, images in all): called after every piece."""
+log = logging.getLogger(__name__)
 
 
-def featured(source: Source, backbone: Backbone, told: Told | None = None) -> Source:
+def backbone_of(options: StreamOptions) -> Backbone | None:
+    """The frozen network that a stream's images are seen through; None where they are taken as they are."""
+    if options.features is None:
+        if options.features_size is not None:
+            raise HypermnesiaError("stream.features_size says nothing without stream.features")
+        return None
+    return open_backbone(options.features, options.features_size)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a stream's images are seen through."""
+
+    backbone: Backbone
+
+    @property
+    def size(self) -> int:
+        return self.backbone.size
+
+    def __call__(self, source: Source) -> Source:
+        return featured(source, self.backbone)
+
+
+def through(options: StreamOptions) -> Features | None:
+    """What makes features of a decoded source; None where images are taken as they are."""
+    backbone = backbone_of(options)
+    return None if backbone is None else Features(backbone)
+
+
+def featured(source: Source, backbone: Backbone) -> Source:
     """`source` with features (N, d) float32 in place of images, from the cache or computed once.
 
     The key is the images' and the network's content, not their names. Pieces are written while it works, so that an
@@ -39,7 +69,7 @@ def featured(source: Source, backbone: Backbone, told: Told | None = None) -> So
 
     def build() -> Source:
         def through(part: str, images: Images) -> Images:
-            return Images(_computed(images.x, backbone, pieces / part, f"{name}, {part}", told), images.y)
+            return Images(_computed(images.x, backbone, pieces / part, f"{name}, {part}"), images.y)
 
         return Source(name, through("train", source.train), through("test", source.test), source.class_names)
 
@@ -48,7 +78,7 @@ def featured(source: Source, backbone: Backbone, told: Told | None = None) -> So
     return made
 
 
-def _computed(images: Tensor, backbone: Backbone, pieces: Path, what: str, told: Told | None) -> Tensor:
+def _computed(images: Tensor, backbone: Backbone, pieces: Path, what: str) -> Tensor:
     found, done = [], 0
     for number, chunk in enumerate(images.split(ROWS)):
         path = pieces / f"{number:06d}.safetensors"
@@ -58,8 +88,7 @@ def _computed(images: Tensor, backbone: Backbone, pieces: Path, what: str, told:
             _keep(path, piece)
         found.append(piece)
         done += len(chunk)
-        if told is not None:
-            told(what, done, len(images))
+        log.info("features of %s: %s of %s images", what, f"{done:,}", f"{len(images):,}")
     return torch.cat(found)
 
 

@@ -14,6 +14,7 @@ from hypermnesia.data.extend import Further, extended, retested
 from hypermnesia.data.outline import beginning
 from hypermnesia.evaluation.records import Records
 from hypermnesia.experiments.build import assemble, without_base
+from hypermnesia.experiments.features import through
 from hypermnesia.experiments.resolve import Config
 from hypermnesia.nets.stages import classifier
 from hypermnesia.training.loop import Fit, Position
@@ -69,12 +70,13 @@ def build(
     `saved`: the outline of the finished stream, or of this run's own. `data_dir`: of the benchmark, to test again.
     """
     earlier = replace(beginning(saved, goes_on.tasks, goes_on.classes), source_sha256=goes_on.stream_sha256)
-    stream = extended(earlier, goes_on.further)
+    stream = extended(earlier, goes_on.further, through(cfg.sections["stream"]))
     if goes_on.retest:
         parts = cfg.sections
         own = parts["seeds"].stream
+        options, seed = parts["stream"], seed if own is None else own
         original = load(
-            cfg.benchmark, data_dir=data_dir, seed=seed if own is None else own, options=parts["stream"]
+            cfg.benchmark, data_dir=data_dir, seed=seed, options=options, through=through(options)
         )
         stream = retested(stream, original)
     run = assemble(without_base(cfg), stream, seed, device)
