@@ -83,7 +83,7 @@ def bits(directory: Path) -> Bits:
             found[name] = _sha(json.loads(path.read_text()))
         elif path.suffix == ".safetensors" and path.parent.name == "export":
             found[name] = _parameters(path, "")
-        elif path.name in ("config.toml", "said.txt"):
+        elif path.name == "said.txt":
             found[name] = _sha(path.read_text())
     for folder in sorted(directory.rglob("checkpoint")):
         newest = max(folder.glob("*.safetensors"))
