@@ -58,7 +58,7 @@ _VAE = (
     *("replay.generator.chunk=100", "replay.generator.hidden=[6]", "replay.generator.embedding=3"),
 )
 _AS_PHN = (
-    *("generator=heads", "weights.embedding_init=previous", "weights.plastic_embeddings=true"),
+    *("generator=heads", "weights.plastic_embeddings=true"),
     *("drift.beta=0.5", "drift.look_ahead=sgd", *GENERATORS["partial"][1:]),
 )
 
