@@ -170,7 +170,7 @@ def test_gradients_of_gradients(options: NetOptions):
 
 
 @every_net_of_images
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 24, 32)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (2, 24, 32)], ids=str)
 def test_takes_any_reasonable_image(options: NetOptions, shape: Shape):
     net = built(options, shape=shape, outputs=7).eval()
     assert net(images(2, shape)).shape == (2, 7)

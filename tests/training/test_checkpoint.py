@@ -21,10 +21,8 @@ from torch import nn
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.methods.combine import combine
-from hypermnesia.methods.er import ER
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.penalties.drift import Drift
-from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.methods.si import SI
 from hypermnesia.training import checkpoint
 from hypermnesia.training.checkpoint import CheckpointError, Damaged, load, read, save, write
@@ -80,7 +78,6 @@ RUNS: dict[str, Callable[[], Fit]] = {
         net=small.conv, method=SI(), train=TrainOptions(iterations=4, channels_last=True)
     ),
     "bf16": lambda: make(train=TrainOptions(iterations=4, precision="bf16")),
-    "a memory": lambda: make(method=ER(memory=MemoryOptions(size=8, batch_size=4))),
 }
 
 

@@ -34,7 +34,7 @@ def run_of(approach: str, *words: str) -> Fit:
         ("finetune", [*SGD, "net.dropout=0.5"]),
         ("finetune", [*SGD, "train.precision=bf16"]),
         ("er", [*SGD, *MEMORY]),
-        ("lwf", SGD),
+        pytest.param("lwf", SGD, marks=pytest.mark.slow),
         pytest.param("agem", [*SGD, *MEMORY], marks=pytest.mark.slow),
         pytest.param("ewc", SGD, marks=pytest.mark.slow),
         pytest.param("hcr", [*SGD, *MEMORY], marks=pytest.mark.slow),

@@ -515,10 +515,6 @@ def seeded(**seeds: int) -> Fit:
     return run
 
 
-def test_equal_seeds_give_equal_runs() -> None:
-    assert_same(seeded(init=1, order=2, method=3), seeded(init=1, order=2, method=3))
-
-
 @pytest.mark.parametrize("name", ["init", "order", "method"])
 def test_each_seed_counts(name: str) -> None:
     first, second = parameters(seeded()), parameters(seeded(**{name: 1}))
