@@ -1,4 +1,4 @@
-"""What two run directories with seed 0 have left, compared bit for bit, but for times."""
+"""What two run directories with the same seeds have left, compared bit for bit, but for times."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import torch
 from hypermnesia.training import checkpoint
 
 TIMES = ("train_seconds", "steps_per_second", "peak_memory_bytes")
-_CHECKPOINT = re.compile(r"seed-0/checkpoint/[0-9]{10}-[0-9]{5}\.(json|safetensors)")
+_CHECKPOINT = re.compile(r"seed-[0-9]+/checkpoint/[0-9]{10}-[0-9]{5}\.(json|safetensors)")
 
 
 def differences(plain: Path, struck: Path) -> list[str]:
@@ -25,10 +25,16 @@ def _differences(plain: Path, struck: Path) -> Iterator[str]:
     odd = {name for name in ours ^ theirs if not _CHECKPOINT.fullmatch(name)}
     if odd:
         yield f"only one of the two has {', '.join(sorted(odd))}"
+    for seed in sorted(plain.glob("seed-*")):
+        for difference in _of_a_seed(seed, struck / seed.name):
+            yield f"{seed.name}: {difference}"
+
+
+def _of_a_seed(plain: Path, struck: Path) -> Iterator[str]:
     for read, what in ((_result, "result.json"), (_events, "events.jsonl")):
-        if read(plain / "seed-0") != read(struck / "seed-0"):
+        if read(plain) != read(struck):
             yield f"{what} differs"
-    (tensors, form), (others, other) = (_checkpoint(d / "seed-0") for d in (plain, struck))
+    (tensors, form), (others, other) = _checkpoint(plain), _checkpoint(struck)
     if tensors.keys() != others.keys():
         yield "the last checkpoints hold different tensors"
         return

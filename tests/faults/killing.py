@@ -36,11 +36,11 @@ torch.set_num_threads(1)
 
 from contract import BY_NAME, ROWS, Row, words_of  # noqa: E402
 from faults.comparing import differences  # noqa: E402
+from faults.shim import OPENERS  # noqa: E402
 
 from hypermnesia import data  # noqa: E402
 from hypermnesia.commands import tables  # noqa: E402, F401 (what a child would import)
 from hypermnesia.commands.app import main as hypermnesia  # noqa: E402
-from hypermnesia.training import checkpoint  # noqa: E402
 
 BENCHMARK = "split-digits"
 KILLS_IN_A_ROW = 6
@@ -140,10 +140,12 @@ class Dying:
     def install(self) -> None:
         """From now on the calls of this process count."""
         os.fsync, os.replace, os.unlink = (self.before(c) for c in (os.fsync, os.replace, os.unlink))
-        checkpoint.open = self._opened  # pyright: ignore[reportAttributeAccessIssue]
+        for module in OPENERS:
+            module.open = self._opened  # pyright: ignore[reportAttributeAccessIssue]
 
     def _opened(self, path: Any, mode: str = "r") -> Any:
-        return Halved(open(path, mode), self)
+        file = open(path, mode)
+        return Halved(file, self) if mode[0] in "wa" else file
 
 
 class Asking(Dying):

@@ -132,11 +132,11 @@ def test_a_directory_without_permission(command: Command, tmp_path: Path) -> Non
 # ------------------------------------------------------------------------------------------------------ other bytes
 
 
-def half_done(directory: Path) -> list[Path]:
-    """A run that was stopped at its seventh step, with two checkpoints: their files, the older one's first."""
+def half_done(directory: Path, at: int = 7) -> list[Path]:
+    """A run that was stopped at its seventh step, or another one, with two checkpoints: their files, the older one's first."""
 
     def stop(event: object) -> None:
-        if isinstance(event, StepDone) and event.total_steps == 7:
+        if isinstance(event, StepDone) and event.total_steps == at:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from hypermnesia.evaluation.figures import METRICS
 from hypermnesia.report.draw.colours import png
 
+NO_FIGURES = dict.fromkeys(figure.name for figure in METRICS)
 HOSTILE = "<script>alert(1)</script>"
 Matrix = list[list[float | None]]
 
@@ -94,18 +96,23 @@ def make_insides(tasks: int = 5) -> dict[str, Any]:
 
 
 def make_events(seed: int, tasks: int = 5, steps: int = 60) -> list[dict[str, Any]]:
-    """Steps are counted anew in every task; `drift` is a term of the loss."""
+    """`drift` is a term of the loss."""
     noise = random.Random(seed)
     log: list[dict[str, Any]] = []
     for task in range(tasks):
-        log.append({"event": "task_started", "task": task, "time": 0.0})
+        log.append({"event": "task_started", "task": task, "name": f"task {task}", "tasks": tasks})
         for step in range(1, steps + 1):
             drift = 0.02 * task * (1 + noise.random())
             error = 2.3 * math.exp(-step / 12) + 0.02 * noise.random()
             terms = {"cross_entropy": error, "drift": drift}
-            log.append({"event": "step", "task": task, "step": step, "loss": error + drift, "terms": terms})
+            log.append(make_step(task, step, error + drift, total=task * steps + step, terms=terms))
         log.append({"event": "task_ended", "task": task, "seconds": 2.0 * task})
-    return log
+    return [{"time": 0.0, **event} for event in log]
+
+
+def make_step(task: int, number: int, loss: Any, total: int, **more: Any) -> dict[str, Any]:
+    place = {"task": task, "phase": "train", "step": number, "steps": 60, "total_steps": total}
+    return {"time": 0.0, "event": "step", **place, "loss": loss, "terms": {}, **more}
 
 
 class Writer:
@@ -119,7 +126,9 @@ class Writer:
     scenario = staticmethod(make_scenario)
 
     def seed(self, run: str, result: dict[str, Any], config: str = "", events: bool = True) -> Path:
-        """root/run/seed-K with every file of a finished run."""
+        """root/run/seed-K with every file of a finished run; figures that its scenarios do not name are null."""
+        full = {name: NO_FIGURES | scenario for name, scenario in result["scenarios"].items()}
+        result = result | {"scenarios": full}
         directory = self.root / run / f"seed-{result['seed']}"
         directory.mkdir(parents=True)
         (directory / "result.json").write_text(json.dumps(result), encoding="utf-8")

@@ -1,12 +1,14 @@
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+from report.conftest import make_result
 
 from hypermnesia import report
 from hypermnesia.evaluation.metrics import average_accuracy
+from hypermnesia.evaluation.schema import Result
 from hypermnesia.report import accuracy
-from hypermnesia.report.schema import Result
 from hypermnesia.report.summary import summarise
 
 
@@ -32,7 +34,8 @@ def test_averages_are_undefined_while_a_task_is_absent() -> None:
 
 
 def test_names() -> None:
-    result = Result(benchmark="b", approach="a", seed=0, task_names=("x", "y"), class_names=("p", "q", "r"))
+    names = {"task_names": ["x", "y"], "class_names": ["p", "q", "r"]}
+    result = Result.model_validate_json(json.dumps(make_result("a", 0) | names))
     assert accuracy.names_of_tasks(result, 2) == ["x", "y"]
     assert accuracy.names_of_tasks(result, 2, numbered=True) == ["1 · x", "2 · y"]
     assert accuracy.names_of_tasks(result, 4) == ["task 1", "task 2", "task 3", "task 4"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report.conftest import make_step
 
 from hypermnesia.report import events
 
@@ -13,47 +14,45 @@ def write(path: Path, log: list[dict[str, Any]], rest: str = "") -> Path:
     return path
 
 
-def step(task: int, number: int, loss: Any, **more: Any) -> dict[str, Any]:
-    return {"event": "step", "task": task, "step": number, "loss": loss, **more}
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "events.jsonl"
 
 
-def test_steps_counted_per_task_are_put_end_to_end(path: Path) -> None:
-    log = events.read(write(path, [step(0, 1, 1.0), step(0, 2, 0.5), step(1, 1, 0.9), step(1, 2, 0.4)]))
-    assert log.curves == {"loss": ((1, 1.0), (2, 0.5), (3, 0.9), (4, 0.4))}
-    assert log.starts == (1, 3) and log.problem is None
+def step(number: int, loss: Any, task: int = 0, **more: Any) -> dict[str, Any]:
+    return make_step(task, number, loss, number, **more)
 
 
-def test_steps_counted_per_phase_are_put_end_to_end(path: Path) -> None:
-    log = events.read(write(path, [step(0, 1, 1.0, phase="vae"), step(0, 1, 0.5, phase="main")]))
-    assert log.curves["loss"] == ((1, 1.0), (2, 0.5)) and log.starts == (1,)
-
-
-def test_total_steps_are_used_where_they_are_told(path: Path) -> None:
-    log = events.read(write(path, [step(0, 20, 1.0, total_steps=20), step(1, 1, 0.5, total_steps=41)]))
-    assert log.curves["loss"] == ((20, 1.0), (41, 0.5)) and log.starts == (20, 41)
+def test_steps_stand_where_they_are_in_the_run(path: Path) -> None:
+    log = events.read(write(path, [step(20, 1.0), step(41, 0.5, task=1), step(60, 0.4, task=1)]))
+    assert log.curves["loss"] == ((20, 1.0), (41, 0.5), (60, 0.4)) and log.starts == (20, 41)
+    assert log.problem is None
 
 
 def test_terms_stand_beside_the_loss(path: Path) -> None:
-    log = events.read(write(path, [step(0, 1, 3.0, terms={"drift": 1, "nll": 2.0})]))
+    log = events.read(write(path, [step(1, 3.0, terms={"drift": 1, "nll": 2.0})]))
     assert log.curves == {"loss": ((1, 3.0),), "drift": ((1, 1.0),), "nll": ((1, 2.0),)}
 
 
 def test_values_that_are_no_finite_number_are_left_out(path: Path) -> None:
-    log = events.read(
-        write(path, [step(0, i, v) for i, v in enumerate((float("nan"), 1e300, "1", None, True, 2.0))])
-    )
-    assert log.curves == {"loss": ((5, 2.0),)}
+    log = events.read(write(path, [step(i, v) for i, v in enumerate((1e300, None, 2.0))]))
+    assert log.curves == {"loss": ((2, 2.0),)}
 
 
-def test_reading_ends_at_damage_and_says_where(path: Path) -> None:
-    log = events.read(write(path, [step(0, 1, 1.0)], rest='{"event": "st'))
+@pytest.mark.parametrize(
+    "rest",
+    [
+        '{"event": "st',
+        json.dumps({"event": "step"}) + "\n",
+        json.dumps(step(2, float("nan"))) + "\n",
+        json.dumps(step(2, "1")) + "\n",
+        json.dumps(step(2, 0.5)),  # torn before its end
+    ],
+)
+def test_reading_ends_at_damage_and_says_where(path: Path, rest: str) -> None:
+    log = events.read(write(path, [step(1, 1.0)], rest))
     assert log.curves == {"loss": ((1, 1.0),)}
-    assert log.problem == "events.jsonl: line 2 is not a JSON object; read up to it"
+    assert log.problem == "events.jsonl: line 2 is no event; read up to it"
 
 
 def test_no_log_is_no_problem(path: Path) -> None:
@@ -63,7 +62,7 @@ def test_no_log_is_no_problem(path: Path) -> None:
 def test_a_long_log_is_thinned_to_means_of_equal_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "_MOST_POINTS", 8)
     values = [float(i * i % 17) for i in range(64)]
-    log = events.read(write(path, [step(0, i, value) for i, value in enumerate(values)]))
+    log = events.read(write(path, [step(i, value) for i, value in enumerate(values)]))
     slow = [(sum(range(i, i + 16)) / 16, sum(values[i : i + 16]) / 16) for i in range(0, 64, 16)]
     assert np.array(log.curves["loss"]) == pytest.approx(np.array(slow))
 

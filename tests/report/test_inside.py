@@ -99,4 +99,4 @@ def test_a_damaged_log_is_noted_and_its_beginning_shown(runs: Any) -> None:
     notes: list[Note] = []
     (block,) = inside.learning_curves(summary(runs), notes).blocks
     assert [key.name for key in block.figures[0].keys] == ["loss", "cross_entropy", "drift"]
-    assert notes == [Note("er/seed-0", "events.jsonl: line 311 is not a JSON object; read up to it")]
+    assert notes == [Note("er/seed-0", "events.jsonl: line 311 is no event; read up to it")]

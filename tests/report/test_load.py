@@ -1,4 +1,3 @@
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -51,12 +50,6 @@ def test_variants_are_told_apart_by_their_settings(runs: Any) -> None:
     for cut in ("layer1", "layer2"):
         runs.seed(f"phn-{cut}", runs.result("phn", 0, config_sha256=cut), f'[phn]\ncut = "{cut}"\n')
     assert set(found(report.load([runs.root]))["split-digits"]) == {"phn (cut=layer1)", "phn (cut=layer2)"}
-
-
-def test_without_a_hash_only_seeds_of_one_run_belong_together(runs: Any) -> None:
-    for run, seed in (("a", 0), ("a", 1), ("b", 2)):
-        runs.seed(run, runs.result("er", seed, config_sha256=None))
-    assert found(report.load([runs.root])) == {"split-digits": {"er #1": [0, 1], "er #2": [2]}}
 
 
 def test_the_same_seed_twice_is_noted(runs: Any) -> None:
@@ -143,15 +136,12 @@ def test_links_below_a_directory_are_not_followed(runs: Any, tmp_path: Path) -> 
     assert found(report.load([runs.root])) == {"split-digits": {"er": [0]}}
 
 
-def test_a_result_without_optional_keys(runs: Any) -> None:
-    scenarios = {"task": {"matrix": [[0.5]]}}
-    directory = runs.root / "bare"
-    directory.mkdir(parents=True)
-    (directory / "result.json").write_text(
-        json.dumps({"benchmark": "b", "approach": "a", "seed": 3, "scenarios": scenarios}), encoding="utf-8"
-    )
+def test_a_result_alone(runs: Any) -> None:
+    directory = runs.seed("bare", runs.result("a", 3), events=False)
+    for name in ("config.toml", "environment.json"):
+        (directory / name).unlink()
     loaded = report.load([directory])
-    assert found(loaded) == {"b": {"a": [3]}}
+    assert found(loaded) == {"split-digits": {"a": [3]}}
     assert [note.reason for note in loaded.notes] == [
         "its configuration is left out: config.toml is not there",
         "its environment is left out: environment.json is not there",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hypermnesia import report
+from hypermnesia.evaluation.schema import Sweep, Trial
 from hypermnesia.report import sweeps
-from hypermnesia.report.schema import Sweep, Trial
 
 
 def sweep(settings: list[dict[str, Any]], values: list[float | None], **more: Any) -> Sweep:

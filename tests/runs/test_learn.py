@@ -227,8 +227,31 @@ def test_runs_that_cannot_go_on(pictures: Path, tmp_path: Path):
         with pytest.raises(HypermnesiaError, match=said):
             learn(run, str(pictures), words)
     (tmp_path / "there").mkdir()
-    with pytest.raises(HypermnesiaError, match="there exists already; give another --out, or remove it"):
+    (tmp_path / "there" / "notes").write_text("mine")
+    with pytest.raises(HypermnesiaError, match="there exists already and holds something else; give another"):
         learn(run, str(pictures), out=tmp_path / "there")
+
+
+def test_an_attempt_that_failed_goes_on_when_it_is_repeated(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run, words = finished("er", tmp_path / "run"), [*SHORT, "checkpoint.every=0"]
+    whole = learn(run, str(pictures), words, out=tmp_path / "whole")
+    save, left = checkpoint.save, [4]
+
+    def full(*args: Any, **options: Any) -> Path:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return save(*args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(HypermnesiaError, match="No space left on device"):
+        patch.setattr(checkpoint, "save", full)
+        learn(run, str(pictures), words, out=tmp_path / "more")
+    with pytest.raises(HypermnesiaError, match="more exists already and holds something else"):
+        learn(run, str(pictures), ["train.iterations=3"], out=tmp_path / "more")
+    again = learn(run, str(pictures), words, out=tmp_path / "more")
+    assert again.classes == whole.classes and again.summary["scenarios"] == whole.summary["scenarios"]
 
 
 def test_an_unfinished_run(pictures: Path, tmp_path: Path):

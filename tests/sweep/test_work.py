@@ -1,6 +1,7 @@
 """One job in a worker, without any engine."""
 
 import base64
+import contextlib
 import json
 import signal
 from dataclasses import replace
@@ -11,7 +12,7 @@ import torch
 from sweep.sweep_helpers import alone
 
 from hypermnesia.experiments.resolve import from_toml, resolve
-from hypermnesia.runs.directory import Place
+from hypermnesia.runs.directory import Place, locked
 from hypermnesia.runs.execute import execute
 from hypermnesia.sweep import work as worker
 from hypermnesia.sweep.jobs import Job, Outcome
@@ -194,13 +195,12 @@ def test_a_worker_on_another_disk_sends_the_files(tmp_path, monkeypatch, plain):
 
 
 def test_a_job_waits_for_a_process_that_is_dying(tmp_path):
-    import fcntl
     import threading
 
     directory = tmp_path / "seed-0"
     directory.mkdir()
-    holder = open(directory / "lock", "w")  # noqa: SIM115
-    fcntl.flock(holder, fcntl.LOCK_EX)
+    holder = contextlib.ExitStack()
+    holder.enter_context(locked(directory))
     waits = threading.Thread(target=worker._wait_until_free, args=(directory,))
     waits.start()
     waits.join(0.3)

@@ -11,27 +11,11 @@ from hypermnesia.commands.compare import Comparison
 from hypermnesia.commands.reproduce import Reproduction
 from hypermnesia.core import units
 from hypermnesia.evaluation import metrics
+from hypermnesia.evaluation.figures import COSTS, METRICS
 from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row
 from hypermnesia.runs.predict import Prediction
 
-_METRICS = {
-    "average_accuracy": "average accuracy",
-    "average_incremental_accuracy": "average incremental accuracy",
-    "forgetting": "forgetting",
-    "backward_transfer": "backward transfer",
-    "forward_transfer": "forward transfer",
-    "learning_accuracy": "learning accuracy",
-}
-_COSTS = {
-    "trainable_parameters": ("trainable parameters", units.count),
-    "target_parameters": ("parameters of the target network", units.count),
-    "generator_parameters": ("parameters of the generator, with all embeddings", units.count),
-    "stored_bytes": ("stored", units.size),
-    "train_seconds": ("training time", units.duration),
-    "steps_per_second": ("steps per second", units.count),
-    "peak_memory_bytes": ("peak memory", units.size),
-}
 SOURCES = {
     "acc_gem": "mean of the last row (GEM, Lopez-Paz & Ranzato 2017)",
     "aia_lucir": "mean over time of the average accuracy so far (LUCIR, Hou et al. 2019)",
@@ -76,11 +60,11 @@ def summary(found: Mapping[str, Any]) -> Group:
     """Metrics by scenario of what `runs.summarise` gives: percentages, mean ± half of the 95 % interval."""
     names, seeds = list(found["scenarios"]), len(found["seeds"])
     table = plain_table("in %", *(scenario_title(name) for name in names))
-    for key, title in _METRICS.items():
-        cells = [(found["scenarios"][name] or {}).get(key) or {} for name in names]
+    for figure in METRICS:
+        cells = [(found["scenarios"][name] or {}).get(figure.name) or {} for name in names]
         if any(cell.get("n") for cell in cells):
-            signed = key in ("backward_transfer", "forward_transfer")
-            table.add_row(title, *(units.interval(c.get("mean"), c.get("ci95"), signed) for c in cells))
+            shown = (units.interval(c.get("mean"), c.get("ci95"), figure.signed) for c in cells)
+            table.add_row(figure.title.lower(), *shown)
     return block(table, note=f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "")
 
 
@@ -90,10 +74,11 @@ _INTERVAL = "± is half of the 95 % interval"
 def costs(found: Mapping[str, Any]) -> Table:
     """What the run took, of the same summary."""
     table = plain_table("cost", "")
-    for key, (title, unit) in _COSTS.items():
-        cell = found["costs"].get(key) or {}
+    for figure in COSTS:
+        cell = found["costs"].get(figure.name) or {}
         if cell.get("mean") is not None:
-            table.add_row(title, units.spread(unit, cell["mean"], cell.get("ci95")))
+            shown = units.spread(figure.write, cell["mean"], cell.get("ci95"))
+            table.add_row(figure.title.lower(), shown)
     generator, target = (
         (found["costs"].get(f"{part}_parameters") or {}).get("mean") for part in ("generator", "target")
     )

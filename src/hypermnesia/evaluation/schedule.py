@@ -19,10 +19,24 @@ class Measured(NamedTuple):
 
     scenarios: dict[str, Row]
     validation: dict[str, Row] | None
+    confusion: list[list[float]] | None = None
+
+
+def note(records: Records, found: Measured, task: int, step: int | None) -> None:
+    """Write an evaluation down: of the untrained network (`task` −1), after `step` steps of a task, or at its end."""
+    if task < 0:
+        records.baseline = found.scenarios
+    elif step is not None:
+        records.add_on_the_way(task, step, found.scenarios or found.validation or {})
+    else:
+        if found.validation is not None:
+            records.add(task, found.validation, validation=True)
+        records.add(task, found.scenarios)
+        records.confusion = found.confusion or records.confusion
 
 
 class Schedule:
-    """The evaluations of one run, written into its records."""
+    """The evaluations of one run. They change nothing: what they have found is `note`d by who asked for them."""
 
     def __init__(
         self,
@@ -47,7 +61,7 @@ class Schedule:
                     f"there are: {', '.join(names)}"
                 )
 
-    def untrained(self, records: Records) -> Measured | None:
+    def untrained(self) -> Measured | None:
         """Accuracies of the untrained network, which forward transfer is measured against; None where there are none."""
         without_guess = {"task"} if self._learner.model.depends_on_task else {"task", "domain"}
         names = [name for name in self._applicable if name in without_guess]
@@ -55,19 +69,18 @@ class Schedule:
             return None
         learner = replace(self._learner, task=-1, method=None)
         found = evaluate(learner, self._tested_on, self._options, scenarios=names)
-        records.baseline = found.scenarios
         return Measured(found.scenarios, None)
 
-    def on_the_way(self, records: Records, step: int) -> Measured | None:
-        """After `step` steps of the learner's task, where it is due."""
-        every = self._options.steps
-        if every is None or step % every:
-            return None
+    def due(self, step: int) -> bool:
+        """Whether there is an evaluation after `step` steps of a task."""
+        return self._options.steps is not None and step % self._options.steps == 0
+
+    def on_the_way(self) -> Measured:
+        """Within the learner's task, where it is due."""
         found = self._measure(self._scenarios(last=False), validation=self._sealed)
-        records.add_on_the_way(self._learner.task, step, found.scenarios)
         return Measured({}, found.scenarios) if self._sealed else Measured(found.scenarios, None)
 
-    def task_ended(self, records: Records) -> Measured | None:
+    def task_ended(self) -> Measured | None:
         """At the end of the learner's task, where it is due."""
         index = self._learner.task
         last = index + 1 == self._tasks
@@ -76,12 +89,8 @@ class Schedule:
         scenarios = self._scenarios(last)
         validates = all(task.validation is not None for task in self._tested_on.tasks)
         checked = self._measure(scenarios, validation=True) if validates else None
-        if checked is not None:
-            records.add(index, checked.scenarios, validation=True)
         found = Evaluation({}) if self._sealed else self._measure(scenarios)
-        records.add(index, found.scenarios)
-        records.confusion = found.confusion or records.confusion
-        return Measured(found.scenarios, checked.scenarios if checked else None)
+        return Measured(found.scenarios, checked.scenarios if checked else None, found.confusion)
 
     def _scenarios(self, last: bool) -> tuple[str, ...]:
         chosen = self._options.scenarios

@@ -11,6 +11,7 @@ from torch import nn
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors, under_prefix
+from hypermnesia.evaluation.schema import seeds_in
 from hypermnesia.nets.stages import classifier
 from hypermnesia.training import checkpoint
 
@@ -66,7 +67,7 @@ def read_base(path: str | Path) -> Base:
 
 
 def _of_run(directory: Path) -> Tensors:
-    seeds = [directory] if (directory / "config.toml").is_file() else sorted(directory.glob("seed-*"))
+    seeds = [directory] if (directory / "config.toml").is_file() else seeds_in(directory)
     if len(seeds) != 1:
         named = f"the seeds {', '.join(d.name for d in seeds)}: name one" if seeds else "no run"
         raise HypermnesiaError(f"weights.base={directory} holds {named}")

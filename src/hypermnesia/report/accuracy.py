@@ -7,13 +7,13 @@ import numpy as np
 from markupsafe import Markup
 
 from hypermnesia.core import units
+from hypermnesia.evaluation.schema import Matrix, Result
 from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.report.blocks import Block, Figure, Section, key, ordered_key
 from hypermnesia.report.draw.heat import heat_map
 from hypermnesia.report.draw.plots import Dot, Series, dots, lines
 from hypermnesia.report.draw.svg import Scale
 from hypermnesia.report.load import Group
-from hypermnesia.report.schema import Matrix, Result
 from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
 
 _FEW_TASKS = 10  # up to here a legend names every task and lines have markers

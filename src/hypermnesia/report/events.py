@@ -1,15 +1,13 @@
 """Learning curves from events.jsonl, thinned while they are read, so a log of any length fits."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from hypermnesia.report.schema import LARGEST
+from hypermnesia.evaluation.event_lines import StepLine, read_lines
+from hypermnesia.evaluation.schema import LARGEST
 
 _MOST_POINTS = 2048  # even, so that merged points stand for equally many readings
-_LONGEST_LINE = 16 * 2**20
 _BINS = 120
 
 Point = tuple[float, float]
@@ -44,7 +42,7 @@ class _Thinned:
 
 @dataclass(frozen=True)
 class Log:
-    """One run's curves by name ("loss" first, then its terms) over the steps of all tasks, counted from 0.
+    """One run's curves by name ("loss" first, then its terms) over the steps of all tasks, counted from 1.
 
     `starts[t]` is the step at which task t began; `problem` says where reading stopped, if it did.
     """
@@ -57,34 +55,22 @@ class Log:
 def read(path: Path) -> Log:
     """The curves of one event log. A damaged line ends the reading and is told in `problem`."""
     series: dict[str, _Thinned] = {}
-    starts: list[float] = []
-    task: Any = None
-    offset, last = 0.0, -1.0  # steps may be counted per task or phase: the count then jumps back
+    starts: dict[int, float] = {}
     problem = None
     if not path.is_file():
         return Log()
     try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE), b""), start=1):
-                event = _event(line)
-                if event is None:
-                    problem = f"events.jsonl: line {number} is not a JSON object; read up to it"
-                    break
-                counted = "total_steps" if "total_steps" in event else "step"
-                step = _number(event.get(counted))
-                if event.get("event") != "step" or step is None:
-                    continue
-                if step + offset <= last:
-                    offset = last
-                if event.get("task") != task:
-                    task = event.get("task")
-                    starts.append(step + offset)
-                last = step + offset
-                for name, value in _values(event):
-                    series.setdefault(name, _Thinned()).add(step + offset, value)
+        for number, (line, _) in enumerate(read_lines(path), start=1):
+            if line is None:
+                problem = f"events.jsonl: line {number} is no event; read up to it"
+            elif isinstance(line, StepLine):
+                starts.setdefault(line.task, line.total_steps)
+                for name, value in {"loss": line.loss, **line.terms}.items():
+                    if value is not None and abs(value) <= LARGEST:
+                        series.setdefault(name, _Thinned()).add(line.total_steps, value)
     except OSError as error:
         problem = f"events.jsonl cannot be read: {error.strerror}"
-    return Log({name: thinned.finish() for name, thinned in series.items()}, tuple(starts), problem)
+    return Log({name: thinned.finish() for name, thinned in series.items()}, tuple(starts.values()), problem)
 
 
 def average(logs: Sequence[Log]) -> dict[str, tuple[Point, ...]]:
@@ -98,27 +84,6 @@ def average(logs: Sequence[Log]) -> dict[str, tuple[Point, ...]]:
                 bins.setdefault(int(step / end * _BINS), []).append((step, value))
         curves[name] = tuple(_mean(bins[key]) for key in sorted(bins))
     return curves
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) else None
-
-
-def _values(event: dict[str, Any]) -> list[tuple[str, float]]:
-    terms = event.get("terms")
-    named = {"loss": event.get("loss"), **(terms if isinstance(terms, dict) else {})}
-    return [(name, number) for name, value in named.items() if (number := _number(value)) is not None]
-
-
-def _number(value: Any) -> float | None:
-    """A float of a plausible size, or None for anything else (NaN compares false)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if abs(value) <= LARGEST else None
 
 
 def _mean(points: Sequence[Point]) -> Point:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hypermnesia.evaluation.schema import Masks, Matrix, Result
 from hypermnesia.report import events
 from hypermnesia.report.accuracy import mean_matrix, names_of_tasks, names_of_tests
 from hypermnesia.report.blocks import Block, Figure, Section, key
@@ -13,7 +14,6 @@ from hypermnesia.report.draw.heat import heat_map
 from hypermnesia.report.draw.plots import Series, columns, lines, point_map
 from hypermnesia.report.draw.svg import fitted
 from hypermnesia.report.load import Group, Note
-from hypermnesia.report.schema import Masks, Matrix, Result
 from hypermnesia.report.summary import Summary
 
 _MOST_IMAGES = 200

@@ -8,16 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.secrets import flatten, redact
-from hypermnesia.report.schema import Damaged, Result, Sweep, read_json, read_record, read_text
+from hypermnesia.evaluation.schema import (
+    Damaged,
+    Result,
+    Sweep,
+    read_object,
+    read_record,
+    read_text,
+    seeds_in,
+)
 
 SCENARIOS = ("class", "domain", "task")
 """Known scenarios, the hardest first: `class` and `domain` do not give the task away."""
-
-_SEED = re.compile(r"seed-\d+")
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def _search(root: Path, notes: list[Note]) -> Iterator[tuple[str, Path]]:
             swept.append(directory)
             yield "sweep", directory
         inside_a_sweep = any(directory.is_relative_to(sweep) for sweep in swept)  # it tells of pruned trials
-        if any(_SEED.fullmatch(child) for child in children):
+        if seeds_in(directory):
             continue  # a run: its own result.json is a copy of its only seed's
         if "result.json" in files:
             children.clear()
@@ -171,7 +176,7 @@ def _seed(directory: Path, path: str, notes: list[Note]) -> Seed | None:
     except (Damaged, tomllib.TOMLDecodeError, RecursionError) as error:
         notes.append(Note(path, f"its configuration is left out: {_reason(error, 'config.toml')}"))
     try:
-        seed = replace(seed, environment=flatten(_object(read_json(directory / "environment.json"))))
+        seed = replace(seed, environment=flatten(read_object(directory / "environment.json")))
     except (Damaged, RecursionError) as error:
         notes.append(Note(path, f"its environment is left out: {_reason(error, 'environment.json')}"))
     return seed
@@ -179,12 +184,6 @@ def _seed(directory: Path, path: str, notes: list[Note]) -> Seed | None:
 
 def _reason(error: Exception, name: str) -> str:
     return str(error) if isinstance(error, Damaged) else f"{name}: {error}"
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise Damaged(f"environment.json holds a {type(value).__name__}, expected an object")
 
 
 def _benchmarks(seeds: Iterable[Seed], notes: list[Note]) -> tuple[Benchmark, ...]:
@@ -200,9 +199,8 @@ def _benchmarks(seeds: Iterable[Seed], notes: list[Note]) -> tuple[Benchmark, ..
 
 
 def _identity(seed: Seed) -> tuple[str, str, str]:
-    """What seeds of one group share. Without a config hash, only seeds of one run belong together."""
-    config = seed.result.config_sha256 or str(seed.directory.resolve().parent)
-    return seed.result.benchmark, seed.result.approach, config
+    """What seeds of one group share."""
+    return seed.result.benchmark, seed.result.approach, seed.result.config_sha256
 
 
 def _group(members: list[Seed], notes: list[Note]) -> Group:

@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hypermnesia.core import units
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.secrets import flatten
+from hypermnesia.evaluation.schema import Sweep
 from hypermnesia.report import accuracy, inside, sweeps, tables
 from hypermnesia.report.blocks import Block, Figure, Section, colour_bar, key
 from hypermnesia.report.load import Benchmark, Note, Runs, SweepRecord, load
-from hypermnesia.report.schema import Sweep
 from hypermnesia.report.summary import BOUNDS, SCENARIO_MEANINGS, SCENARIO_NAMES, Summary, summarise
 
 

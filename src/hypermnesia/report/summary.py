@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from hypermnesia.core import units
+from hypermnesia.evaluation.figures import ANYTIME, COSTS, METRICS, Figure
+from hypermnesia.evaluation.schema import Result
 from hypermnesia.evaluation.statistics import PairedDifference, Statistics, paired_difference, statistics
 from hypermnesia.report.load import Benchmark, Group
-from hypermnesia.report.schema import Anytime, Result, Scenario
 
 BOUNDS = {"joint": "upper bound", "finetune": "lower bound"}
 """Approaches that frame a comparison and do not compete: never the best, never what others differ from."""
@@ -153,62 +154,36 @@ def _accuracy(result: Result, scenario: str) -> float | None:
     return result.scenarios[scenario].average_accuracy if scenario in result.scenarios else None
 
 
-_OF_A_SCENARIO = (
-    ("average_accuracy", "Accuracy", 1, False),
-    ("forgetting", "Forgetting", -1, True),
-    ("backward_transfer", "Backward transfer", 1, True),
-    ("average_incremental_accuracy", "Average incremental accuracy", 1, False),
-    ("learning_accuracy", "Learning accuracy", 1, False),
-    ("forward_transfer", "Forward transfer", 1, True),
-)
-_ANYTIME = (
-    ("average_anytime_accuracy", "Average anytime accuracy", 1, False),
-    ("worst_case_accuracy", "Worst-case accuracy", 1, False),
-    ("stability_gap", "Stability gap", -1, True),
-)
-_COSTS = (
-    ("trainable_parameters", "Trainable parameters", -1, units.count, ""),
-    ("stored_bytes", "Stored", -1, units.size, "bytes"),
-    ("train_seconds", "Training time", -1, units.duration, "s"),
-    ("target_parameters", "Parameters of the target network", 0, units.count, ""),
-    ("generator_parameters", "Parameters of the generator", -1, units.count, ""),
-    ("peak_memory_bytes", "Peak memory", -1, units.size, "bytes"),
-    ("steps", "Steps", 0, units.count, ""),
-    ("steps_per_second", "Steps per second", 1, units.count, "1/s"),
-)
-
-
 def _columns(scenarios: Sequence[str]) -> tuple[Column, ...]:
     columns = []
     for scenario in scenarios:
         of = SCENARIO_NAMES.get(scenario, scenario)
-        for name, title, better, signed in _OF_A_SCENARIO:
-            key = f"{scenario}.{name}"
-            columns.append(_share(key, f"{title}, {of}", better, signed, _of_scenario(scenario, name)))
-        for name, title, better, signed in _ANYTIME:
-            key = f"anytime.{scenario}.{name}"
-            columns.append(_share(key, f"{title}, {of}", better, signed, _of_anytime(scenario, name)))
-    for name, title, better, unit, raw in _COSTS:
-        columns.append(
-            Column(f"costs.{name}", title, "", better, _of_costs(name), partial(units.spread, unit), raw)
-        )
+        for figure in METRICS:
+            key = f"{scenario}.{figure.name}"
+            title = f"{figure.short or figure.title}, {of}"
+            columns.append(_share(key, title, figure, _of_scenario(scenario, figure.name)))
+        for figure in ANYTIME:
+            key = f"anytime.{scenario}.{figure.name}"
+            columns.append(_share(key, f"{figure.title}, {of}", figure, _of_anytime(scenario, figure.name)))
+    for figure in COSTS:
+        key, raw = f"costs.{figure.name}", "" if figure.unit == "count" else figure.unit
+        write = partial(units.spread, figure.write)
+        columns.append(Column(key, figure.title, "", figure.better, _of_costs(figure.name), write, raw))
     return tuple(columns)
 
 
-def _share(
-    key: str, title: str, better: int, signed: bool, value: Callable[[Result], float | None]
-) -> Column:
+def _share(key: str, title: str, figure: Figure, value: Callable[[Result], float | None]) -> Column:
     """A column of fractions: percentages, or percentage points where the number is a difference."""
-    unit = "points" if signed else "%"
-    return Column(key, title, unit, better, value, units.interval, unit, scale=100)
+    unit = "points" if figure.unit == "points" else "%"
+    return Column(key, title, unit, figure.better, value, units.interval, unit, scale=100)
 
 
 def _of_scenario(scenario: str, name: str) -> Callable[[Result], float | None]:
-    return lambda result: getattr(result.scenarios.get(scenario, Scenario()), name)
+    return lambda result: getattr(result.scenarios.get(scenario), name, None)
 
 
 def _of_anytime(scenario: str, name: str) -> Callable[[Result], float | None]:
-    return lambda result: getattr(result.anytime.get(scenario, Anytime()), name)
+    return lambda result: getattr(result.anytime.get(scenario), name, None)
 
 
 def _of_costs(name: str) -> Callable[[Result], float | None]:

@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from hypermnesia.core.units import plain, tick
+from hypermnesia.evaluation.schema import LARGEST, Sweep, Trial
 from hypermnesia.report.draw import colours
 from hypermnesia.report.draw.plots import bars
 from hypermnesia.report.draw.svg import (
@@ -24,7 +25,6 @@ from hypermnesia.report.draw.svg import (
     text,
     whole_ticks,
 )
-from hypermnesia.report.schema import LARGEST, Sweep, Trial
 
 _BINS = 4
 _FEWEST_TRIALS = 8

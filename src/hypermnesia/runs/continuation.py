@@ -17,7 +17,8 @@ from hypermnesia.experiments.build import assemble, without_base
 from hypermnesia.experiments.features import through
 from hypermnesia.experiments.resolve import Config
 from hypermnesia.nets.stages import classifier
-from hypermnesia.training.loop import Fit, Position
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.position import Position
 from hypermnesia.weights.model import Model
 
 

@@ -11,23 +11,29 @@ import torch
 
 def environment(device: str) -> dict[str, Any]:
     """The content of environment.json, but for what the run adds of its own."""
-    versions = {}
-    for package in ("torch", "numpy", "safetensors"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
+    own, *others = versions().items()
     return {
-        "hypermnesia": version("hypermnesia"),
+        own[0]: own[1],
         "commit": commit(),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": dict(others),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "device": device,
     }
+
+
+def versions() -> dict[str, str]:
+    """This package's version, and of those whose version may change how a run rounds or is read."""
+    found = {}
+    for package in ("hypermnesia", "torch", "numpy", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
 
 
 def commit() -> str | None:

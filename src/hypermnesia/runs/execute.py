@@ -2,7 +2,8 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,12 @@ import torch
 
 from hypermnesia.core import trees
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.core.files import clear_abandoned
+from hypermnesia.core.locks import locked as held
+from hypermnesia.evaluation.schema import Result, Summary, seeds_in, write_record
 from hypermnesia.experiments.build import assemble, build, without_base
 from hypermnesia.experiments.resolve import Config
-from hypermnesia.runs import continuation
+from hypermnesia.runs import bound, continuation, stacks
 from hypermnesia.runs.continuation import Continuation
 from hypermnesia.runs.directory import (
     Entry,
@@ -26,37 +30,24 @@ from hypermnesia.runs.directory import (
     finished_result,
     locked,
     read_result,
+    reporter,
     saved_config,
     saved_stream,
     seed_directories,
-    write_json,
 )
-from hypermnesia.runs.recorder import Interrupted, Listener, asked_to_stop, recording, reporter
+from hypermnesia.runs.recorder import Interrupted, Listener, asked_to_stop, recording
 from hypermnesia.runs.results import summary_of
+from hypermnesia.runs.stacks import Listen, OneFailed, silent
 from hypermnesia.training import checkpoint, guards
+from hypermnesia.training.events import Event
 from hypermnesia.training.loop import Fit
-from hypermnesia.training.stacked import pays, together, why_apart
+from hypermnesia.training.position import Abandoned
+from hypermnesia.training.stacked import pays, why_apart
 
 Stacked = Literal["auto", "on", "off"]
-Listen = Callable[[Config, int, Path], contextlib.AbstractContextManager[Listener]]
-"""(configuration, seed, DIR/seed-K) → what hears the events of that run, within a `with` block around it."""
-
-
-class OneFailed(RunFailed):
-    """One of several runs that trained together failed, and all stopped."""
-
-    def __init__(self, error: RunFailed, entry: Entry) -> None:
-        super().__init__(str(error))
-        self.entry = entry
-
-
+PATIENCE = 60.0
+"""Seconds that a summary waits for another process's."""
 # ------------------------------------------------------------------------------------------------------ executing
-
-
-@contextlib.contextmanager
-def silent(cfg: Config, seed: int, directory: Path) -> Iterator[Listener]:
-    """Hears nothing: the default of `execute_seeds`."""
-    yield lambda event: None
 
 
 def execute_seeds(
@@ -75,12 +66,12 @@ def execute_seeds(
     auto does it where it can be done and is likely to pay. Raises `Unusable` before anything is run when `directory`
     holds seeds of another configuration.
     """
-    for other in directory.glob("seed-*/config.toml"):
+    for other in seeds_in(directory):
         try:
-            there = saved_config(other.parent)
+            there = saved_config(other)
         except Unusable:
             continue  # told when it is its turn
-        _check_same(there, cfg, other.parent)
+        _check_same(there, cfg, other)
     entries = [Entry(cfg, seed, Place(directory / f"seed-{seed}", data_dir, device)) for seed in seeds]
     if stacked == "off" or not execute_together(entries, listen, stacked):
         for entry in entries:
@@ -92,10 +83,17 @@ def execute_seeds(
 def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked: Stacked = "auto") -> bool:
     """Run all that is not finished as one program; False, with a word why, where they had better run apart.
 
-    The entries are seeds of one configuration, or differ in numbers (`stack`). Raises as `execute`, and `HypermnesiaError`
-    where `stacked` is on and they have to run apart. When one fails, all stop.
+    The entries are seeds of one configuration, or differ in numbers (`stack`). What has been begun goes on as it was begun:
+    by itself, or with those that it trained together with. Raises as `execute`, and `HypermnesiaError` where `stacked` is
+    on and they have to run apart. When one fails, all stop.
     """
     left = [e for e in entries if finished_result(e.cfg, e.seed, e.place.directory) is None]
+    known = {e.place.directory: e for e in left}
+    for e in (e for e in left if exists(e.place.directory)):
+        if finished_result(e.cfg, e.seed, e.place.directory) is None and not _with_others(e, known, listen):
+            with listen(e.cfg, e.seed, e.place.directory) as listener:
+                execute(e.cfg, e.seed, e.place, listener)
+    left = [e for e in left if not exists(e.place.directory)]
     if not left:
         return True
     with guards.told("these runs together"):
@@ -112,36 +110,63 @@ def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked:
             print(f"hypermnesia: {these} run one after another: {reason}", file=sys.stderr)
         return False
     beside = sorted(e.seed for e in left) if alike else [str(e.place.directory) for e in left]
+    directories = [e.place.directory for e in left]
     for e, run in zip(left, built, strict=True):
-        if exists(e.place.directory):
-            _check_stream(run, e.place.directory)
-        else:
-            create(e.cfg, e.seed, e.place, run, {"stacked_with": beside})
-    try:
-        _train_together(left, built, listen)
-    except RunFailed as error:
-        entry = next((e for e, run in zip(left, built, strict=True) if run is error.of), None)
-        if entry is None:
-            raise
-        raise OneFailed(error, entry) from error
+        about = {"stacked_with": beside, stacks.KEY: stacks.names_of(e.place.directory, directories)}
+        create(e.cfg, e.seed, e.place, run, about)
+    _train_together(left, built, listen, "")
     return True
 
 
-def _train_together(entries: Sequence[Entry], built: Sequence[Fit], listen: Listen) -> None:
-    with contextlib.ExitStack() as open_:
-        asked = open_.enter_context(asked_to_stop())
-        courses = []
-        for e, run in zip(entries, built, strict=True):
-            directory = e.place.directory
-            open_.enter_context(locked(directory))
-            listener = open_.enter_context(listen(e.cfg, e.seed, directory))
-            courses.append(open_.enter_context(recording(run, e.cfg, e.seed, directory, listener, asked)))
-        saved = set()
-        for i, event in together(built):
-            if courses[i].hear(event):
-                saved.add(i)
-            if len(saved) == len(courses):
-                raise Interrupted(asked[0], *(e.place.directory for e in entries))
+def _with_others(entry: Entry, known: Mapping[Path, Entry], listen: Listen) -> bool:
+    """Go on with a run that has been begun and with those that train together with it; False if it goes on by itself."""
+    directory = entry.place.directory
+    found = stacks.begun_with(directory, reporter(directory))
+    if found is None:
+        return False
+    entries = [known.get(other) or _beside(entry, other) for other in found.directories]
+    built = [_built_together(e) for e in entries]
+    about = environment_of(directory)
+    for e, run in zip(entries, built, strict=True):
+        if exists(e.place.directory):
+            _check_stream(run, e.place.directory)
+        else:  # the first of them had been made when the start was cut short
+            create(e.cfg, e.seed, e.place, run, {key: about[key] for key in ("stacked_with", stacks.KEY)})
+    _train_together(entries, built, listen, found.newest)
+    return True
+
+
+def _beside(entry: Entry, directory: Path) -> Entry:
+    """The run in another directory that trains together with this one."""
+    place = replace(entry.place, directory=directory)
+    if exists(directory):
+        return Entry(saved_config(directory), environment_of(directory)["seed"], place)
+    if isinstance(environment_of(entry.place.directory)["stacked_with"][0], int):
+        return Entry(entry.cfg, int(directory.name.removeprefix("seed-")), place)
+    raise Unusable(f"{entry.place.directory} begins as one program with {directory}, which is not there")
+
+
+def _built_together(entry: Entry) -> Fit:
+    with guards.told("these runs together"):
+        return _built(entry.cfg, entry.seed, entry.place)
+
+
+def _train_together(entries: Sequence[Entry], built: Sequence[Fit], listen: Listen, newest: str) -> None:
+    """Train the runs from the checkpoint that all have. When one fails, the others are saved at the step of that, so that
+    they can go on without it, and `OneFailed` is raised."""
+    try:
+        stacks.train(entries, built, listen, newest)
+    except RunFailed as error:
+        lost = next((i for i, run in enumerate(built) if run is error.of), None)
+        if lost is None:
+            raise
+        directory, steps = entries[lost].place.directory, built[lost].records.steps
+        found = stacks.begun_with(directory, reporter(directory))
+        if found is not None and len(found.directories) == len(entries):
+            again = [_built_together(e) for e in entries]
+            with contextlib.suppress(stacks.LeftBehind, RunFailed):
+                stacks.train(entries, again, silent, found.newest, without=lost, after=steps)
+        raise OneFailed(error, entries[lost]) from error
 
 
 def _why_unlike(entries: Sequence[Entry], built: Sequence[Fit]) -> str:
@@ -173,6 +198,8 @@ def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = No
     finished = finished_result(cfg, seed, place.directory)
     if finished is not None:
         return finished
+    if exists(place.directory) and _in_a_stack(Entry(cfg, seed, place), listener):
+        return read_result(place.directory) or {}
     with guards.told("this configuration"):
         run = _built(cfg, seed, place)
     if exists(place.directory):
@@ -182,6 +209,27 @@ def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = No
     with locked(place.directory):
         finished = finished_result(cfg, seed, place.directory)  # by another process, since we looked
         return finished if finished is not None else _train(run, cfg, seed, place.directory, listener)
+
+
+def _deaf(event: Event) -> None:
+    """Hears nothing."""
+
+
+def _in_a_stack(entry: Entry, listener: Listener | None) -> bool:
+    """Go on with a run and all that train together with it, leaving behind those that fail; False if it is by itself."""
+    directory = entry.place.directory
+
+    @contextlib.contextmanager
+    def listen(cfg: Config, seed: int, where: Path) -> Iterator[Listener]:
+        yield listener if where == directory and listener is not None else _deaf
+
+    while True:
+        try:
+            return _with_others(entry, {directory: entry}, listen)
+        except OneFailed as error:
+            if error.entry.place.directory == directory:
+                raise
+            reporter(directory)(f"goes on without {error.entry.place.directory}, which failed: {error}")
 
 
 def _built(cfg: Config, seed: int, place: Place) -> Fit:
@@ -219,30 +267,34 @@ def restored(directory: Path, device: str = "cpu") -> Fit:
     """
     cfg, seed = saved_config(directory), environment_of(directory)["seed"]
     run = assemble(without_base(cfg), saved_stream(directory), seed, device)
-    if checkpoint.load(run, directory / "checkpoint", reporter(directory)) is None:
+    report = reporter(directory)
+    if checkpoint.load(run, directory / "checkpoint", report, bound.check(directory, report)) is None:
         raise Unusable(f"{directory} has no checkpoint yet; start or resume the run first")
     return run
 
 
 def summarise(directory: Path) -> dict[str, Any]:
-    """Write DIR/summary.json over the finished seeds (and DIR/result.json when there is one) and return it."""
-    results = [result for d in seed_directories(directory) if (result := read_result(d)) is not None]
-    if not results:
-        raise Unusable(f"{directory} holds no finished run yet; go on with: hypermnesia resume {directory}")
-    try:
-        summary = summary_of(results)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise Unusable(
-            f"a result.json in {directory} is damaged ({error}); remove it to run again"
-        ) from error
-    try:
-        write_json(directory / "summary.json", summary)
-        if len(results) == 1:
-            write_json(directory / "result.json", results[0])
-        else:  # it was a copy of the only seed's result, and that is not the only one any more
-            (directory / "result.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise HypermnesiaError(f"cannot write to {directory}: {error.strerror or error}") from error
+    """Write DIR/summary.json over the finished seeds (and DIR/result.json when there is one) and return it.
+
+    One process at a time, so that of seeds that finish at once none is left out.
+    """
+    with held(directory, reporter(directory), PATIENCE):
+        results = [result for d in seed_directories(directory) if (result := read_result(d)) is not None]
+        if not results:
+            raise Unusable(
+                f"{directory} holds no finished run yet; go on with: hypermnesia resume {directory}"
+            )
+        try:
+            clear_abandoned(directory / "summary.json", alone=True)
+            clear_abandoned(directory / "result.json", alone=True)
+            summary = summary_of(results)
+            write_record(directory / "summary.json", Summary, summary)
+            if len(results) == 1:
+                write_record(directory / "result.json", Result, results[0])
+            else:  # it was a copy of the only seed's result, and that is not the only one any more
+                (directory / "result.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise HypermnesiaError(f"cannot write to {directory}: {error.strerror or error}") from error
     return summary
 
 
@@ -250,8 +302,13 @@ def summarise(directory: Path) -> dict[str, Any]:
 
 
 def _train(run: Fit, cfg: Config, seed: int, directory: Path, listener: Listener | None) -> dict[str, Any]:
-    with asked_to_stop() as asked, recording(run, cfg, seed, directory, listener, asked) as kept:
-        for event in run:
-            if kept.hear(event):
-                raise Interrupted(asked[0], directory)
+    with asked_to_stop(run) as asked, recording(run, cfg, seed, directory, listener, asked) as kept:
+        try:
+            for event in run:
+                if kept.hear(event):
+                    raise Interrupted(asked[0], directory)
+        except Abandoned as left:
+            if left.whole:
+                kept.save()
+            raise Interrupted(asked[0], directory) from left
     return kept.result

@@ -1,32 +1,36 @@
 """One more task for a finished run, at any later time and without the earlier tasks' data."""
 
+import json
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import write_synced
 from hypermnesia.data import StreamOptions, TextForm
 from hypermnesia.data.extend import OPTIONS, Further, named
 from hypermnesia.experiments import config
 from hypermnesia.experiments.config import parse_words
 from hypermnesia.experiments.resolve import Config, with_words
-from hypermnesia.runs import continuation
+from hypermnesia.runs import bound, continuation
 from hypermnesia.runs.continuation import Continuation
 from hypermnesia.runs.directory import (
     Place,
     Unusable,
     create,
     environment_of,
+    exists,
     saved_config,
     saved_stream,
     seed_directories,
     stream_sha256,
 )
 from hypermnesia.runs.execute import Listen, execute, restored, silent, summarise
-from hypermnesia.training import checkpoint
+from hypermnesia.runs.recorder import EVENTS
+from hypermnesia.training import checkpoint, events
+from hypermnesia.training.loop import Fit
 
 MAY_CHANGE = ("train", "optimizer", "evaluate", "checkpoint", "method", "drift", "anchor")
 """Sections whose settings may be other ones for the new task; all else is part of what was learned."""
@@ -67,15 +71,18 @@ def learn(
     run has some of the same names. `retest`: test the earlier tasks again, on the benchmark's own data.
 
     The new run can be resumed, read and learned from like any other. Raises `HypermnesiaError` for a run that is not
-    finished or cannot grow, and for data that do not fit it.
+    finished or cannot grow, and for data that do not fit it. The same call again goes on with what an earlier one has
+    begun.
     """
     further, settings = _split(named(data), words, apart, data_dir)
     seeds = seed_directories(directory)
     target = out or _beside(directory, further.data)
-    if target.exists():
-        raise Unusable(f"{target} exists already; give another --out, or remove it")
     numbers = [environment_of(seed)["seed"] for seed in seeds]
     places = [Place(target / f"seed-{number}", data_dir, device) for number in numbers]
+    if target.exists() and not {entry.name for entry in _shown(target)} <= _LEFT | {
+        p.directory.name for p in places
+    }:
+        raise _other(target)
     begun = [
         _begin(seed, place, further, settings, retest) for seed, place in zip(seeds, places, strict=True)
     ]
@@ -112,18 +119,43 @@ def _begin(
         retest=retest,
     )
     run = continuation.build(cfg, seed, saved, goes_on, place.data_dir, place.device)
-    continuation.take_over(run, finished)
-
-    def prepare(fresh: Path) -> None:
-        events = fresh / "events.jsonl"
-        shutil.copyfile(directory / "events.jsonl", events)
-        checkpoint.save(run, fresh / "checkpoint", {"events": events.stat().st_size})
-
-    create(cfg, seed, place, run, {"continues": goes_on.as_json()}, prepare)
+    if exists(place.directory):  # an attempt that failed: it goes on
+        _check_begun(place.directory, cfg, goes_on)
+    else:
+        continuation.take_over(run, finished)
+        about = {"continues": goes_on.as_json()}
+        create(cfg, seed, place, run, about, lambda fresh: _prepare(fresh, run, directory))
     names = run.tested_on.class_names
     learned = {c for task in run.stream.tasks[goes_on.tasks :] for c in task.classes}
     fresh = tuple(names[c] for c in sorted(learned) if c >= goes_on.classes)
     return cfg, fresh, tuple(names[c] for c in sorted(learned) if c < goes_on.classes)
+
+
+def _prepare(fresh: Path, run: Fit, earlier: Path) -> None:
+    """Put the earlier run's log and what it knows, as a first checkpoint, into a directory that is being made."""
+    log = fresh / EVENTS
+    write_synced(log, (earlier / EVENTS).read_bytes())
+    extra = {bound.KEY: bound.binding(fresh), **events.mark(log)}
+    checkpoint.save(run, fresh / "checkpoint", extra)
+
+
+def _check_begun(directory: Path, cfg: Config, goes_on: Continuation) -> None:
+    """Raise unless `directory` holds this very continuation."""
+    about = environment_of(directory).get("continues")
+    if saved_config(directory).sha256 != cfg.sha256 or about != json.loads(json.dumps(goes_on.as_json())):
+        raise _other(directory.parent)
+
+
+def _other(target: Path) -> Unusable:
+    return Unusable(f"{target} exists already and holds something else; give another --out, or remove it")
+
+
+_LEFT = {"result.json", "summary.json"}
+"""What lies beside the seeds."""
+
+
+def _shown(directory: Path) -> list[Path]:
+    return [path for path in directory.iterdir() if not path.name.startswith(".")]
 
 
 def _check_changes(former: Config, cfg: Config) -> None:

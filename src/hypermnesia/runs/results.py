@@ -15,6 +15,7 @@ from hypermnesia.core.tensors import Tensors, count, num_bytes
 from hypermnesia.evaluation import metrics
 from hypermnesia.evaluation.evaluate import tests_are_tasks
 from hypermnesia.evaluation.records import Records
+from hypermnesia.evaluation.schema import FORMAT
 from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.experiments.resolve import Config
 from hypermnesia.methods.combine import CombinedState
@@ -23,8 +24,6 @@ from hypermnesia.methods.replay.buffer import Memory
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.serialise import pack
 from hypermnesia.weights.model import Model
-
-FORMAT = 1
 
 
 def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.evaluation.evaluate import applicable
+from hypermnesia.evaluation.figures import METRICS
 from hypermnesia.experiments import config
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.recipes import Recipe
@@ -252,14 +253,8 @@ def plan(
 
 DEFAULT_TRIALS = 24
 
-FIGURES = {
-    "average_accuracy": True,
-    "average_incremental_accuracy": True,
-    "learning_accuracy": True,
-    "backward_transfer": True,
-    "forgetting": False,
-}
-"""Figure → whether more of it is better. Forward transfer is none: it is measured on test parts only."""
+FIGURES = {figure.name: figure.better > 0 for figure in METRICS if figure.in_search}
+"""Figure → whether more of it is better."""
 PREFERRED = ("class", "domain", "task")
 
 

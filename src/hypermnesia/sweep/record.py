@@ -1,15 +1,13 @@
 """What a search leaves behind: sweep.json, which reports read, and the same as a value."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hypermnesia.core.files import replace_file
+from hypermnesia.evaluation.schema import FORMAT, Sweep, write_record
 from hypermnesia.sweep.space import Choice, Settings, Space
 
-FORMAT = 1
 SWEEP_FILE = "sweep.json"
 
 
@@ -87,12 +85,7 @@ class SweepResult:
 
     def write(self) -> None:
         """Write sweep.json."""
-        write_json(self.directory / SWEEP_FILE, self.to_json())
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file so that it is seen whole or not at all."""
-    replace_file(path, json.dumps(value, indent=1, allow_nan=False).encode())
+        write_record(self.directory / SWEEP_FILE, Sweep, self.to_json())
 
 
 def space_json(space: Space) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.core.files import write_json
+from hypermnesia.evaluation.schema import Result, write_record
 from hypermnesia.experiments.recipes import Recipe
 from hypermnesia.runs.directory import locked, read_result
 from hypermnesia.runs.execute import summarise
 from hypermnesia.sweep.engines.base import Engine
 from hypermnesia.sweep.engines.local import Local
 from hypermnesia.sweep.plan import Plan, SweepOptions, plan
-from hypermnesia.sweep.record import SweepResult, write_json
+from hypermnesia.sweep.record import SweepResult
 from hypermnesia.sweep.storage import check_storage, open_storage, storage_fault
 from hypermnesia.sweep.trials import Driver, InFlight
 from hypermnesia.sweep.work import SEARCH_FILE
@@ -295,4 +297,4 @@ def _record(directory: Path, cost: dict[str, Any]) -> None:
     result = read_result(directory)
     if result is None:
         raise RunFailed(f"{directory} was reported complete and holds no result")
-    write_json(directory / "result.json", {**result, "search": cost})
+    write_record(directory / "result.json", Result, {**result, "search": cost})

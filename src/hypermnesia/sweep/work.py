@@ -1,7 +1,6 @@
 """Some jobs of a search done: what engines call, wherever that is."""
 
 import base64
-import fcntl
 import json
 import math
 import shutil
@@ -19,6 +18,9 @@ import torch
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.files import replace_file
+from hypermnesia.core.locks import in_use
+from hypermnesia.evaluation.event_lines import sound_lines
+from hypermnesia.evaluation.schema import seeds_in
 from hypermnesia.experiments.resolve import from_toml
 from hypermnesia.runs import recorder
 from hypermnesia.runs.directory import Entry, Place
@@ -127,8 +129,9 @@ def _done(job: Job, directory: Path, seconds: float = 0.0) -> Outcome:
         replace_file(record, outcome.to_json().encode())
         # Nothing goes on from these; a failed run's checkpoints may be looked into.
         if outcome.state in ("complete", "pruned"):
-            for checkpoints in directory.glob("seed-*/checkpoint"):
-                shutil.rmtree(checkpoints)
+            for seed in seeds_in(directory):
+                if (seed / "checkpoint").exists():
+                    shutil.rmtree(seed / "checkpoint")
     return outcome
 
 
@@ -229,25 +232,13 @@ def score_of(row: Sequence[float | None] | None, task: int, tasks: int) -> float
 
 def _logged_scores(log: Path, job: Job) -> Iterator[tuple[int, float | None]]:
     """(task, score) of a seed's earlier attempt."""
-    if not log.exists():
-        return
-    for line in log.read_bytes().splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            return  # cut short when its writer was killed
-        if event["event"] == "evaluated" and event["step"] is None and event["validation"]:
-            yield event["task"], score_of(event["validation"].get(job.scenario), event["task"], job.tasks)
+    for line in sound_lines(log):
+        if line["event"] == "evaluated" and line["step"] is None and line["validation"]:
+            yield line["task"], score_of(line["validation"].get(job.scenario), line["task"], job.tasks)
 
 
 def _wait_until_free(directory: Path) -> None:
     """Wait for a process that dies slowly; one that lives on is named by the error of `runs.execute`."""
-    lock = directory / "lock"
     deadline = time.monotonic() + PATIENCE
-    while lock.exists() and time.monotonic() < deadline:
-        with open(lock) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                time.sleep(0.1)
+    while in_use(directory) and time.monotonic() < deadline:
+        time.sleep(0.1)

@@ -5,10 +5,11 @@ temporary name, synced and renamed, the JSON last; it holds the SHA-256 of both.
 newest one costs the steps since the one before, and never the run.
 """
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from torch import Tensor
 
 from hypermnesia.core import optim
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.files import replace_file
+from hypermnesia.core.files import make_directory, replace_file
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.serialise import PackingError, modules_of, pack, unpack
 
 FORMAT = 1
 KEPT = 2
-_STEM = re.compile(r"\.?(\d{10}-\d{5})\.(json|safetensors)(\.part)?")
+_STEM = re.compile(r"\.?(\d{10}-\d{5})\.(json|safetensors)(\..*part)?")
 
 
 class CheckpointError(HypermnesiaError):
@@ -142,26 +143,35 @@ def _laid_out_as(parameter: Tensor, state: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------ the files
 
 
-def save(run: Fit, directory: Path, extra: dict[str, Any] | None = None) -> Path:
-    """Write a checkpoint of `run` and drop all but the last two. `extra` (JSON) comes back from `load`.
+def save(run: Fit, directory: Path, extra: dict[str, Any] | None = None, keep: bool = False) -> Path:
+    """Write a checkpoint of `run` and drop all but the last two, unless `keep`. `extra` (JSON) comes back from `load`.
 
     Raises `RunFailed` where a model holds a number that is not finite: a checkpoint is always a good one.
     """
     run.refuse_broken()
     tensors, form = capture(run)
-    return write(directory, run.records.steps, run.position.task, tensors, form, extra or {})
+    return write(directory, run.records.steps, run.position.task, tensors, form, extra or {}, keep)
 
 
-def write(directory: Path, steps: int, task: int, tensors: Tensors, form: Any, extra: dict[str, Any]) -> Path:
+def write(
+    directory: Path,
+    steps: int,
+    task: int,
+    tensors: Tensors,
+    form: Any,
+    extra: dict[str, Any],
+    keep: bool = False,
+) -> Path:
     """Write the two files of a checkpoint, named after the run's step and task so that later ones sort last."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     stem = f"{steps:010d}-{task:05d}"
     blob = to_safetensors(tensors)
     body = {"format": FORMAT, "tensors_sha256": _sha256(blob), "form": form, "extra": extra}
     text = json.dumps(body, separators=(",", ":"), allow_nan=False)
     replace_file(directory / f"{stem}.safetensors", blob)
     path = replace_file(directory / f"{stem}.json", _envelope(text))
-    _tidy(directory, stem)
+    if not keep:
+        _tidy(directory, stem)
     return path
 
 
@@ -176,12 +186,21 @@ def _tidy(directory: Path, newest: str) -> None:
     Also takes away what writes that were cut short have left.
     """
     before = [path.stem for path in _checkpoints(directory) if path.stem < newest]
-    kept = {newest, *before[-(KEPT - 1) :]}
+    _drop(directory, lambda stem: stem == newest or stem in before[-(KEPT - 1) :])
+
+
+def drop(directory: Path, before: str = "", after: str | None = None) -> None:
+    """Drop the checkpoints named before and after these names, and what writes that were cut short have left."""
+    if directory.exists():
+        _drop(directory, lambda stem: before <= stem and (after is None or stem <= after))
+
+
+def _drop(directory: Path, kept: Callable[[str], bool]) -> None:
     for path in sorted(
         directory.iterdir()
     ):  # ".json" before ".safetensors": no JSON file is left without its tensors
         name = _STEM.fullmatch(path.name)
-        if name and (name[1] not in kept or name[3]):
+        if name and (name[3] or not kept(name[1])):
             path.unlink()
 
 
@@ -195,18 +214,37 @@ def read(path: Path) -> tuple[Tensors, Any, dict[str, Any]]:
 
     Raises `Damaged` if either file is not what was written, `CheckpointError` if another version wrote it.
     """
-    try:
-        content = path.read_bytes()
-        text = json.loads(content)["body"]
-        if content != _envelope(text):  # every byte counts, also where JSON would read another one alike
-            raise Damaged(f"{path.name} is damaged: its checksum does not match")
-        body = json.loads(text)
-        if body["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {body['format']!r}; this version reads {FORMAT}")
+    with _told(path):
+        body = _body(path)
         blob = path.with_suffix(".safetensors").read_bytes()
         if _sha256(blob) != body["tensors_sha256"]:
             raise Damaged(f"{path.stem}.safetensors is damaged: its checksum does not match")
         return read_safetensors(blob), body["form"], dict(body["extra"])
+
+
+def extras(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The JSON files of the checkpoints that can be read, the newest first, and what was saved beside the run's state."""
+    for path in reversed(_checkpoints(directory)):
+        with contextlib.suppress(CheckpointError), _told(path):
+            yield path, dict(_body(path)["extra"])
+
+
+def _body(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    text = json.loads(content)["body"]
+    if content != _envelope(text):  # every byte counts, also where JSON would read another one alike
+        raise Damaged(f"{path.name} is damaged: its checksum does not match")
+    body = json.loads(text)
+    if body["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {body['format']!r}; this version reads {FORMAT}")
+    return body
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Whatever reading a file may run into that is not what was written is `Damaged`."""
+    try:
+        yield
     except (
         OSError,
         ValueError,
@@ -223,18 +261,27 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def load(run: Fit, directory: Path, report: Callable[[str], None]) -> dict[str, Any] | None:
-    """Restore the newest sound checkpoint of `directory` into `run`; None if there is none at all.
+def load(
+    run: Fit,
+    directory: Path,
+    report: Callable[[str], None],
+    check: Callable[[Path, dict[str, Any]], None] = lambda path, extra: None,
+    newest: str | None = None,
+) -> dict[str, Any] | None:
+    """Restore the newest sound checkpoint of `directory` into `run`, of those up to the name `newest`; None if there is
+    none at all.
 
-    Damaged ones are told to `report` and passed over. Returns the `extra` that was saved with it.
+    Damaged ones are told to `report` and passed over. `check` may raise for one that must not be used. Returns the `extra`
+    that was saved with it.
     """
-    found = _checkpoints(directory)
+    found = [path for path in _checkpoints(directory) if newest is None or path.stem <= newest]
     for path in reversed(found):
         try:
             tensors, form, extra = read(path)
         except Damaged as error:
             report(f"{error}; trying the one before")
             continue
+        check(path, extra)
         restore(run, tensors, form)
         return extra
     if found:

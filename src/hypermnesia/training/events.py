@@ -3,6 +3,7 @@
 Progress bars, logs, trackers and checkpoints read events; the loop knows none of them.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -14,6 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
+from hypermnesia.core.files import sync_directory
+from hypermnesia.evaluation.event_lines import read_lines
 from hypermnesia.evaluation.records import Row
 
 
@@ -110,25 +113,73 @@ def _number(value: Tensor) -> float | None:
     return number if math.isfinite(number) else None
 
 
-class EventLog:
-    """The log of a run, cut back to a checkpoint's `offset` (bytes) when the run resumes."""
+def mark(path: Path) -> dict[str, Any]:
+    """What is saved with a checkpoint of the log as it stands: its length in bytes and its SHA-256."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return {"events": file.tell(), "events_sha256": digest.hexdigest()}
 
-    def __init__(self, path: Path, offset: int) -> None:
+
+def fault(path: Path, marked: Mapping[str, Any]) -> str | None:
+    """What is wrong with the part of the log that `marked` tells of; None if it is what was written.
+
+    Version 0.1 marked the length alone.
+    """
+    length = int(marked["events"])
+    if not path.exists():
+        return "is not there" if length else None
+    with open(path, "rb") as file:
+        content = file.read(length)
+    if len(content) < length:
+        return f"has {len(content)} bytes of {length}"
+    digest = marked.get("events_sha256")
+    if digest is None:
+        whole = not content or content.endswith(b"\n")
+    else:
+        whole = hashlib.sha256(content).hexdigest() == digest
+    return None if whole else "is not what was written"
+
+
+def ends_whole(path: Path) -> bool:
+    """Whether the last line of the log has its end."""
+    with open(path, "rb") as file:
+        return file.seek(0, os.SEEK_END) == 0 or (file.seek(-1, os.SEEK_END), file.read(1))[1] == b"\n"
+
+
+def sound_length(path: Path, most: int) -> int:
+    """Bytes of the lines at the log's beginning that are events, `most` at most."""
+    if not path.exists():
+        return 0
+    ends = (end for line, end in read_lines(path) if line is not None)
+    return max((end for end in ends if end <= most), default=0)
+
+
+class EventLog:
+    """The log of a run, cut back to its first `length` bytes when the run resumes."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        fresh = not path.exists()
         self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
-        self._file.truncate(min(offset, self._file.tell()))
+        self._file.truncate(min(length, self._file.tell()))
         self._file.seek(0, os.SEEK_END)
+        if fresh:
+            sync_directory(path.parent)
+        with open(path, "rb") as written:
+            self._hash = hashlib.file_digest(written, "sha256")
 
     def write(self, event: Event) -> None:
         """Append the event, if the log is to hold it."""
         if logged(event):
             record = {"time": round(time.time(), 3)} | event_json(event)
-            self._file.write((json.dumps(record, separators=(",", ":")) + "\n").encode())
+            line = (json.dumps(record, separators=(",", ":")) + "\n").encode()
+            self._hash.update(line)
+            self._file.write(line)
 
-    def flush(self) -> int:
-        """Bring everything to disk; returns the file's length."""
+    def flush(self) -> dict[str, Any]:
+        """Bring everything to disk; returns what `mark` does."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self._file.tell()
+        return {"events": self._file.tell(), "events_sha256": self._hash.hexdigest()}
 
     def close(self) -> None:
         self._file.close()

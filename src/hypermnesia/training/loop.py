@@ -1,9 +1,10 @@
 """The training loop: the only one. It knows the Method protocol and never a concrete method."""
 
+import contextlib
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypermnesia.data import Stream, Task
 from hypermnesia.evaluation.evaluate import EvaluateOptions
 from hypermnesia.evaluation.infer import Entropy, Inference
 from hypermnesia.evaluation.records import Records
-from hypermnesia.evaluation.schedule import Schedule
+from hypermnesia.evaluation.schedule import Schedule, note
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Learner, Net, Phase, Samples, Step
 from hypermnesia.training import determinism
@@ -26,19 +27,9 @@ from hypermnesia.training.batches import Batches, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.guards import check_loss, check_tensors
 from hypermnesia.training.options import Seeds, TrainOptions
+from hypermnesia.training.position import Abandoned, Position, Taken
 from hypermnesia.training.step import Stepper, StepRequest, StepResult, precision
 from hypermnesia.weights.model import Model
-
-
-@dataclass
-class Position:
-    """Where in the stream a run is. `started` says whether the task's rows have been added already."""
-
-    task: int = 0
-    started: bool = False
-    phase: int = 0
-    step: int = 0
-    phase_started: bool = False
 
 
 class Fit:
@@ -106,6 +97,30 @@ class Fit:
         self.order: Order | None = None
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.optimizer_of: dict[str, OptimizerOptions] = {}
+        self._asked_to_leave = False
+        self._may_leave: bool | None = None
+
+    def leave(self) -> None:
+        """Leave work that can be done again, such as an evaluation: raises `Abandoned` if the run is in the middle of some,
+        as a signal's handler may find it, and else as soon as it would begin some."""
+        self._asked_to_leave = True
+        if self._may_leave is not None:
+            raise Abandoned(self._may_leave)
+
+    @contextlib.contextmanager
+    def _leavable(self, whole: bool) -> Iterator[None]:
+        """Work that `leave` may leave in the middle; `whole`: nothing is changed within but random numbers drawn."""
+        noise = determinism.noise(self.learner.device)
+        self._may_leave = whole
+        try:
+            if self._asked_to_leave:
+                raise Abandoned(whole)
+            yield
+        except Abandoned:
+            determinism.set_noise(noise, self.learner.device)
+            raise
+        finally:
+            self._may_leave = None
 
     @property
     def restarts(self) -> bool:
@@ -214,6 +229,8 @@ class Fit:
         steps = self._steps(phase, order)
         optimizer = self.optimizers.get(phase.model) if phase.trains else None
         net, batches = Net(model), self._batches(part, phase, order)
+        if self.position.taken is not None:
+            yield from self._announce(task, phase, steps, self.position.taken)
         while self.position.step < steps:
             started = time.perf_counter()
             self._set_progress(phase, optimizer, steps)
@@ -239,19 +256,21 @@ class Fit:
             self.records.steps += 1
             self.records.seconds += result.seconds + time.perf_counter() - started
             self._check(result, last=self.position.step == steps)
-            measured = self._measured(self.position.step)
+            taken = Taken(result.loss, dict(result.step.aux.terms))
+            yield from self._announce(task, phase, steps, taken)
+
+    def _announce(self, task: Task, phase: Phase, steps: int, taken: Taken) -> Iterator[Event]:
+        """Say that a step is done, after the evaluation that is due there."""
+        position = self.position
+        if self._schedule.due(position.step):
+            position.taken = taken
+            measured = self._measured(position.step)
+            position.taken = None
             if measured is not None:
                 yield measured
-            # Checkpoints are taken at StepDone and TaskEnded: whatever belongs to them was recorded before.
-            yield StepDone(
-                task.index,
-                phase.name,
-                self.position.step,
-                steps,
-                self.records.steps,
-                result.loss,
-                result.step.aux.terms,
-            )
+        # Checkpoints are taken at StepDone and TaskEnded: whatever belongs to them was recorded before.
+        done = position.step, steps, self.records.steps
+        yield StepDone(task.index, phase.name, *done, taken.loss, taken.terms)
 
     def _start_phase(self, phase: Phase, model: Model, size: int) -> None:
         if phase.restart:
@@ -314,33 +333,41 @@ class Fit:
         self.refuse_broken()
         for model in learner.models.values():
             model.set_progress(1.0)
-        learner.state = self.method.end_task(learner.state, learner, task, self.rngs["method"])
-        with torch.no_grad():
-            learner.inference_state = self.inference.end_task(learner.inference_state, learner, task)
+        if not position.ended:
+            with self._leavable(whole=False):
+                learner.state = self.method.end_task(learner.state, learner, task, self.rngs["method"])
+                with torch.no_grad():
+                    learner.inference_state = self.inference.end_task(learner.inference_state, learner, task)
+            position.ended = True
         event = self._measured()
         index = position.task
-        self.position.task, position.started, position.phase = index + 1, False, 0
+        position.task, position.started, position.phase, position.ended = index + 1, False, 0, False
         if event is not None:
             yield event
         yield TaskEnded(index, self.records.seconds)
 
-    def _measured(self, step: int | None = None) -> Evaluated | None:
+    def _measured(self, step: int | None = None, untrained: bool = False) -> Evaluated | None:
         """The evaluation that is due after `step` of the task, or at its end; it is in the records."""
         schedule = self._schedule
-        with precision(self.train, self.learner.device):
-            if step is None:
-                found = schedule.task_ended(self.records)
+        with self._leavable(whole=True):
+            if untrained:
+                found = schedule.untrained()
             else:
-                found = schedule.on_the_way(self.records, step)
-        return None if found is None else Evaluated(self.position.task, step, *found)
+                with precision(self.train, self.learner.device):
+                    found = schedule.task_ended() if step is None else schedule.on_the_way()
+        if found is None:
+            return None
+        task = -1 if untrained else self.position.task
+        note(self.records, found, task, step)
+        return Evaluated(task, step, found.scenarios, found.validation)
 
     def _baseline(self) -> Iterator[Event]:
         for model in self.learner.models.values():
             if model.num_tasks == 0:
                 self.grow(model)
-        found = self._schedule.untrained(self.records)
+        found = self._measured(untrained=True)
         if found is not None:
-            yield Evaluated(-1, None, *found)
+            yield found
 
 
 def fit(

@@ -144,7 +144,8 @@ def _unpack_tensor(form: Mapping[str, Any], saved: Tensor, device: torch.device)
 
 MOVED = {
     "hypermnesia.combined:CombinedState": "hypermnesia.methods.combine:CombinedState",
-    "hypermnesia.fit:Position": "hypermnesia.training.loop:Position",
+    "hypermnesia.fit:Position": "hypermnesia.training.position:Position",
+    "hypermnesia.training.loop:Position": "hypermnesia.training.position:Position",
     "hypermnesia.generative:Dreams": "hypermnesia.methods.replay.generative:Generated",
     "hypermnesia.infer.fecam:ClassStatistics": "hypermnesia.evaluation.infer.fecam:ClassStatistics",
     "hypermnesia.infer.prototype:Prototypes": "hypermnesia.evaluation.infer.prototype:Prototypes",

@@ -89,7 +89,7 @@ def test_accuracy_so_far(row, task, tasks, mean):
 
 def test_history_ends_before_the_first_event(tmp_path):
     log, first = tmp_path / "events.jsonl", TaskStarted(1, "b", 2)
-    past = {"event": "task_ended", "task": 0, "seconds": 1.0}
+    past = {"time": 4.0, "event": "task_ended", "task": 0, "seconds": 1.0}
     ours = {"time": 5.0, "event": "task_started", "task": 1, "name": "b", "tasks": 2}
     log.write_text(json.dumps(past) + "\n")
     assert history(log, first) == [past]

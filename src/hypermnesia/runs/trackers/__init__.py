@@ -42,7 +42,7 @@ def tracking(names: Sequence[str]) -> Listen:
             open_trackers: list[Tracker] = []
 
             def hear(event: Event) -> None:
-                if not logged(event):
+                if not openers or not logged(event):
                     return
                 if not open_trackers:  # not before the run's directory is there
                     past = history(directory / "events.jsonl", event)

@@ -1,13 +1,13 @@
 """What a tracker is, and the numbers that every tracker shows of an event."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hypermnesia.core.secrets import flatten
+from hypermnesia.evaluation.event_lines import sound_lines
 from hypermnesia.evaluation.metrics import accuracy_so_far
 from hypermnesia.training.events import Event, event_json
 
@@ -45,23 +45,10 @@ Open = Callable[[Run, Sequence[dict[str, Any]]], AbstractContextManager[Tracker]
 
 def history(log: Path, first: Event) -> list[dict[str, Any]]:
     """The records in a run's log from before `first`, the first event that is heard; none for a fresh run."""
-    records = list(_records(log))
-    if records and {k: v for k, v in records[-1].items() if k != "time"} == json.loads(
-        json.dumps(event_json(first))
-    ):
+    records = sound_lines(log)
+    if records and {k: v for k, v in records[-1].items() if k != "time"} == event_json(first):
         records.pop()  # a long record does not wait in the log's buffer
     return records
-
-
-def _records(log: Path) -> Iterator[dict[str, Any]]:
-    with open(log, encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                return  # the end of what has been written so far
-            if isinstance(record, dict):
-                yield record
 
 
 class Reader:

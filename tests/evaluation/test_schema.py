@@ -3,11 +3,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from hypermnesia.report import schema as records
-from hypermnesia.report.schema import Damaged, Result, read_record
+from hypermnesia.evaluation import schema as records
+from hypermnesia.evaluation.figures import ANYTIME, COSTS, METRICS
+from hypermnesia.evaluation.metrics import anytime, summarise
+from hypermnesia.evaluation.schema import (
+    Anytime,
+    Costs,
+    Damaged,
+    Result,
+    Scenario,
+    read_plain,
+    read_record,
+    write_record,
+)
 
-SMALLEST = {"benchmark": "b", "approach": "a", "seed": 0}
+SMALLEST: dict[str, Any] = {
+    "format": 1,
+    "benchmark": "b",
+    "approach": "a",
+    "seed": 0,
+    "config_sha256": "c",
+    "stream_sha256": "s",
+    "scenarios": {},
+    "costs": {},
+    "class_names": [],
+    "task_names": [],
+}
 
 
 def read(path: Path, value: Any) -> Result:
@@ -20,15 +43,37 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "result.json"
 
 
-def test_absent_keys_are_null_and_unknown_ones_ignored(path: Path) -> None:
-    result = read(path, {**SMALLEST, "scenarios": {"task": {"matrix": [[1, None]]}}, "of_a_later_day": 1})
+def test_what_does_not_apply_may_be_absent_and_unknown_keys_are_ignored(path: Path) -> None:
+    result = read(path, {**matrix([1, None]), "of_a_later_day": 1})
     assert result.scenarios["task"].matrix == ((1.0, None),)
     assert result.scenarios["task"].forgetting is None
     assert result.costs.train_seconds is None and result.masks is None and result.embeddings == ()
 
 
 def matrix(*rows: list[float | None]) -> dict[str, Any]:
-    return {**SMALLEST, "scenarios": {"task": {"matrix": rows}}}
+    figures = dict.fromkeys(figure.name for figure in METRICS)
+    return {**SMALLEST, "scenarios": {"task": {"matrix": rows, **figures}}}
+
+
+def test_every_key_that_all_runs_have_has_to_be_there(path: Path) -> None:
+    for key in SMALLEST:
+        with pytest.raises(Damaged, match=f"result.json: {key}: Field required"):
+            read(path, {name: value for name, value in SMALLEST.items() if name != key})
+
+
+def test_the_tables_of_figures_and_the_schema_name_the_same() -> None:
+    metrics = set(summarise([[1.0]])) - {"matrix"}
+    assert {figure.name for figure in METRICS} == metrics == set(Scenario.model_fields) - {"matrix"}
+    assert {figure.name for figure in ANYTIME} == set(Anytime.model_fields) == set(anytime([], []))
+    assert {figure.name for figure in COSTS} == set(Costs.model_fields)
+
+
+def test_what_nobody_could_read_is_not_written(path: Path) -> None:
+    write_record(path, Result, SMALLEST)
+    assert read_plain(path, Result) == SMALLEST
+    with pytest.raises(ValidationError):
+        write_record(path, Result, SMALLEST | {"seed": "0"})
+    assert read_plain(path, Result) == SMALLEST
 
 
 @pytest.mark.parametrize(
@@ -37,7 +82,7 @@ def matrix(*rows: list[float | None]) -> dict[str, Any]:
         ('{"benchmark": "b', "result.json is not JSON (cut short?): Unterminated string"),
         ("[" * 100_000, "result.json is not JSON (cut short?): maximum recursion depth"),
         ("[]", "result.json holds a list, expected an object"),
-        ({}, "result.json: benchmark: Field required (and 2 more)"),
+        ({}, "result.json: format: Field required (and 9 more)"),
         ({**SMALLEST, "format": 2}, "result.json has format 2 and this version reads format 1"),
         ({**SMALLEST, "seed": "0"}, "result.json: seed: Input should be a valid integer"),
         (
@@ -51,12 +96,18 @@ def matrix(*rows: list[float | None]) -> dict[str, Any]:
         (matrix([]), "scenarios.task: the rows of matrix have 0 to 0 entries"),
         (
             json.dumps(matrix([0.5])).replace("0.5", "NaN"),
-            "scenarios.task.matrix.0.0: Input should be a finite",
+            "result.json is not JSON (cut short?): NaN is no finite number",
+        ),
+        (json.dumps(matrix([0.5])).replace("0.5", "1e999"), "1e999 is no finite number"),
+        (
+            json.dumps({**SMALLEST, "search": 0.5}).replace("0.5", "-Infinity"),
+            "-Infinity is no finite number",
         ),
         ({**SMALLEST, "costs": {"steps": -1}}, "costs.steps: Input should be greater than or equal to 0"),
-        ({**SMALLEST, "costs": {"steps": 10**400}}, "costs.steps: Input should be"),
+        ({**SMALLEST, "costs": {"steps": 10**400}}, "a number of 401 digits"),
+        ({**SMALLEST, "costs": {"steps": 10**99 * 11}}, "costs.steps: Input should be"),
         ({**SMALLEST, "embeddings": [[1.0], [1.0, 2.0]]}, "the rows of embeddings have 1 to 2 entries"),
-        ('{"benchmark": "\\ud800", "approach": "a", "seed": 0}', "Invalid JSON"),
+        ({**SMALLEST, "benchmark": "\ud800"}, "Invalid JSON"),
         (
             {**SMALLEST, "masks": {"sparsity": {"w": [0.1], "b": []}}},
             "the rows of sparsity have 0 to 1 entries",

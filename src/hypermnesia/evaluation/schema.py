@@ -1,23 +1,31 @@
-"""What the files of a run may hold. Parsing is strict: a value out of its range is damage and not plotted.
+"""What the files of a run hold: the one definition for those who write them and those who read them.
 
-Fractions lie in 0..1 and an undefined number is null. Keys that this version does not know are ignored,
-absent ones are null, so a result of a method without masks simply has no `masks`.
+Parsing is strict: a key that every run has and that is missing, or a value out of its range, is damage. Fractions lie in
+0..1 and an undefined number is null. Keys that this version does not know are ignored, and what applies to some runs
+only may be absent: a result of a method without masks simply has no `masks`.
 """
 
 import json
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import write_json
 
 FORMAT = 1
-"""The format of result.json and sweep.json that is read here; files without the key `format` count as 1."""
+"""The format of result.json and sweep.json; a sweep.json without the key `format` counts as 1."""
 
 LARGEST_FILE = 256 * 2**20
 """Bytes. A larger JSON or TOML file is refused before it is read."""
+
+_MOST_DIGITS = 300
+"""Of an integer in a JSON file; nothing here counts further."""
+_SEED = re.compile(r"seed-(0|[1-9]\d{0,18})")
 
 _ROUNDING = 1e-9  # a mean of ones may exceed 1 by a rounding error
 Fraction = Annotated[float, Field(ge=-_ROUNDING, le=1 + _ROUNDING)]
@@ -34,11 +42,13 @@ class Damaged(HypermnesiaError):
     """A file that cannot be used; the text is the reason, without the path."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """An object on disk."""
+
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="ignore")
 
 
-R = TypeVar("R", bound=_Record)
+R = TypeVar("R", bound=Record)
 
 
 def _rectangle(name: str, rows: Sequence[Sequence[object]]) -> None:
@@ -49,16 +59,16 @@ def _rectangle(name: str, rows: Sequence[Sequence[object]]) -> None:
         )
 
 
-class Scenario(_Record):
+class Scenario(Record):
     """The accuracy matrix of one scenario (row t: after training task t) and the numbers made from it."""
 
-    matrix: Matrix = ()
-    average_accuracy: Fraction | None = None
-    average_incremental_accuracy: Fraction | None = None
-    forgetting: Change | None = None
-    backward_transfer: Change | None = None
-    forward_transfer: Change | None = None
-    learning_accuracy: Fraction | None = None
+    matrix: Matrix
+    average_accuracy: Fraction | None
+    average_incremental_accuracy: Fraction | None
+    forgetting: Change | None
+    backward_transfer: Change | None
+    forward_transfer: Change | None
+    learning_accuracy: Fraction | None
 
     @model_validator(mode="after")
     def _matrix_is_rectangular(self) -> Self:
@@ -66,7 +76,7 @@ class Scenario(_Record):
         return self
 
 
-class Costs(_Record):
+class Costs(Record):
     """What a run took: counts, bytes, seconds."""
 
     trainable_parameters: Cost | None = None
@@ -79,7 +89,7 @@ class Costs(_Record):
     peak_memory_bytes: Cost | None = None
 
 
-class Inference(_Record):
+class Inference(Record):
     """`confusion[i][t]`: the fraction of test set i that was taken for task t."""
 
     confusion: Matrix = ()
@@ -90,7 +100,7 @@ class Inference(_Record):
         return self
 
 
-class Masks(_Record):
+class Masks(Record):
     """`sparsity[tensor][t]`: share of zeros in task t's mask; `overlap[s][t]`: intersection ÷ union."""
 
     sparsity: dict[str, tuple[Fraction | None, ...]] = {}
@@ -103,14 +113,14 @@ class Masks(_Record):
         return self
 
 
-class Memory(_Record):
+class Memory(Record):
     """What the replay memory held at the end: examples per class, and some of them as base64 of PNG files."""
 
     classes: dict[str, Annotated[int, Field(ge=0, le=10**15)]] = {}
     images: tuple[str, ...] = ()
 
 
-class Anytime(_Record):
+class Anytime(Record):
     """Accuracy between the task ends, in one scenario."""
 
     average_anytime_accuracy: Fraction | None = None
@@ -118,30 +128,31 @@ class Anytime(_Record):
     stability_gap: Change | None = None
 
 
-class Validation(_Record):
+class Validation(Record):
     """What a trial of a search has instead of test figures."""
 
     scenarios: dict[str, Scenario] = {}
 
 
-class Result(_Record):
+class Result(Record):
     """result.json of one seed."""
 
+    format: int
     benchmark: str
     approach: str
     seed: int
-    config_sha256: str | None = None
-    stream_sha256: str | None = None
-    scenarios: dict[str, Scenario] = {}
+    config_sha256: str
+    stream_sha256: str
+    scenarios: dict[str, Scenario]
+    costs: Costs
+    class_names: tuple[str, ...]
+    task_names: tuple[str, ...]
     validation: Validation | None = None
-    costs: Costs = Costs()
     infer: Inference | None = None
     embeddings: tuple[tuple[Number, ...], ...] = ()
     masks: Masks | None = None
     memory: Memory | None = None
     anytime: dict[str, Anytime] = {}
-    class_names: tuple[str, ...] = ()
-    task_names: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _embeddings_are_rectangular(self) -> Self:
@@ -149,7 +160,7 @@ class Result(_Record):
         return self
 
 
-class Trial(_Record):
+class Trial(Record):
     """One trial of a sweep; `value` is the objective, null unless the trial got that far."""
 
     number: Annotated[int, Field(ge=0, le=10**9)]
@@ -160,7 +171,47 @@ class Trial(_Record):
     seconds: Cost | None = None
 
 
-class Sweep(_Record):
+class Spread(Record):
+    """A number over several seeds: see `evaluation.statistics`."""
+
+    mean: Number | None
+    std: Number | None
+    ci95: Number | None
+    n: Annotated[int, Field(ge=0)]
+
+
+class Summary(Record):
+    """summary.json: every figure over the finished seeds of a run."""
+
+    benchmark: str
+    approach: str
+    config_sha256: str
+    seeds: tuple[int, ...]
+    scenarios: dict[str, dict[str, Spread]]
+    costs: dict[str, Spread]
+
+
+class Continues(Record):
+    """What a run goes on with, and from where: see `runs.continuation`."""
+
+    further: dict[str, Any]
+    tasks: Annotated[int, Field(ge=0)]
+    classes: Annotated[int, Field(ge=0)]
+    stream_sha256: str
+    retest: bool
+
+
+class Environment(Record):
+    """environment.json, as far as a run is told by it how to go on; the rest is for people."""
+
+    seed: int
+    device: str = "cpu"
+    data_dir: str | None = None
+    sealed: bool = False
+    continues: Continues | None = None
+
+
+class Sweep(Record):
     """sweep.json: the space, every trial, the best one's number and its run on test with fresh seeds.
 
     `maximise`: whether more of the objective is better; early versions did not say.
@@ -174,6 +225,19 @@ class Sweep(_Record):
     trials: tuple[Trial, ...] = ()
     best: int | None = None
     final: dict[str, Any] | None = None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 def read_text(path: Path) -> str:
@@ -192,18 +256,34 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file; raises `Damaged`."""
+    """The value in a JSON file; raises `Damaged`, also for numbers that are not finite."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), parse_float=_finite, parse_constant=_finite, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{path.name} is not JSON (cut short?): {error}") from error
 
 
-def read_record(path: Path, kind: type[R]) -> R:
-    """A file as `Result` or `Sweep`; raises `Damaged` naming the first key that does not fit."""
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises `Damaged`."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise Damaged(f"{path.name} holds a {type(value).__name__}, expected an object")
+    return value
+
+
+def read_record(path: Path, kind: type[R]) -> R:
+    """A file as one of the types above; raises `Damaged` naming the first key that does not fit."""
+    return _checked(path, read_object(path), kind)
+
+
+def read_plain(path: Path, kind: type[Record]) -> dict[str, Any]:
+    """The same as plain values, with the keys that `kind` does not know."""
+    value = read_object(path)
+    _checked(path, value, kind)
+    return value
+
+
+def _checked(path: Path, value: dict[str, Any], kind: type[R]) -> R:
     if value.get("format", FORMAT) != FORMAT:
         raise Damaged(
             f"{path.name} has format {value['format']!r} and this version reads format {FORMAT}: "
@@ -218,3 +298,15 @@ def read_record(path: Path, kind: type[R]) -> R:
         where = ".".join(map(str, first["loc"])) or "the file"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise Damaged(f"{path.name}: {where}: {first['msg'].removeprefix('Value error, ')}{more}") from error
+
+
+def write_record(path: Path, kind: type[Record], value: Mapping[str, Any]) -> None:
+    """Replace a file by `value`, which has to be what those who read it expect."""
+    kind.model_validate_json(json.dumps(value, allow_nan=False))
+    write_json(path, value)
+
+
+def seeds_in(directory: Path) -> list[Path]:
+    """The directories DIR/seed-K of a run, in the order of K."""
+    found = {int(d.name[5:]): d for d in directory.glob("seed-*") if _SEED.fullmatch(d.name)}
+    return [found[number] for number in sorted(found)]

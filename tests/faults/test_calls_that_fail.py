@@ -1,0 +1,68 @@
+"""Every call that touches the disk fails once, in turn: the run ends with a message, and goes on when it is mended."""
+
+import errno
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from contract import BY_NAME, words_of
+from faults.comparing import differences
+from faults.shim import Failing, told
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.experiments.resolve import Config, resolve
+from hypermnesia.runs.execute import execute_seeds
+
+NUMBERS = (errno.EIO, errno.ENOSPC, errno.ESTALE, errno.EACCES, errno.EROFS, errno.EDQUOT)
+Tell = Callable[[str], None]
+
+
+def config(approach: str) -> Config:
+    return resolve("split-digits", approach, words_of(BY_NAME[approach], "checkpoint.every=0"))
+
+
+def calls(cfg: Config, out: Path) -> int:
+    """How many calls a run makes that nobody disturbs."""
+    counted: list[str] = []
+    with told(counted.append):
+        execute_seeds(cfg, [0], out)
+    assert {"open", "write", "fsync", "replace", "mkdir", "unlink"} <= set(counted)
+    return len(counted)
+
+
+def failed_in_turn(
+    directory: Path, approach: str, every: int, numbers: Sequence[int]
+) -> tuple[int, list[str]]:
+    """(how many calls were made to fail, what came of it that should not)."""
+    cfg, faults, tried = config(approach), [], 0
+    total = calls(cfg, directory / "plain")
+    for left in range(0, total, every):
+        for number in numbers if every == 1 else [numbers[left // every % len(numbers)]]:
+            out, failing = directory / "o", Failing(left, number)
+            tried += 1
+            try:
+                with told(failing.before):
+                    execute_seeds(cfg, [0], out)
+            except HypermnesiaError as error:
+                if "\n" in str(error):
+                    faults.append(f"{failing.what} {left}, {number}: more than one line: {error}")
+            except Exception as error:
+                faults.append(f"{failing.what} {left}, {number}: {type(error).__name__}: {error}")
+            execute_seeds(cfg, [0], out)
+            faults += [f"{failing.what} {left}, {number}: {d}" for d in differences(directory / "plain", out)]
+            shutil.rmtree(out)
+    return tried, faults
+
+
+def test_some_calls_that_fail(directory: Path) -> None:
+    """The short form of the next test."""
+    tried, faults = failed_in_turn(directory, "er", 9, NUMBERS)
+    assert faults == [] and tried >= 15
+
+
+@pytest.mark.slow
+def test_every_call_fails_with_every_number(directory: Path, tell: Tell) -> None:
+    tried, faults = failed_in_turn(directory, "hnet", 1, NUMBERS)
+    tell(f"{tried} calls to the disk failed, each alone: {len(faults)} tracebacks or differing results")
+    assert faults == []
