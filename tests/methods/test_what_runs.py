@@ -187,9 +187,9 @@ def test_icarl() -> None:
     run = Run("icarl", *SGD, "memory.size=12", "memory.batch_size=12", hidden=(20,))
     answer = page("icarl")["train"](run.net, run.net[:2], run.tasks, size=12, count=12, steps=3)
     run.assert_equal([dict(run.net.named_parameters())] * 3)
-    x = torch.cat([x for x, _ in run.tasks])
-    scores = run.run.method.scores(run.run.state, run.learner, x, 2)
-    assert answer(x).tolist() == scores.argmax(1).tolist()
+    raw = torch.cat([task.test.batch(torch.arange(len(task.test)))[0] for task in run.run.stream.tasks])
+    found = answer(run.learner.preprocess(raw, None))
+    assert found.tolist() == run.learner.answer(raw).classes.tolist()
 
 
 def test_gdumb() -> None:
