@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from hypermnesia.core.files import write_json
 from hypermnesia.experiments.resolve import from_toml, resolve
-from hypermnesia.runs.directory import write_json
 from hypermnesia.sweep.engines.base import Engine
 from hypermnesia.sweep.jobs import Job, Outcome
 from hypermnesia.sweep.work import work

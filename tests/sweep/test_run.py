@@ -14,10 +14,11 @@ import pytest
 from sweep.sweep_helpers import TINY, Inline, alone, pretended, values
 
 from hypermnesia import report
+from hypermnesia.core import files
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.runs.directory import locked, read_result, saved_config
 from hypermnesia.runs.recorder import Interrupted
-from hypermnesia.sweep import Local, Stopped, SweepOptions, WorkerLost, record, sweep, work
+from hypermnesia.sweep import Local, Stopped, SweepOptions, WorkerLost, sweep, work
 from hypermnesia.sweep.jobs import Job, Outcome
 from hypermnesia.training import checkpoint
 
@@ -211,7 +212,7 @@ def stopped(cfg, seed, place, listener=None):
     raise Interrupted(signal.SIGTERM, place.directory)
 
 
-@pytest.mark.parametrize("module", [checkpoint, record, work])
+@pytest.mark.parametrize("module", [checkpoint, files, work])
 def test_a_full_disk_ends_the_search_with_one_message_and_loses_nothing(tmp_path, grid, monkeypatch, module):
     out = tmp_path / "out"
     with monkeypatch.context() as patched:

@@ -8,7 +8,8 @@ import pytest
 from sweep.sweep_helpers import TINY, Inline, alone, job, pretended
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.runs.directory import environment_of, write_json
+from hypermnesia.core.files import write_json
+from hypermnesia.runs.directory import environment_of
 from hypermnesia.sweep import SweepOptions, sweep
 from hypermnesia.sweep import run as searching
 from hypermnesia.sweep import work as working
