@@ -38,7 +38,7 @@ from hypermnesia.evaluation.infer.base import features
 from hypermnesia.experiments.pretrained import start_from
 from hypermnesia.methods.base import Method
 from hypermnesia.nets import ViTOptions
-from hypermnesia.weights.options import WeightsOptions, default_generator
+from hypermnesia.weights.options import LoRA, Plain
 
 TARGETS = ("*.attn.*",)
 ADDED = ".parametrizations.weight.0."
@@ -234,9 +234,9 @@ def nearest_mean(setting: Setting) -> Row:
 
 def by_hypernetwork(setting: Setting) -> Row:
     """One generator writes the adapters of all tasks."""
-    options = WeightsOptions(kind="lora", target=("*.attn.*.weight",))
-    writer = replace(default_generator("lora"), rank=setting.budget.rank)
-    model = hm.model_for(setting.stream, setting.net, options, writer, seed=setting.seed)
+    writer = replace(LoRA().generator, rank=setting.budget.rank)  # pyright: ignore[reportArgumentType]
+    options = LoRA(target=("*.attn.*.weight",), generator=writer)
+    model = hm.model_for(setting.stream, setting.net, options, seed=setting.seed)
     assert model.generator is not None
     once = tensors.num_bytes(dict(model.generator.named_parameters()))  # it has no task yet
     size = Size(writer.embedding + setting.classifier, once)
@@ -247,7 +247,7 @@ def by_hypernetwork(setting: Setting) -> Row:
 
 def per_task(setting: Setting) -> Row:
     """Every task stores its own adapter."""
-    options = WeightsOptions(per_task=(f"*{ADDED}*", "head.*"), frozen=setting.frozen)
+    options = Plain(per_task=(f"*{ADDED}*", "head.*"), frozen=setting.frozen)
     model = hm.model_for(setting.stream, setting.with_adapter, options, seed=setting.seed)
     return setting.fit("adapter per task", model, hm.Finetune(), Size(setting.adapter + setting.classifier))
 
@@ -255,7 +255,7 @@ def per_task(setting: Setting) -> Row:
 def one_adapter(setting: Setting, name: str, method: Method, memory: int = 0) -> Row:
     """One adapter and one classifier of all classes; `memory`: bytes of remembered samples."""
     model = hm.model_for(
-        setting.stream, setting.with_adapter, WeightsOptions(frozen=setting.frozen), seed=setting.seed
+        setting.stream, setting.with_adapter, Plain(frozen=setting.frozen), seed=setting.seed
     )
     return setting.fit(name, model, method, Size(setting.classifier, 4 * setting.adapter + memory))
 

@@ -18,7 +18,7 @@ from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.training.step import Stepper, StepRequest
 from hypermnesia.weights.build import model_for
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Kind, Weights
 
 ENDLESS = 10**9
 """Iterations per task: no row reaches a task's end."""
@@ -64,9 +64,8 @@ class Placed:
         stream: Stream,
         net: Callable[[Stream], Callable[[int], nn.Module]],
         method: Method,
-        weights: WeightsOptions | str = "plain",
+        weights: Weights | Kind = "plain",
         writer: Any = None,
-        mask: Any = None,
         task: int = 0,
         batch_size: int = 32,
         optimizer: OptimizerOptions | None = None,
@@ -74,7 +73,7 @@ class Placed:
     ) -> None:
         settle()
         options = TrainOptions(iterations=ENDLESS, batch_size=batch_size, **train)
-        model = model_for(stream, net(stream), weights, writer, mask)  # pyright: ignore[reportArgumentType]
+        model = model_for(stream, net(stream), weights, writer)
         self.run = run = Fit(model, stream, method, options, optimizer)
         for earlier in range(task):
             run.learner.task = earlier

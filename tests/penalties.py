@@ -20,7 +20,7 @@ from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.learner import Batch, Learner, Net
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.weights import DenseOptions
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Hyper, Weights
 
 WRITER = DenseOptions(embedding=3, hidden=(4,), activation="tanh")
 
@@ -65,13 +65,11 @@ class Scene:
 
 
 def scene(
-    *penalties: Penalty, weights: WeightsOptions | None = None, tasks: int = 3, seed: int = 0, **drift: Any
+    *penalties: Penalty, weights: Weights | None = None, tasks: int = 3, seed: int = 0, **drift: Any
 ) -> Scene:
     """Task `tasks` − 1 of a stream has just begun under the given penalties (default: a drift of these options)."""
     stream = small.split_stream(tasks)
-    model = small.model(stream, weights or WeightsOptions(kind="hyper"), writer=WRITER, seed=seed).to(
-        torch.float64
-    )
+    model = small.model(stream, weights or Hyper(), writer=WRITER, seed=seed).to(torch.float64)
     learner = Learner(
         {"main": model},
         stream.preprocess,

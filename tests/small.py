@@ -17,7 +17,7 @@ from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import ChunkedOptions, DenseOptions, HeadsOptions, LowRankOptions, Model
 from hypermnesia.weights.build import model_for
-from hypermnesia.weights.options import Kind, WeightsOptions
+from hypermnesia.weights.options import Kind, Weights, of_kind
 
 SHAPE = (1, 4, 4)
 WRITERS: dict[Kind, Any] = {
@@ -77,14 +77,15 @@ def conv(outputs: int, affine: bool = True) -> nn.Sequential:
 
 def model(
     stream: Stream,
-    weights: Kind | WeightsOptions = "plain",
+    weights: Kind | Weights = "plain",
     net: Any = mlp,
     writer: Any = None,
     seed: int = 0,
 ) -> Model:
     """A model of `net` (a function outputs → module) on one of the kinds of weights."""
-    kind = weights if isinstance(weights, str) else weights.kind
-    return model_for(stream, net, weights, writer or WRITERS.get(kind), seed=seed)
+    options = of_kind(weights) if isinstance(weights, str) else weights
+    writer = writer or (WRITERS.get(options.kind) if options.writes else None)
+    return model_for(stream, net, options, writer, seed=seed)
 
 
 def grown(found: Model, tasks: int, seed: int = 0) -> Model:
@@ -102,7 +103,7 @@ def grown(found: Model, tasks: int, seed: int = 0) -> Model:
 
 def run(
     stream: Stream | None = None,
-    weights: Kind | WeightsOptions = "plain",
+    weights: Kind | Weights = "plain",
     method: Method | None = None,
     train: TrainOptions | None = None,
     *,

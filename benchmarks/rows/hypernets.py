@@ -22,7 +22,7 @@ from hypermnesia.training.options import TrainOptions
 from hypermnesia.weights import ChunkedOptions, DenseOptions, MaskOptions, Model
 from hypermnesia.weights.build import model_for
 from hypermnesia.weights.distance import forms
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Hyper, Mask
 
 EXAMPLE = OptimizerOptions(lr=1e-4)
 """Of hypnettorch's example: Split MNIST, MLP 100-100, chunks of 750, hidden 100-100, batches of 32."""
@@ -30,7 +30,7 @@ PERMUTED = ChunkedOptions(
     chunk=78000, hidden=(25, 25), activation="elu", embedding=24, chunk_embedding=8, init="xavier"
 )
 """The paper code's generator for Permuted MNIST-10; its target: 1024-1000-1000-100."""
-SLICED = WeightsOptions(kind="hyper", head="sliced")
+SLICED = Hyper(head="sliced")
 CIFAR = ChunkedOptions(chunk=7000, hidden=(), embedding=32, chunk_embedding=32)
 """The paper code's generator for a ResNet-32."""
 
@@ -45,7 +45,6 @@ def example(tasks: int, precision: str = "float32", compiled: bool = False) -> P
         method,
         "hyper",
         ChunkedOptions(),
-        None,
         tasks - 1,
         32,
         EXAMPLE,
@@ -175,19 +174,16 @@ def whole_step(task: int) -> Placed:
     """A step of the paper code's Permuted MNIST-10 at a task counted from 1, batch 128."""
     method = combine(Finetune(), Drift(beta=0.01, mask_heads=False))
     options = OptimizerOptions(lr=1e-4)
-    return Placed(
-        permuted_stream(10), mlp(1000, 1000), method, SLICED, PERMUTED, None, task - 1, 128, options
-    )
+    return Placed(permuted_stream(10), mlp(1000, 1000), method, SLICED, PERMUTED, task - 1, 128, options)
 
 
 def masks(twin: bool) -> Step:
     """HyperMask's published Split MNIST settings (dense generator of 12 million), at 10 earlier tasks."""
     method = combine(Finetune(), Drift(beta=1e-3, over_tasks="reference"), Anchor(weighting="current"))
-    options = WeightsOptions(kind="mask", plastic_embeddings=True)
     writer = DenseOptions(embedding=128, hidden=(25, 25), activation="elu")
-    mask = MaskOptions(sparsity=30)
+    options = Mask(plastic_embeddings=True, generator=writer, mask=MaskOptions(sparsity=30))
     stream = split_stream(11, 2)
-    placed = Placed(stream, mlp(400, 400), method, options, writer, mask, 10, 128, OptimizerOptions(lr=1e-3))
+    placed = Placed(stream, mlp(400, 400), method, options, None, 10, 128, OptimizerOptions(lr=1e-3))
     return twin_of(placed) if twin else placed
 
 

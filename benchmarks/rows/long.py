@@ -30,7 +30,7 @@ def _digits(tasks: int) -> Stream:
 
 def placed(tasks: int) -> Placed:
     method = combine(Finetune(), Drift(beta=0.01, tasks_per_step=PER_STEP))
-    return Placed(_digits(tasks), mlp(100, 100), method, "hyper", ChunkedOptions(), None, tasks - 1)
+    return Placed(_digits(tasks), mlp(100, 100), method, "hyper", ChunkedOptions(), tasks - 1)
 
 
 def thousand(budget: Budget) -> list[Result]:

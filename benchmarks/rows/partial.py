@@ -16,7 +16,7 @@ from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.nets import ResNet18Options
 from hypermnesia.weights import HeadsOptions
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Partial
 
 EARLIER = 10
 BATCH = 32
@@ -27,7 +27,7 @@ CUTS = {"hnf": None, "hn2": "layer2", "hn4": "layer4"}
 def step(cut: str | None, twin: bool = False, compile: bool = False, everything: bool = False) -> Step:
     """A step at 10 earlier tasks: slim ResNet-18, 5 classes, batch 32, first-order look-ahead."""
     method = combine(Finetune(), Drift(beta=0.5, look_ahead="sgd"))
-    options = WeightsOptions(kind="partial", cut=cut, embedding_init="previous", plastic_embeddings=True)
+    options = Partial(cut=cut, embedding_init="previous", plastic_embeddings=True)
 
     def net(stream: Stream) -> Callable[[int], nn.Module]:
         return lambda outputs: ResNet18Options(width=20).build(stream.shape, outputs)
@@ -39,7 +39,6 @@ def step(cut: str | None, twin: bool = False, compile: bool = False, everything:
         method,
         options,
         HeadsOptions(),
-        None,
         EARLIER,
         BATCH,
         OptimizerOptions(lr=1e-3),

@@ -55,6 +55,11 @@ from .weights import LowRankOptions as LowRankOptions
 from .weights import MaskOptions as MaskOptions
 from .weights import Model as Model
 from .weights.build import model_for as model_for
+from .weights.options import Hyper as Hyper
+from .weights.options import LoRA as LoRA
+from .weights.options import Mask as Mask
+from .weights.options import Partial as Partial
+from .weights.options import Plain as Plain
 from .weights.options import WeightsOptions as WeightsOptions
 
 __version__: str

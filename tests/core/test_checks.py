@@ -1,7 +1,7 @@
 """Settings made in Python are held to the same words and ranges as those of the command line."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -58,12 +58,12 @@ def test_a_count_is_a_whole_number(value: object):
             {"kind": "hypernet"},
             r"unknown weights\.kind 'hypernet'; did you mean 'hyper'\?",
         ),
-        (hm.WeightsOptions, {"tail_norm": "batch"}, r"unknown weights\.tail_norm 'batch'"),
+        (hm.Partial, {"tail_norm": "batch"}, r"unknown weights\.tail_norm 'batch'"),
         (hm.Drift, {"look_ahead": "adam"}, r"unknown drift\.look_ahead 'adam'"),
         (hm.Drift, {"form": "grams"}, r"unknown drift\.form 'grams'; did you mean 'gram'\?"),
     ],
 )
-def test_a_word_that_an_option_does_not_know_is_refused_in_python_too(options: type, field: dict, text: str):
+def test_a_word_that_an_option_does_not_know_is_refused_in_python_too(options: Any, field: dict, text: str):
     """Each of these was once taken for another one: an optimizer "SGD" for AdamW."""
     with pytest.raises(HypermnesiaError, match=text):
         options(**field)

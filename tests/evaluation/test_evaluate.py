@@ -17,7 +17,7 @@ from hypermnesia.evaluation.infer import Entropy
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.learner import Learner
-from hypermnesia.weights.options import Kind, WeightsOptions
+from hypermnesia.weights.options import Kind, of_kind
 
 by_task = evaluation.tests_are_tasks  # under its own name pytest would take it for a test
 STREAMS = ("split", "permuted", "repeated", "uneven")
@@ -42,7 +42,7 @@ def learner_of(
 ) -> Learner:
     """A learner after `task` (default: the last but one); its tasks' weights are all different."""
     task = len(stream.tasks) - 2 if task is None else task
-    model = small.grown(small.model(stream, WeightsOptions(kind=weights, head=head)), max(task, 0) + 1)
+    model = small.grown(small.model(stream, of_kind(weights, head=head)), max(task, 0) + 1)
     with torch.no_grad():
         for name, p in model.named_parameters():
             if not p.is_meta:

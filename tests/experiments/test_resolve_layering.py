@@ -4,84 +4,101 @@ from typing import Any
 
 import pytest
 
-from hypermnesia.experiments.resolve import layered, merge, selected
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.experiments import config
+from hypermnesia.experiments.approaches import approach
+from hypermnesia.experiments.recipes import flatten
+from hypermnesia.experiments.resolve import Draft, chosen
 
 
-def test_short_words_for_choices_are_written_in_full() -> None:
-    assert selected(
-        {"net": "lenet", "weights": "mask", "generator": "dense", "infer": "fecam", "beta": 1}
-    ) == {
-        "net.name": "lenet",
-        "weights.kind": "mask",
-        "generator.name": "dense",
-        "infer.name": "fecam",
-        "beta": 1,
-    }
-    short = {
-        "head": "sliced",
-        "kind": "hyper",
-        "tail": "stored",
-        "per_task": ["*"],
-        "generated": [],
-        "masked": [],
-    }
-    assert selected(short) == {f"weights.{key}": value for key, value in short.items()}
+def settings(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Every option and choice of finetuning with these layers."""
+    draft = Draft(approach("finetune"))
+    for layer in layers:
+        draft.add(layer)
+    return flatten(config.tree(draft.sections)) | chosen(draft.sections)
 
 
 def test_later_layers_win() -> None:
-    assert merge([{"a": 1, "b": 1}, {"b": 2, "c": 2}, {"c": 3}]) == {"a": 1, "b": 2, "c": 3}
+    found = settings({"optimizer.lr": 1.0, "clip": 1.0}, {"clip": 2.0, "threads": 2}, {"train.threads": 3})
+    assert (found["optimizer.lr"], found["train.clip"], found["train.threads"]) == (1.0, 2.0, 3)
 
 
 @pytest.mark.parametrize(
-    ("below", "choice", "left"),
+    ("below", "choice", "expected"),
     [
-        ({"net.name": "mlp", "net.hidden": [5]}, {"net.name": "lenet"}, {}),
-        ({"net.name": "mlp", "net.hidden": [5]}, {"net.name": "mlp"}, {"net.hidden": [5]}),
-        ({"net.hidden": [5]}, {"net.name": "mlp"}, {"net.hidden": [5]}),
-        ({"net.name": "mlp", "net.hidden": [5], "optimizer.lr": 1}, {"net.name": "vit"}, {"optimizer.lr": 1}),
-        ({"generator.name": "dense", "generator.hidden": [5]}, {"generator.name": "heads"}, {}),
+        ({"net": "mlp", "hidden": [5]}, {"net": "lenet"}, {"net.name": "lenet", "net.hidden": None}),
+        ({"net": "mlp", "hidden": [5]}, {"net.name": "mlp"}, {"net.hidden": [5]}),
+        ({"hidden": [5]}, {"net.name": "mlp"}, {"net.hidden": [5]}),
+        ({"net": "mlp", "optimizer.lr": 0.5}, {"net.name": "vit"}, {"optimizer.lr": 0.5}),
         (
+            {"weights": "hyper", "generator": "dense", "generator.hidden": [5]},
+            {"generator": "heads"},
+            {"weights.generator.hidden": [50, 32]},
+        ),
+        (
+            {"weights": "hyper", "head": "sliced", "chunk": 5, "drift.beta": 1.0, "lr": 0.5, "net": "vit"},
+            {"kind": "mask"},
             {
-                "weights.kind": "hyper",
-                "weights.head": "sliced",
-                "generator.chunk": 5,
-                "drift.beta": 1,
-                "net.name": "mlp",
+                "weights.head": "auto",
+                "weights.generator.name": "dense",
+                "drift.beta": 0.01,
+                "optimizer.lr": 1e-3,
+                "net.name": "vit",
             },
-            {"weights.kind": "mask"},
-            {"net.name": "mlp"},
+        ),
+        ({"weights": "hyper", "drift": None}, {"weights": "mask"}, {"drift.beta": 0.01}),
+        ({"weights": "hyper", "drift": None}, {"weights": "hyper"}, {"drift.beta": None}),
+        (
+            {"weights": "partial", "generator.hidden": [5]},
+            {"tail": "stored"},
+            {"weights.generator.hidden": None, "drift.beta": None},
+        ),
+        (
+            {"weights": "partial", "generator.hidden": [5]},
+            {"tail_norm": "keep"},
+            {"weights.generator.hidden": [5]},
         ),
     ],
 )
-def test_another_choice_drops_what_was_said_of_the_former(
-    below: dict[str, Any], choice: dict[str, Any], left: dict[str, Any]
+def test_another_choice_begins_with_its_own_defaults(
+    below: dict[str, Any], choice: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert merge([below, choice]) == left | choice
+    found = settings(below, choice)
+    assert {key: found.get(key) for key in expected} == expected
 
 
-def test_what_is_said_with_a_choice_stays() -> None:
-    found = merge([{"net.name": "mlp", "net.hidden": [5]}, {"net.name": "vit", "net.width": 8}])
-    assert found == {"net.name": "vit", "net.width": 8}
+def test_what_is_said_with_a_choice_holds_for_it() -> None:
+    found = settings({"net": "mlp", "net.hidden": [5]}, {"net": "vit", "net.width": 12})
+    assert (found["net.name"], found["net.width"]) == ("vit", 12)
 
 
 @pytest.mark.parametrize(
     ("layers", "expected"),
     [
-        ([{"train.iterations": 5}, {"train.epochs": 2}], {"train.epochs": 2}),
-        ([{"train.epochs": 2}, {"train.iterations": 5}], {"train.iterations": 5}),
-        ([{"train.epochs": 2}, {"train.iterations": None}], {"train.epochs": 2, "train.iterations": None}),
+        ([{"train.iterations": 5}, {"train.epochs": 2}], (None, 2.0)),
+        ([{"epochs": 2}, {"iterations": 5}], (5, None)),
+        ([{"train.epochs": 2}, {"train.iterations": None}], (None, 2.0)),
+    ],
+)
+def test_the_later_length_counts(layers: list[dict[str, Any]], expected: Any) -> None:
+    found = settings(*layers)
+    assert (found["train.iterations"], found["train.epochs"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        ({"weights": "mask", "weights.kind": "hyper"}, "weights.kind is given twice"),
+        ({"generator.chunk": 5, "weights.generator.chunk": 6, "weights": "hyper"}, "chunk is given twice"),
+        ({"weights": "hyper", "tail": "stored"}, "unknown key 'tail'"),
+        ({"weights": "lora", "weights.norms": "shared"}, "unknown key 'weights.norms'"),
         (
-            [{"train.epochs": 2}, {"train.iterations": 5, "train.epochs": 3}],
-            {"train.iterations": 5, "train.epochs": 3},
+            {"mask.sparsity": 5},
+            "mask.sparsity=5: finetune with these weights has none; weights=mask brings one",
         ),
     ],
 )
-def test_the_later_length_counts(layers: list[dict[str, Any]], expected: dict[str, Any]) -> None:
-    assert merge(layers) == expected
-
-
-def test_layers_stay_apart() -> None:
-    below, between, above = layered(
-        [{"net.name": "mlp", "net.hidden": [5]}, {"net.bias": True}, {"net.name": "vit"}]
-    )
-    assert (below, between, above) == ({}, {}, {"net.name": "vit"})
+def test_an_option_of_another_kind_is_an_error(layer: dict[str, Any], text: str) -> None:
+    with pytest.raises(HypermnesiaError, match=text):
+        settings(layer)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import hypermnesia as hm
 from hypermnesia.commands.app import main
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.experiments.resolve import chosen
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,7 +137,7 @@ def test_what_does_not_fit_is_told_before_training(own_network: str):
     stream = hm.load("split-digits")
     with pytest.raises(HypermnesiaError, match=r"ResNet returned shape \(2, 7\) .* build it with 2 outputs"):
         hm.model_for(stream, ResNet(7), "hyper")
-    assert cfg.names["net"] == "python:own_networks:CNN"
+    assert chosen(cfg.sections)["net.name"] == "python:own_networks:CNN"
 
 
 @pytest.mark.parametrize("kind", ["plain", "hyper", "mask", "lora"])
@@ -176,7 +177,7 @@ except ImportError:
     pass  # not installed
 
 import hypermnesia as hm
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Hyper, LoRA
 
 def timm(outputs):
     import timm
@@ -191,7 +192,7 @@ def transformers(outputs):
 
 stream = hm.load("split-digits", options=hm.StreamOptions(tasks=2))
 for build, target in ((timm, "blocks.*.attn.*.weight"), (transformers, "vit.*.attention.*.weight")):
-    for weights in (WeightsOptions(kind="lora", target=(target,)), WeightsOptions(kind="hyper")):
+    for weights in (LoRA(target=(target,)), Hyper()):
         try:
             model = hm.model_for(stream, build, weights)
         except ImportError as error:

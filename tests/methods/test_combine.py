@@ -23,7 +23,7 @@ from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.methods.si import SI
 from hypermnesia.weights import Head
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Mask, Plain
 
 SGD = OptimizerOptions(name="sgd", lr=0.05)
 ADAM = OptimizerOptions(name="adam", lr=0.02, weight_decay=0.1)
@@ -125,7 +125,7 @@ def test_gradients_are_those_of_the_sum() -> None:
 
 
 def test_two_penalties() -> None:
-    mask = WeightsOptions(kind="mask")
+    mask = Mask()
     found = scene(Drift(beta=0.3), Anchor(strength=0.2), weights=mask).move()
     _, aux = found.method.loss(found.net, found.state, found.batch, found.draw())
     assert set(aux.terms) == {"cross_entropy", "drift", "anchor"}
@@ -371,7 +371,7 @@ def test_the_penalty_is_the_mean_distance_of_the_earlier_tasks() -> None:
 
 
 def test_targets_of_a_learner() -> None:
-    model = small.model(small.split_stream(), WeightsOptions(head="per_task"))
+    model = small.model(small.split_stream(), Plain(head="per_task"))
     assert model.head == Head("per_task", ((0, 1), (2, 3), (4, 5)), 6)
     learner = penalties.scene().learner
     found: Tensor = replace(learner, models={"main": model}).targets(torch.tensor([3, 2]), 1)

@@ -15,7 +15,7 @@ from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.replay.buffer import Memory
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.weights.model import Role
-from hypermnesia.weights.options import Kind, WeightsOptions, roles
+from hypermnesia.weights.options import Kind, of_kind
 from hypermnesia.weights.outputs import HeadKind
 
 BODY: dict[str, Role] = {"layer.0.weight": "body", "layer.0.bias": "body"}
@@ -169,9 +169,9 @@ def test_a_model_without_a_cut_is_an_error_that_lists_the_stages(frozen: tuple[s
 @pytest.mark.parametrize("kind", ["plain", "hyper", "partial", "mask"])
 def test_a_cut_freezes_a_body_whatever_the_weights_are(kind: Kind) -> None:
     net = small_net(6)
-    found = roles(net, WeightsOptions(kind=kind, cut="auto"))
+    found = of_kind(kind, cut="auto").roles(net)
     assert {name for name, role in found.items() if role == "body"} == {"layer.0.weight", "layer.0.bias"}
-    free = roles(net, WeightsOptions(kind=kind, cut=None))
+    free = of_kind(kind, cut=None).roles(net)
     assert "body" not in free.values()
 
 

@@ -60,8 +60,13 @@ def test_secrets_are_hidden() -> None:
 
 def test_a_choice_stands_for_all_that_it_brings():
     plain = {"weights.kind": "plain", "optimizer.name": "sgd", "optimizer.lr": "0.03"}
-    masks = {"weights.kind": "mask", "optimizer.name": "adam", "optimizer.lr": "0.001", "mask.sparsity": "30"}
+    masks = {
+        "weights.kind": "mask",
+        "optimizer.name": "adam",
+        "optimizer.lr": "0.001",
+        "weights.mask.sparsity": "30",
+    }
     assert labels(["er", "er"], [plain, masks]) == ["er (weights=plain)", "er (weights=mask)"]
-    assert labels(["er"] * 3, [plain, masks, masks | {"mask.sparsity": "0"}])[2].startswith(
+    assert labels(["er"] * 3, [plain, masks, masks | {"weights.mask.sparsity": "0"}])[2].startswith(
         "er (weights=mask, "
     )

@@ -22,7 +22,7 @@ from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.runs.results import costs, read_figure, result_of, seen_tests, summary_of
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Mask, Plain
 
 METRICS = [
     "matrix",
@@ -162,7 +162,7 @@ def test_parameters_are_counted() -> None:
     found = costs_of(trained())
     assert (found["trainable_parameters"], found["target_parameters"]) == (190, 190)
     assert found["stored_bytes"] == 4 * 190
-    found = costs_of(trained(weights=WeightsOptions(per_task=("*",))))
+    found = costs_of(trained(weights=Plain(per_task=("*",))))
     assert (found["trainable_parameters"], found["target_parameters"]) == (3 * 154, 154)
     run = trained(weights="hyper")
     generator = run.learner.model.generator
@@ -172,7 +172,7 @@ def test_parameters_are_counted() -> None:
     assert found["target_parameters"] == 154
     assert found["generator_parameters"] == found["trainable_parameters"]
     assert "generator_parameters" not in costs(trained())
-    run = trained(weights=WeightsOptions(kind="mask", base_trainable="never"))
+    run = trained(weights=Mask(base_trainable="never"))
     own = {name: p.numel() for name, p in run.learner.model.named_parameters()}
     apart = sum(n for name, n in own.items() if not name.startswith("target."))
     assert costs_of(run)["trainable_parameters"] == apart < sum(own.values())

@@ -29,7 +29,7 @@ from hypermnesia.training.checkpoint import CheckpointError, Damaged, load, read
 from hypermnesia.training.events import StepDone, TaskEnded
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Hyper
 
 
 def noisy(outputs: int) -> nn.Module:
@@ -70,7 +70,7 @@ RUNS: dict[str, Callable[[], Fit]] = {
     "body and tail": lambda: make(net=small.conv, weights="partial", method=combine(Finetune(), Drift())),
     "masks": lambda: make(weights="mask", method=combine(Finetune(), Drift(look_ahead="optimizer"))),
     "recomputed targets": lambda: make(
-        weights=WeightsOptions(kind="hyper", plastic_embeddings=True, embedding_init="previous"),
+        weights=Hyper(plastic_embeddings=True, embedding_init="previous"),
         method=combine(Finetune(), Drift(form="direct", targets="recomputed", tasks_per_step=1)),
     ),
     "fisher": lambda: make(weights="hyper", method=combine(Finetune(), Drift(fisher=True, fisher_samples=4))),

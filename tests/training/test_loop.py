@@ -26,7 +26,7 @@ from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, Ta
 from hypermnesia.training.loop import Fit, fit
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import Model
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Plain
 
 SGD = OptimizerOptions(name="sgd", lr=0.1)
 
@@ -345,9 +345,7 @@ def test_a_schedule_runs_over_each_task() -> None:
 
 def test_old_rows_neither_train_nor_drift() -> None:
     """A parameter of a finished task stays bit for bit, whatever the optimizer remembers of it."""
-    run = small.run(
-        weights=WeightsOptions(per_task=("*",)), optimizer=OptimizerOptions(lr=0.01, reset="never")
-    )
+    run = small.run(weights=Plain(per_task=("*",)), optimizer=OptimizerOptions(lr=0.01, reset="never"))
     kept: list[Tensors] = []
     for event in run:
         if isinstance(event, TaskEnded):
@@ -381,7 +379,7 @@ def test_convolutions_lie_channels_last() -> None:
 
     runs = [
         small.run(net=Deep, weights=weights, train=TrainOptions(iterations=2, channels_last=True))
-        for weights in ("plain", WeightsOptions(per_task=("*",)))
+        for weights in ("plain", Plain(per_task=("*",)))
     ]
     small.all_of(runs)
     for run in runs:

@@ -15,7 +15,7 @@ from hypermnesia.nets import ViTOptions
 from hypermnesia.training.events import TaskEnded
 from hypermnesia.weights.build import build_model
 from hypermnesia.weights.hypernets.lowrank import LowRank
-from hypermnesia.weights.options import WeightsOptions, default_generator
+from hypermnesia.weights.options import LoRA, Mask, Weights
 
 TINY = ["net=vit", "net.patch=4", "net.depth=2", "net.width=16", "net.heads=2", "train.threads=1"]
 ATTENTION = ("*.attn.*.weight",)
@@ -24,10 +24,8 @@ ATTENTION = ("*.attn.*.weight",)
 def written(depth: int, rank: int, tasks: int) -> tuple[LowRank, int]:
     """(the generator of additions to a ViT's attention after so many tasks, bytes of one stored adapter)."""
     net = ViTOptions(depth=depth, width=192).build((3, 32, 32), 10)
-    options = WeightsOptions(kind="lora", target=ATTENTION)
-    writer = build_model(
-        net, None, options, replace(default_generator("lora"), rank=rank), rng=rng()
-    ).generator
+    options = LoRA(target=ATTENTION, generator=replace(LoRA().default_generator(), rank=rank))  # pyright: ignore[reportCallIssue]
+    writer = build_model(net, None, options, rng()).generator
     assert isinstance(writer, LowRank)
     for _ in range(tasks):
         writer.grow(rng())
@@ -64,7 +62,7 @@ def test_the_key_rank_and_the_pattern_of_targets():
         *TINY,
     ]
     cfg = hm.resolve("split-digits", "hnet", words)
-    assert (cfg.sections["generator"].rank, cfg.sections["generator"].init) == (3, "zero")
+    assert (cfg.sections["weights"].generator.rank, cfg.sections["weights"].generator.init) == (3, "zero")
     run = hm.build(cfg)
     for _ in run:
         pass
@@ -80,21 +78,24 @@ def test_the_key_rank_and_the_pattern_of_targets():
 
 @pytest.mark.parametrize(("kind", "share"), [("lora", 1.0), ("mask", math.tanh(2))])
 def test_a_task_starts_at_the_base(kind: Any, share: float):
-    model = hm.model_for(small.split_stream(), small.mlp, over_base(kind), default_generator(kind, "lowrank"))
+    model = hm.model_for(small.split_stream(), small.mlp, over_base(kind))
     base = copy(dict(model.target.named_parameters()))["layer.0.weight"]
     model.begin_task(rng())
     found = model.written([0])["layer.0.weight"][0].detach()
     torch.testing.assert_close(found, share * base, rtol=0 if kind == "lora" else 0.1, atol=0)
 
 
-def over_base(kind: Any) -> WeightsOptions:
-    return WeightsOptions(kind=kind, base_trainable="never")
+def over_base(kind: str) -> Weights:
+    """Low-rank changes of a base that stays as it is."""
+    if kind == "lora":
+        return LoRA()
+    return Mask(base_trainable="never", generator=Mask().default_generator("lowrank"))
 
 
 def trained(kind: Any, beta: float) -> tuple[hm.Fit, Tensors]:
     """(the run, what was written for the first task when it ended) over two tasks; the base must not move."""
     stream = small.split_stream(tasks=2)
-    model = hm.model_for(stream, small.mlp, over_base(kind), default_generator(kind, "lowrank"))
+    model = hm.model_for(stream, small.mlp, over_base(kind))
     first: Tensors = {}
     base = copy(dict(model.target.named_parameters()))
     run = hm.Fit(
@@ -125,7 +126,7 @@ def test_drift_holds_what_was_written_for_the_first_task(kind: Any):
 
 def test_masks_over_a_frozen_base_keep_a_classifier_per_task():
     cfg = hm.resolve("split-digits", "hypermask", ["generator=lowrank", "base_trainable=never", *TINY])
-    assert cfg.sections["generator"].mask_bias == 2.0
+    assert cfg.sections["weights"].generator.mask_bias == 2.0
     model = hm.build(cfg).learner.model
     assert (model.roles["head.weight"], model.roles["block1.attn.q.weight"]) == ("per_task", "masked")
     trains = hm.build(hm.resolve("split-digits", "hypermask", ["generator=lowrank", *TINY])).learner.model

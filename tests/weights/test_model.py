@@ -17,7 +17,7 @@ from hypermnesia.nets import NETS
 from hypermnesia.weights import Add, DenseOptions, Head, HeadsOptions, SemiBinaryMask
 from hypermnesia.weights.build import build_model
 from hypermnesia.weights.model import WRITTEN, Model, Role, evaluating, network
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Hyper, Partial
 
 X = torch.rand(6, *small.SHAPE, generator=generator(0, "x"))
 NAMES = ["layer.0.weight", "layer.0.bias", "head.weight", "head.bias"]
@@ -179,7 +179,7 @@ def test_base_values_under_masks(base: Any, tasks: list[int]) -> None:
 
 def test_a_new_embedding_may_start_where_the_last_one_is() -> None:
     for start, equal in (("previous", True), ("random", False)):
-        model = small.model(small.split_stream(), WeightsOptions(kind="hyper", embedding_init=start))  # pyright: ignore[reportArgumentType]
+        model = small.model(small.split_stream(), Hyper(embedding_init=start))  # pyright: ignore[reportArgumentType]
         small.grown(model, 2)
         assert model.generator is not None
         first, second = model.generator.embeddings
@@ -216,7 +216,7 @@ def snapshot(model: Model) -> Tensors:
 @pytest.mark.parametrize("cut", ["stem", "mid"])
 def test_a_body_rests_after_the_first_task(affine: bool, cut: str) -> None:
     """Parameters and buffers of the body stay bit for bit what the first task made of them."""
-    options = WeightsOptions(kind="partial", cut=cut, tail_norm="keep")
+    options = Partial(cut=cut, tail_norm="keep")
     model = small.model(small.split_stream(), options, lambda outputs: small.conv(outputs, affine))
     stages = ("stem",) if cut == "stem" else ("stem", "mid")
 
@@ -242,7 +242,7 @@ def test_a_body_rests_after_the_first_task(affine: bool, cut: str) -> None:
 
 
 def test_statistics_outside_the_body_belong_to_the_task() -> None:
-    options = WeightsOptions(kind="partial", cut="stem", tail_norm="keep")
+    options = Partial(cut="stem", tail_norm="keep")
     model = small.model(small.split_stream(), options, small.conv)
     model.begin_task(generator(0))
     steps(model, 0)
@@ -260,7 +260,7 @@ def test_statistics_outside_the_body_belong_to_the_task() -> None:
 
 
 def test_statistics_may_be_shared() -> None:
-    model = small.model(small.split_stream(), WeightsOptions(kind="hyper", statistics="shared"), small.conv)
+    model = small.model(small.split_stream(), Hyper(statistics="shared"), small.conv)
     small.grown(model, 2)
     assert not len(model.statistics)
     steps(model, 1)
@@ -326,9 +326,7 @@ def test_all_tasks_in_one_pass_of_the_generator(kind: Any) -> None:
 
 def test_logits_do_not_depend_on_the_rest_of_the_batch() -> None:
     """With the default norm of a generated tail, also in training mode."""
-    model = small.grown(
-        small.model(small.split_stream(), WeightsOptions(kind="partial", cut=None), small.conv), 2
-    )
+    model = small.grown(small.model(small.split_stream(), Partial(cut=None), small.conv), 2)
     model.train()
     torch.testing.assert_close(model(X, 1)[:2], model(X[:2], 1), rtol=1e-5, atol=1e-6)
 
@@ -336,7 +334,7 @@ def test_logits_do_not_depend_on_the_rest_of_the_batch() -> None:
 @pytest.mark.parametrize(("kind", "columns"), [("shared", 6), ("sliced", 2), ("per_task", 2)])
 def test_heads_slice_the_outputs(kind: Any, columns: int) -> None:
     stream = small.split_stream()
-    model = small.grown(small.model(stream, WeightsOptions(kind="hyper", head=kind)), 3)
+    model = small.grown(small.model(stream, Hyper(head=kind)), 3)
     plain = Model(model.target, None, model.roles, model.generator)
     plain.num_tasks = 3
     for task in range(3):
@@ -361,7 +359,7 @@ def test_extra_arguments_reach_the_target() -> None:
 
 
 def test_a_part_runs_in_place_of_the_whole() -> None:
-    options = WeightsOptions(kind="partial", cut="stem", tail_norm="keep")
+    options = Partial(cut="stem", tail_norm="keep")
     model = small.grown(small.model(small.split_stream(), options, small.conv), 2)
     model.eval()
     target = model.target
@@ -427,8 +425,7 @@ def test_parameter_counts_of_partial_hypernetworks(
     for (tasks, classes), expected in hyper.items():
         net = NETS["resnet18"](width=20).build((3, 32, 32), classes)
         head = Head("per_task", tuple(tuple(range(classes)) for _ in range(tasks)), classes)
-        options = WeightsOptions(kind="partial", cut=cut)
-        model = build_model(net, head, options, HeadsOptions(), None, generator(0))
+        model = build_model(net, head, Partial(cut=cut, generator=HeadsOptions()), generator(0))
         for _ in range(tasks):
             model.begin_task(generator(0))
         sizes = {name: p.numel() for name, p in model.named_parameters() if not p.is_meta}

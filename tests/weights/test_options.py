@@ -11,15 +11,25 @@ from torch import Tensor, nn
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.nets import NETS
-from hypermnesia.weights import Add, DenseOptions, HeadsOptions, Model, SemiBinaryMask
+from hypermnesia.weights import (
+    Add,
+    ChunkedOptions,
+    DenseOptions,
+    HeadsOptions,
+    MaskOptions,
+    Model,
+    SemiBinaryMask,
+)
 from hypermnesia.weights.build import build_model, model_for
-from hypermnesia.weights.options import WeightsOptions, head_kind, roles, with_tail_norm
+from hypermnesia.weights.options import Hyper, LoRA, Mask, Partial, Plain, Weights, WeightsOptions, of_kind
 
 X = torch.rand(4, *small.SHAPE, generator=generator(0, "x"))
 
 
-def roles_of(net: nn.Module | None = None, matrices_only: bool = False, **options: Any) -> dict[str, str]:
-    return {**roles(net or small.mlp(4), WeightsOptions(**options), matrices_only)}
+def roles_of(net: nn.Module | None = None, kind: str = "plain", **options: Any) -> dict[str, str]:
+    if kind == "partial" and options.get("tail") != "stored":
+        options.setdefault("generator", DenseOptions())
+    return {**of_kind(kind, **options).roles(net or small.mlp(4))}
 
 
 # ----------------------------------------------------------------------------------------------------------- kinds
@@ -45,7 +55,7 @@ def test_the_last_bias_is_never_masked() -> None:
 def test_partial_weights_cut_before_the_classifier() -> None:
     expected = {"layer.0.weight": "body", "layer.0.bias": "body", "head.weight": "generated"}
     assert roles_of(kind="partial") == {**expected, "head.bias": "generated"}
-    assert roles_of(kind="partial", matrices_only=True) == {**expected, "head.bias": "per_task"}
+    assert roles_of(kind="partial", generator=HeadsOptions()) == {**expected, "head.bias": "per_task"}
     stored = roles_of(kind="partial", tail="stored")
     assert (stored["head.weight"], stored["layer.0.weight"]) == ("per_task", "body")
 
@@ -91,7 +101,6 @@ def test_a_pattern_that_matches_nothing() -> None:
 @pytest.mark.parametrize(
     ("cut", "body"),
     [
-        ("default", ("stem", "mid")),
         ("auto", ("stem", "mid")),
         ("mid", ("stem", "mid")),
         ("stem", ("stem",)),
@@ -169,7 +178,7 @@ def test_plain_weights_share_norm_layers() -> None:
     ],
 )
 def test_norm_layers_of_a_generated_tail(norm: Any, kinds: dict[str, type]) -> None:
-    net = with_tail_norm(small.conv(4), WeightsOptions(kind="partial", cut="stem", tail_norm=norm))
+    net = Partial(cut="stem", tail_norm=norm).prepare(small.conv(4))
     for stage, kind in kinds.items():
         assert type(net.get_submodule(f"{stage}.1")) is kind
     assert net(X).shape == (4, 4)
@@ -178,14 +187,14 @@ def test_norm_layers_of_a_generated_tail(norm: Any, kinds: dict[str, type]) -> N
 @pytest.mark.parametrize(("width", "groups"), [(3, 3), (4, 4), (20, 5), (40, 8), (11, 1)])
 def test_groups_divide_the_width(width: int, groups: int) -> None:
     net = nn.Sequential(OrderedDict(a=nn.BatchNorm2d(width), head=nn.Linear(1, 1)))
-    norm = with_tail_norm(net, WeightsOptions(kind="partial", cut=None, tail_norm="group")).get_submodule("a")
+    norm = Partial(cut=None, tail_norm="group").prepare(net).get_submodule("a")
     assert isinstance(norm, nn.GroupNorm)
     assert norm.num_groups == groups
 
 
 @pytest.mark.parametrize("init", ["hyperfan-in", "hyperfan-out", "hyperfan-harmonic"])
 def test_generated_norm_layers_start_at_one_and_zero(init: Any) -> None:
-    options = WeightsOptions(kind="hyper", norms="written")
+    options = Hyper(norms="written")
     writer = DenseOptions(hidden=(5,), init=init)
     model = small.grown(small.model(small.split_stream(), options, small.conv, writer), 1)
     written = model.written([0])
@@ -199,29 +208,29 @@ def test_generated_norm_layers_start_at_one_and_zero(init: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (WeightsOptions(), "shared"),
-        (WeightsOptions(per_task=("*",)), "per_task"),
-        (WeightsOptions(kind="hyper"), "per_task"),
-        (WeightsOptions(kind="hyper", head="sliced"), "sliced"),
-        (WeightsOptions(kind="partial", head="shared"), "shared"),
+        (Plain(), "shared"),
+        (Plain(per_task=("*",)), "per_task"),
+        (Hyper(), "per_task"),
+        (Hyper(head="sliced"), "sliced"),
+        (Partial(head="shared"), "shared"),
     ],
 )
-def test_the_head_that_goes_with_the_weights(options: WeightsOptions, expected: str) -> None:
-    assert head_kind(options) == expected
+def test_the_head_that_goes_with_the_weights(options: Weights, expected: str) -> None:
+    assert options.head_kind == expected
 
 
 @pytest.mark.parametrize(
     ("options", "per_task"),
     [
-        (WeightsOptions(), False),
-        (WeightsOptions(head="per_task"), False),
-        (WeightsOptions(kind="hyper"), True),
-        (WeightsOptions(kind="hyper", statistics="shared"), False),
-        (WeightsOptions(per_task=("head",)), True),
-        (WeightsOptions(statistics="per_task"), True),
+        (Plain(), False),
+        (Plain(head="per_task"), False),
+        (Hyper(), True),
+        (Hyper(statistics="shared"), False),
+        (Plain(per_task=("head",)), True),
+        (Plain(statistics="per_task"), True),
     ],
 )
-def test_statistics_belong_to_the_task_where_weights_do(options: WeightsOptions, per_task: bool) -> None:
+def test_statistics_belong_to_the_task_where_weights_do(options: Weights, per_task: bool) -> None:
     model = small.grown(small.model(small.split_stream(), options, small.conv), 2)
     assert (len(model.statistics) == 2) == per_task
 
@@ -230,21 +239,42 @@ def test_composition() -> None:
     stream = small.split_stream()
     assert small.model(stream, "plain").compose is None
     assert isinstance(small.model(stream, "mask").compose, SemiBinaryMask)
-    added = small.model(stream, WeightsOptions(kind="lora", scale=0.5)).compose
+    added = small.model(stream, LoRA(scale=0.5)).compose
     assert added == Add(scale=0.5)
 
 
 def test_something_written_needs_a_generator() -> None:
-    text = "weights=hyper writes 4 parameters and needs a generator"
-    with pytest.raises(HypermnesiaError, match=text):
-        build_model(small.mlp(2), None, WeightsOptions(kind="hyper"))
+    with pytest.raises(HypermnesiaError, match="weights=hyper writes 4 parameters and needs `rng`"):
+        build_model(small.mlp(2), None, Hyper())
+    with pytest.raises(HypermnesiaError, match="weights.generator: nothing is written with weights=plain"):
+        model_for(small.split_stream(), small.mlp, "plain", DenseOptions())
+    with pytest.raises(HypermnesiaError, match="weights.mask: nothing is masked with weights=hyper"):
+        Hyper(mask=MaskOptions())
+
+
+def test_a_kind_of_weights_brings_what_it_needs() -> None:
+    assert (Plain().generator, Plain().mask, LoRA().mask, Partial(tail="stored").generator) == (None,) * 4
+    assert isinstance(Plain(generated=("head",)).generator, ChunkedOptions)
+    assert Plain(masked=("head",)).mask == MaskOptions()
+    assert (Hyper().mask, Mask().mask) == (None, MaskOptions())
+    assert [type(of_kind(kind).generator).__name__ for kind in ("hyper", "partial", "mask", "lora")] == [
+        "ChunkedOptions",
+        "HeadsOptions",
+        "DenseOptions",
+        "LowRankOptions",
+    ]
+
+
+def test_weights_by_their_name_in_version_0_1() -> None:
+    assert WeightsOptions(kind="mask", head="sliced") == Mask(head="sliced")
+    assert WeightsOptions() == Plain()
+    with pytest.raises(HypermnesiaError, match="unknown weights.kind 'hiper'; did you mean 'hyper'"):
+        WeightsOptions(kind="hiper")  # pyright: ignore[reportArgumentType]
 
 
 def test_heads_write_matrices_and_tasks_store_vectors() -> None:
     net = NETS["resnet18"](width=2).build((3, 8, 8), 2)
-    model = build_model(
-        net, None, WeightsOptions(kind="partial", cut=None), HeadsOptions(), None, generator(0)
-    )
+    model = build_model(net, None, Partial(cut=None), generator(0))
     assert model.generator is not None
     assert all(len(shape) >= 2 for shape in model.generator.shapes.values())
     assert model.roles["head.bias"] == model.roles["stem.norm.weight"] == "per_task"
@@ -278,14 +308,14 @@ def test_a_writer_is_given_by_its_options_not_by_its_name() -> None:
     stream = small.split_stream()
     with pytest.raises(
         HypermnesiaError,
-        match=r"^writer='chunked': expected the options of a generator: .*ChunkedOptions\(\)",
+        match=r"^generator='chunked': expected the options of a generator: .*ChunkedOptions\(\)",
     ):
         model_for(stream, small.mlp, "hyper", "chunked")
 
 
 def test_biases_stored_beside_generated_weights_start_at_zero() -> None:
     def first_bias(**options: Any) -> Tensor:
-        model = small.model(small.split_stream(), WeightsOptions(kind="partial", **options))
+        model = small.model(small.split_stream(), Partial(**options))
         model.begin_task(generator(0))
         return model.overlay(0)["head.bias"]
 
@@ -294,10 +324,10 @@ def test_biases_stored_beside_generated_weights_start_at_zero() -> None:
 
 
 def test_a_wide_head_of_each_task_trains_and_answers_with_its_classes() -> None:
-    run = small.run(weights=WeightsOptions(kind="partial", cut=None, head_width=5))
+    run = small.run(weights=Partial(cut=None, head_width=5))
     small.all_of([run])
     assert run.learner.model.head is not None and run.learner.model.head.width == 5
     assert run.learner.model(X, 1).shape == (4, 5)
     assert len(run.records.rows["task"]) == 3 and len(run.records.rows["class"][-1]) == 3
     with pytest.raises(HypermnesiaError, match="weights.head_width=0"):
-        WeightsOptions(head_width=0)
+        Plain(head_width=0)

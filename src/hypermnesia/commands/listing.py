@@ -17,7 +17,7 @@ from hypermnesia.evaluation.infer import INFERENCES
 from hypermnesia.experiments import config, recipes
 from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.config.words import write_value
-from hypermnesia.experiments.resolve import SELECTORS, resolve
+from hypermnesia.experiments.resolve import SELECTORS, chosen, resolve
 from hypermnesia.nets import NETS
 from hypermnesia.weights import GENERATORS
 
@@ -88,11 +88,10 @@ def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Gr
     """Every key that the approach has on the benchmark, with its type, its value there, and what it means."""
     cfg = resolve(benchmark, approach, words)
     table = plain_table("key", "value", "type", "what it does", left=4)
-    selectors = {full: short for short, full in SELECTORS.items()}
-    for section, name in cfg.names.items():
-        table.add_row(
-            selectors[f"{section}.name"], name, "text", f"which {section}; `hypermnesia list` shows all"
-        )
+    selectors = {full: short for short, full in reversed(SELECTORS.items())}
+    for key, name in chosen(cfg.sections).items():
+        word = selectors[key]
+        table.add_row(word, name, "text", f"which {word}; `hypermnesia list` shows all")
     for key, info in config.keys(cfg.sections).items():
         shown = "must be given" if info.required else write_value(_plain(info.default))
         table.add_row(key, shown, info.type, info.doc)

@@ -8,10 +8,10 @@ from torch import nn
 from hypermnesia.data import Stream, load
 from hypermnesia.experiments.features import through
 from hypermnesia.experiments.pretrained import start_from
-from hypermnesia.experiments.resolve import PENALTIES, Config, SeedOptions
+from hypermnesia.experiments.resolve import PENALTIES, Config, SeedOptions, chosen
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.combine import combine
-from hypermnesia.nets import from_factory
+from hypermnesia.nets import Factory
 from hypermnesia.nets.options import check_kind
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
@@ -73,20 +73,19 @@ def build_method(cfg: Config) -> Method:
 
 def build_network(cfg: Config, stream: Stream, init_seed: int) -> Model:
     """The target network with its weights, as `Fit` takes it."""
-    parts, weights = cfg.sections, cfg.sections["weights"]
+    weights = cfg.sections["weights"]
 
     def net(outputs: int) -> nn.Module:
-        if "net" in parts:
-            check_kind(cfg.names["net"], parts["net"], stream.kind, stream.shape)
-            built = parts["net"].build(stream.shape, outputs)
-        else:
-            built = from_factory(cfg.names["net"], stream.shape, outputs)
+        options = cfg.sections["net"]
+        if not isinstance(options, Factory):
+            check_kind(chosen(cfg.sections)["net.name"], options, stream.kind, stream.shape)
+        built = options.build(stream.shape, outputs)
         if weights.base is not None:
             start_from(built, weights.base, weights.base_sha256)
         return built
 
-    ours = "net" in parts
-    return model_for(stream, net, weights, parts.get("generator"), parts.get("mask"), init_seed, tried=ours)
+    ours = not isinstance(cfg.sections["net"], Factory)
+    return model_for(stream, net, weights, seed=init_seed, tried=ours)
 
 
 def without_base(cfg: Config) -> Config:

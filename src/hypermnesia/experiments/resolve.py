@@ -1,6 +1,7 @@
 """From a benchmark, an approach and words to one configuration: settings in layers, later ones over earlier ones.
 
-A layer that chooses another part drops what earlier layers said about the one it replaces.
+A layer that chooses another part begins with that part's own defaults: what earlier layers said about the one that it
+replaces goes with it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from hypermnesia.core.checks import check_not_negative
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.core.registry import PREFIX
 from hypermnesia.data import StreamOptions, find_benchmark
 from hypermnesia.evaluation.evaluate import EvaluateOptions
 from hypermnesia.evaluation.infer import INFERENCES, nothing_to_infer
@@ -20,16 +22,10 @@ from hypermnesia.methods.base import Penalty
 from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.methods.replay import generative
-from hypermnesia.nets import NETS
+from hypermnesia.nets import NETS, Factory
 from hypermnesia.training.options import TrainOptions
-from hypermnesia.weights.compose import MaskOptions
-from hypermnesia.weights.options import (
-    DEFAULT_GENERATOR,
-    WeightsOptions,
-    default_generator,
-    head_kind,
-    writes,
-)
+from hypermnesia.weights import GENERATORS
+from hypermnesia.weights.options import WEIGHTS, Plain, Weights, of_kind
 
 DRIFTS = {"drift": "main", "drift_vae": generative.MODEL}
 """The drift penalties by their sections: the model whose written weights each holds."""
@@ -37,13 +33,19 @@ PENALTIES = (*DRIFTS, "anchor")
 
 SELECTORS = {
     "net": "net.name",
-    "generator": "generator.name",
+    "generator": "weights.generator.name",
     "infer": "infer.name",
     "weights": "weights.kind",
+    "kind": "weights.kind",
 }
-"""Words that choose which options a section has; `net=lenet` is short for `net.name=lenet`."""
-CHOICES = (*SELECTORS.values(), *PENALTIES)
-"""Keys that say which parts a run has."""
+"""Words that choose a part of the run; `net=lenet` is short for `net.name=lenet`."""
+CHOICES = tuple(dict.fromkeys(SELECTORS.values()))
+PARTS = {"generator": "weights.generator", "mask": "weights.mask"}
+"""Sections within others that are called by their own name alone."""
+LENGTHS = {"train.iterations": "train.epochs", "train.epochs": "train.iterations"}
+"""A task's length is given in one of two ways; the later one counts."""
+ASKED = (("memory.size", "method.memory.size"), ("stream.tasks", "tasks"), ("net", "net.name"))
+"""A recipe may belong to a size of the replay memory, a number of tasks, a network; the keys that say these."""
 UNHASHED = ("seeds.*", "stream.seed", "train.threads", "checkpoint.*", "weights.base", "benchmark_data")
 
 
@@ -78,8 +80,6 @@ class Config:
 
     benchmark: str
     approach: Approach
-    names: Mapping[str, str]
-    """The chosen net, generator and inference, by section."""
     sections: Mapping[str, Any]
     """section → its options dataclass."""
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -88,12 +88,15 @@ class Config:
     def tree(self) -> dict[str, Any]:
         """Plain nested values, as config.toml holds them."""
         plain: dict[str, Any] = config.tree(self.sections)
-        for section, name in self.names.items():
-            plain[section] = {"name": name, **plain.get(section, {})}
+        for key, name in chosen(self.sections).items():
+            *path, tag = key.split(".")
+            inside = plain
+            for part in path[:-1]:
+                inside = inside[part]
+            inside[path[-1]] = {tag: name, **inside[path[-1]]}
         for name in _penalties(self.sections):
-            plain.setdefault(
-                name, None
-            )  # what was left out is said, so that the tree alone gives the same run
+            # what was left out is said, so that the tree alone gives the same run
+            plain.setdefault(name, None)
         return {"benchmark": self.benchmark, "approach": self.approach.name, **plain}
 
     def to_toml(self) -> str:
@@ -104,6 +107,24 @@ class Config:
     def sha256(self) -> str:
         """Identifies the configuration; seeds, paths, threads and checkpoints do not count."""
         return config.sha256(self.tree(), exclude=UNHASHED)
+
+
+def chosen(sections: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the parts that the run has, by the keys that choose them."""
+    net, weights = sections["net"], sections["weights"]
+    names = {
+        "weights.kind": weights.kind,
+        "net.name": net.reference if isinstance(net, Factory) else _name_of(net, NETS),
+    }
+    if weights.generator is not None:
+        names["weights.generator.name"] = GENERATORS.name_of(weights.generator)
+    if "infer" in sections:
+        names["infer.name"] = _name_of(sections["infer"], INFERENCES)
+    return names
+
+
+def _name_of(options: Any, known: Mapping[str, type]) -> str:
+    return next(name for name, kind in known.items() if type(options) is kind)
 
 
 # ------------------------------------------------------------------------------------------------------- resolving
@@ -119,23 +140,32 @@ def resolve(
     """The configuration of `approach_name` on `benchmark` with the user's `words` (`key=value`).
 
     Later layers win: the benchmark's base settings, the approach's own, the published ones for this pair (or those
-    of `recipe`), `extra` (dotted settings, as from a file), the words. A layer that chooses another network,
-    generator or kind of weights drops what earlier layers said about the one it replaces. Of the first three,
-    settings of parts that this run does not have are left out; in `extra` and in the words they are errors.
+    of `recipe`), `extra` (dotted settings, as from a file), the words.
     """
-    chosen = approach(approach_name)
-    file, said = selected(extra or {}), selected(config.parse_words(words))
-    found, note = (recipe, "") if recipe else _defaults(benchmark, chosen, [said, file])
-    lower = _lower(benchmark, chosen, found)
-    lower, file, said = layered([lower, file, said])
-    names, sections = _sections(chosen, lower | file | said)
-    _refuse_idle(file | said, sections, chosen)
-    ours = _aliased(_without_names(lower), sections)
-    ours = {key: value for key, value in ours.items() if key.split(".")[0] in sections}
-    values = merge([ours, _resolved(file, sections), _resolved(said, sections)])
-    sections["train"] = _train_options(values)
-    filled = _with_checksum(config.fill(sections, values))
-    return Config(benchmark, chosen, names, filled, (note,) if note else ())
+    wanted = approach(approach_name)
+    said = config.parse_words(words)
+    draft, note = _begun(benchmark, wanted, [said, extra or {}], recipe)
+    draft.add(extra or {})
+    draft.add(said)
+    return Config(benchmark, wanted, _with_checksum(draft.sections), (note,) if note else ())
+
+
+def _begun(
+    benchmark: str, wanted: Approach, said: Sequence[Mapping[str, Any]], recipe: recipes.Recipe | None = None
+) -> tuple["Draft", str]:
+    """What holds where the user says nothing, and a note on how it was found."""
+    find_benchmark(benchmark)
+    note = ""
+    if recipe is None:
+        asked = [next((layer[key] for layer in said for key in keys if key in layer), None) for keys in ASKED]
+        memory, tasks = (number if type(number) is int else None for number in asked[:2])
+        net = asked[2] if isinstance(asked[2], str) else None
+        recipe, note = recipes.defaults(benchmark, wanted.name, memory, tasks, net)
+    bases = recipes.base_settings()
+    draft = Draft(wanted)
+    for layer in (bases.get(benchmark, bases["default"]), wanted.settings, recipe.settings if recipe else {}):
+        draft.add(layer)
+    return draft, note
 
 
 def _with_checksum(sections: dict[str, Any]) -> dict[str, Any]:
@@ -159,156 +189,21 @@ def takes(
 
     `only`: of these sections alone.
     """
-    chosen = approach(approach_name)
-    said = selected(config.parse_words(words))
-    lower = _lower(benchmark, chosen, _defaults(benchmark, chosen, [said])[0])
-    without = {key: value for key, value in said.items() if key not in PENALTIES}
-    _, sections = _sections(chosen, merge([lower, without]))
-    taken = []
-    for word in words:
-        meant = _meant(next(iter(selected(config.parse_words([word])))), sections)
-        if any(only is None or full.split(".")[0] in only for full in meant):
-            taken.append(word)
-    return taken
-
-
-def _meant(key: str, sections: Mapping[str, Any]) -> list[str]:
-    """The full keys that `key` may mean in these sections; none if they do not have it."""
-    if key in CHOICES:
-        return [key] if key.split(".")[0] in ("net", "weights", *sections) else []
-    [key] = _aliased({key: None}, sections)
-    return [full for full in config.keys(sections) if full == key or full.endswith(f".{key}")]
-
-
-def _defaults(
-    benchmark: str, chosen: Approach, layers: Sequence[Mapping[str, Any]]
-) -> tuple[recipes.Recipe | None, str]:
-    """The recipe whose settings hold where the user says nothing, and a note on how it was found.
-
-    `layers`: what the user says, the first counts most.
-    """
-
-    def asked(keys: Collection[str], kind: type) -> Any:
-        value = next((layer[key] for layer in layers for key in keys if key in layer), None)
-        return value if type(value) is kind else None
-
-    memory, tasks, net = asked(MEMORY, int), asked(TASKS, int), asked(["net.name"], str)
-    return recipes.defaults(benchmark, chosen.name, memory, tasks, net)
-
-
-def _lower(benchmark: str, chosen: Approach, found: recipes.Recipe | None) -> dict[str, Any]:
-    """What holds where the user says nothing."""
-    find_benchmark(benchmark)
-    base = recipes.base_settings().get(benchmark, recipes.base_settings()["default"])
-    layers = [base, chosen.settings, found.settings if found else {}]
-    return merge([selected(layer) for layer in layers])
-
-
-def _refuse_idle(said: Mapping[str, Any], sections: Mapping[str, Any], chosen: Approach) -> None:
-    """A choice of a part that the run does not have would change nothing, and nobody would notice."""
-    for key in CHOICES:
-        if said.get(key) is not None and not _meant(key, sections):
-            if key == "infer.name":
-                raise nothing_to_infer(said[key])
-            raise HypermnesiaError(
-                f"{key}={said[key]}: {chosen.name} with these weights has none; weights=hyper, partial, mask or "
-                "lora bring one"
-            )
-
-
-def _resolved(values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
-    return config.resolve_keys(_aliased(_without_names(values), sections), sections)
-
-
-def _without_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    dropped = {"net.name", "generator.name", "infer.name", *PENALTIES}
-    return {key: value for key, value in values.items() if key not in dropped}
-
-
-def _aliased(values: Mapping[str, Any], sections: Mapping[str, Any]) -> dict[str, Any]:
-    """`memory.*` belongs to the method; `weights.chunk` and the like to the generator."""
-    own = {f.name for f in fields(WeightsOptions)}
-    written = {f.name for f in fields(sections["generator"])} if "generator" in sections else set()
-    renamed = {}
-    for key, value in values.items():
-        section, _, rest = key.partition(".")
-        if section == "memory" and hasattr(sections["method"], "memory"):
-            key = f"method.{key}"
-        elif section == "weights" and rest not in own and rest in written:
-            key = f"generator.{rest}"
-        if key in renamed:
-            raise HypermnesiaError(f"{key} is given twice; give it once")
-        renamed[key] = value
-    return renamed
-
-
-def _choice(kind: str, name: Any, known: Mapping[str, type]) -> Any:
-    if not isinstance(name, str) or name not in known:
-        raise unknown(kind, str(name), known)
-    return known[name]()
-
-
-def _sections(chosen: Approach, values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Which sections the run has, each with its defaults: (names of chosen parts, section → default options)."""
-    names: dict[str, str] = {"net": values.get("net.name", "mlp")}
-    sections: dict[str, Any] = {
-        "stream": StreamOptions(),
-        "seeds": SeedOptions(),
-        "weights": WeightsOptions(),
-    }
-    if not str(names["net"]).startswith("python:"):
-        sections["net"] = _choice("net", names["net"], NETS)
-    weights = _weights(values)
-    if writes(weights):
-        names["generator"] = values.get("generator.name", DEFAULT_GENERATOR.get(weights.kind, "chunked"))
-        sections["generator"] = default_generator(weights.kind, names["generator"])
-    if weights.kind == "mask" or weights.masked:
-        sections["mask"] = MaskOptions()
-    sections["method"] = chosen.method_class()()
-    sections |= {name: penalty for name, penalty in _penalties(sections).items() if _wants(name, values)}
-    sections["optimizer"] = OptimizerOptions()
-    sections["train"] = _train_options(values)
-    sections["evaluate"], sections["checkpoint"] = EvaluateOptions(), CheckpointOptions()
-    if weights.kind != "plain" or head_kind(weights) != "shared" or writes(weights) or weights.per_task:
-        names["infer"] = values.get("infer.name", "entropy")
-        sections["infer"] = _choice("inference", names["infer"], INFERENCES)
-    return names, sections
-
-
-def _weights(values: Mapping[str, Any]) -> WeightsOptions:
-    """What the values say of `weights.*`, as far as these are its own options and not the generator's."""
-    own = {f"weights.{f.name}" for f in fields(WeightsOptions)}
-    said = {key.removeprefix("weights."): value for key, value in values.items() if key in own}
-    return config.build(WeightsOptions, said, "weights")
-
-
-def _penalties(sections: Mapping[str, Any]) -> dict[str, Penalty]:
-    """The penalties that the run's weights bring along, by their sections, with their defaults."""
-    written = {*(["main"] if "generator" in sections else []), *sections["method"].written_models}
-    found: dict[str, Penalty] = {name: Drift(holds=held) for name, held in DRIFTS.items() if held in written}
-    return found | {"anchor": Anchor()} if "mask" in sections else found
-
-
-def _train_options(values: Mapping[str, Any]) -> TrainOptions:
-    """The defaults of `train`: its length is given in one of two ways."""
-    return TrainOptions(iterations=1000) if values.get("train.epochs") is None else TrainOptions(epochs=1)
-
-
-def _wants(penalty: str, values: Mapping[str, Any]) -> bool:
-    """`drift=none` and the like leave a penalty out."""
-    if penalty in values and values[penalty] is not None:
-        raise HypermnesiaError(
-            f"{penalty}={values[penalty]}: only none can be said of the whole penalty; "
-            f"its options are {penalty}.*"
-        )
-    return penalty not in values
+    said = config.parse_words(words)
+    draft, _ = _begun(benchmark, approach(approach_name), [said])
+    draft.choose({_in_full(key): value for key, value in said.items()})
+    return [
+        word
+        for word, key in zip(words, said, strict=True)
+        if any(only is None or full.split(".")[0] in only for full in draft.meant(_in_full(key)))
+    ]
 
 
 def with_words(cfg: Config, words: Iterable[str]) -> Config:
     """The same configuration with further words; everything else stays as resolved."""
-    said = _resolved(selected(config.parse_words(words)), cfg.sections)
-    values = merge([recipes.flatten(config.tree(cfg.sections)), said])
-    return replace(cfg, sections=config.fill({**cfg.sections, "train": _train_options(values)}, values))
+    draft = Draft(cfg.approach, cfg.sections)
+    draft.add(config.parse_words(words))
+    return replace(cfg, sections=draft.sections)
 
 
 def from_toml(text: str) -> Config:
@@ -317,60 +212,169 @@ def from_toml(text: str) -> Config:
     for key in ("benchmark", "approach"):
         if not isinstance(flat.get(key), str):
             raise HypermnesiaError(f"config.toml names no {key}; it is no saved configuration")
-    benchmark, chosen = flat.pop("benchmark"), approach(flat.pop("approach"))
+    benchmark, wanted = flat.pop("benchmark"), approach(flat.pop("approach"))
     find_benchmark(benchmark)
-    names, sections = _sections(chosen, flat)
-    return Config(benchmark, chosen, names, config.fill(sections, _without_names(flat)))
+    draft = Draft(wanted)
+    draft.add(_of_one_kind(flat))
+    return Config(benchmark, wanted, draft.sections)
 
 
-REPLACES = {
-    "net.name": ("net",),
-    "generator.name": ("generator",),
-    "infer.name": ("infer",),
-    "weights.kind": ("weights", "generator", "drift", "mask", "anchor", "optimizer"),
-}
-"""Sections that belong to what is chosen: with another choice, what was said about them before is dropped. A learning
-rate belongs to the numbers that it moves: what trains a network by itself makes its generator diverge."""
-UNSAID = {"weights.kind": "plain"}
-"""What a choice is where nobody has made it."""
-MEMORY = ("memory.size", "method.memory.size")
-"""A recipe may belong to a size of the replay memory; the keys that say it."""
-TASKS = ("stream.tasks", "tasks")
-"""Or to a number of tasks."""
-LENGTHS = {"train.iterations": "train.epochs", "train.epochs": "train.iterations"}
-"""A task's length is given in one of two ways; the later one counts."""
+def _of_one_kind(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Version 0.1 wrote the options of all kinds of weights; those of other kinds than the run's had no effect."""
+    own = {f.name for f in fields(WEIGHTS.get(str(flat.get("weights.kind")), Weights))}
+    everywhere = {f.name for kind in WEIGHTS.values() for f in fields(kind)}
+    idle = {f"weights.{name}" for name in everywhere - own}
+    kept = {key: value for key, value in flat.items() if key not in idle}
+    return {key: value for key, value in kept.items() if (key, value) != ("weights.cut", "default")}
 
 
-def selected(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with the keys that choose parts of the run written in full."""
-    full = {SELECTORS.get(key, key): value for key, value in values.items()}
-    for key in ("head", "kind", "tail", "per_task", "generated", "masked"):  # decide which sections there are
-        if key in full:
-            full[f"weights.{key}"] = full.pop(key)
-    return full
+def _in_full(key: str) -> str:
+    """The key, where it names a choice or a part by its own name alone, with the sections that it lies in."""
+    first, dot, rest = key.partition(".")
+    return SELECTORS.get(key) or PARTS.get(first, first) + dot + rest
 
 
-def layered(layers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each layer without what a later one drops by choosing another part in place of the one it is about."""
-    kept: list[dict[str, Any]] = []
-    for layer in layers:
-        so_far = {key: value for earlier in kept for key, value in earlier.items()}
-        other = [
-            key
-            for key in REPLACES
-            if key in layer and so_far.get(key, UNSAID.get(key, layer[key])) != layer[key]
+class Draft:
+    """A configuration in the making."""
+
+    def __init__(self, wanted: Approach, sections: Mapping[str, Any] | None = None) -> None:
+        self.approach = wanted
+        self.sections: dict[str, Any] = {
+            "stream": StreamOptions(),
+            "seeds": SeedOptions(),
+            "weights": Plain(),
+            "net": NETS["mlp"](),
+            "method": wanted.method_class()(),
+            "optimizer": OptimizerOptions(),
+            "train": TrainOptions(iterations=1000),
+            "evaluate": EvaluateOptions(),
+            "checkpoint": CheckpointOptions(),
+        }
+        self.without: set[str] = set()
+        """Penalties that it could have and shall not."""
+        if sections is not None:
+            self.sections = dict(sections)
+            self.without = set(_penalties(self.sections)) - set(sections)
+        self._settle()
+
+    def add(self, layer: Mapping[str, Any]) -> None:
+        """Put settings, plain values under full or short keys, over those that are there.
+
+        Raises `HypermnesiaError` for a key that the run does not have and for a value that is not right.
+        """
+        said: dict[str, Any] = {}
+        for key, value in layer.items():
+            full = _in_full(key)
+            if full in said:
+                raise HypermnesiaError(f"{full} is given twice; give it once")
+            said[full] = value
+        self.choose(said)
+        missing = [
+            f"{full}."
+            for full in PARTS.values()
+            if getattr(self.sections["weights"], full.partition(".")[2]) is None
         ]
-        gone = {section for key in other for section in REPLACES[key]}
-        given = {key for key in LENGTHS if layer.get(key) is not None}
-        lengths = {LENGTHS[key] for key in given if LENGTHS[key] not in layer}
-        kept = [
-            {key: v for key, v in earlier.items() if key.split(".")[0] not in gone and key not in lengths}
-            for earlier in kept
-        ]
-        kept.append(dict(layer))
-    return kept
+        for key, value in said.items():
+            idle = key in CHOICES and value is not None and not self.meant(key)
+            if idle or key.startswith(tuple(missing)):
+                raise self._has_none(key, value)
+        rest = {key: value for key, value in said.items() if key not in (*CHOICES, *PENALTIES)}
+        values = config.resolve_keys(rest, self.sections)
+        for length, other in LENGTHS.items():
+            if values.get(length) is not None:
+                values.setdefault(other, None)
+        self.sections = config.fill(self.sections, values)
+
+    def meant(self, key: str) -> list[str]:
+        """The full keys that `key` may mean in this run; none if it does not have it."""
+        if key in (*CHOICES, *PENALTIES):
+            there = {*chosen(self.sections), *_penalties(self.sections)}
+            return [key] if key in there else []
+        return config.meant(key, config.keys(self.sections))
+
+    def choose(self, said: Mapping[str, Any]) -> None:
+        """Take the parts that are chosen, each with its defaults, and the parts that these bring along."""
+        if said.get("weights.kind", self.sections["weights"].kind) != self.sections["weights"].kind:
+            # A learning rate belongs to the numbers that it moves: what trains a network makes its generator diverge.
+            self.sections |= {"weights": of_kind(said["weights.kind"]), "optimizer": OptimizerOptions()}
+            for penalty in ("drift", "anchor"):
+                self.sections.pop(penalty, None)
+                self.without.discard(penalty)
+        self._set_weights(said)
+        self.without |= {name for name in PENALTIES if name in said and _left_out(name, said[name])}
+        self._settle()
+        there = chosen(self.sections)
+        for key in ("net.name", "weights.generator.name", "infer.name"):
+            if key in there and said.get(key, there[key]) != there[key]:
+                self._take(key, said[key])
+
+    def _take(self, key: str, name: Any) -> None:
+        """Put the part of that name, with its defaults, where another one was."""
+        weights = self.sections["weights"]
+        if key == "net.name":
+            own = isinstance(name, str) and name.startswith(PREFIX)
+            self.sections["net"] = Factory(name) if own else _choice("net", name, NETS)
+        elif key == "infer.name":
+            self.sections["infer"] = _choice("inference", name, INFERENCES)
+        else:
+            fresh = weights.default_generator(name)
+            self.sections["weights"] = replace(weights, generator=fresh)
+
+    def _set_weights(self, said: Mapping[str, Any]) -> None:
+        """Set what is said of the weights themselves, for it may bring a generator or masks, or take them away."""
+        weights = self.sections["weights"]
+        parts = [f.name for f in fields(weights) if f.metadata.get("part")]
+        own = {key: value for key, value in config.tree(weights).items() if key not in parts}
+        known = config.keys(self.sections)
+        for key, value in said.items():
+            if len(full := config.meant(key, known)) == 1 and full[0].removeprefix("weights.") in own:
+                own[full[0].removeprefix("weights.")] = value
+        fresh = config.build(type(weights), own, "weights")
+        kept = {part: old for part in parts if (old := getattr(weights, part)) and getattr(fresh, part)}
+        self.sections["weights"] = replace(fresh, **kept)
+
+    def _settle(self) -> None:
+        """Bring in the parts that go with the weights, with their defaults, and take out those that do not."""
+        possible = _penalties(self.sections)
+        wanted = {name: penalty for name, penalty in possible.items() if name not in self.without}
+        if self.sections["weights"].differs:
+            wanted["infer"] = INFERENCES["entropy"]()
+        for name in (*PENALTIES, "infer"):
+            if name not in wanted:
+                self.sections.pop(name, None)
+        self.sections = wanted | self.sections
+
+    def _has_none(self, key: str, value: Any) -> HypermnesiaError:
+        """A choice of a part that the run does not have would change nothing, and nobody would notice."""
+        if key == "infer.name":
+            return nothing_to_infer(value)
+        word, kinds = (
+            key.removeprefix("weights."),
+            "mask brings" if "mask." in key else "hyper, partial, mask or lora bring",
+        )
+        return HypermnesiaError(
+            f"{word}={value}: {self.approach.name} with these weights has none; weights={kinds} one"
+        )
 
 
-def merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Later layers over what is left of earlier ones."""
-    return {key: value for layer in layered(layers) for key, value in layer.items()}
+def _choice(kind: str, name: Any, known: Mapping[str, type]) -> Any:
+    if not isinstance(name, str) or name not in known:
+        raise unknown(kind, str(name), known)
+    return known[name]()
+
+
+def _penalties(sections: Mapping[str, Any]) -> dict[str, Penalty]:
+    """The penalties that the run's weights bring along, by their sections, with their defaults."""
+    weights = sections["weights"]
+    written = {*(["main"] if weights.writes else []), *sections["method"].written_models}
+    found: dict[str, Penalty] = {name: Drift(holds=held) for name, held in DRIFTS.items() if held in written}
+    return found | {"anchor": Anchor()} if weights.masks else found
+
+
+def _left_out(penalty: str, value: Any) -> bool:
+    """`drift=none` and the like leave a penalty out; nothing else can be said of the whole."""
+    if value is not None:
+        raise HypermnesiaError(
+            f"{penalty}={value}: only none can be said of the whole penalty; its options are {penalty}.*"
+        )
+    return True

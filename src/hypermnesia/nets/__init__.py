@@ -6,7 +6,7 @@ ends in an `nn.Linear` called `head`. Initial weights come from torch's global g
 """
 
 from hypermnesia.nets.convnets import LeNetOptions, ZenkeNetOptions
-from hypermnesia.nets.factory import from_factory
+from hypermnesia.nets.factory import Factory, from_factory
 from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.nets.options import NetOptions, Shape
 from hypermnesia.nets.resnet import ResNet18Options, ResNetOptions
@@ -27,6 +27,7 @@ NETS: dict[str, type[NetOptions]] = {
 """The options of each network by its name on the command line."""
 
 __all__ = [
+    "Factory",
     "NETS",
     "LeNetOptions",
     "MLPOptions",

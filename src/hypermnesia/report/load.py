@@ -232,7 +232,7 @@ _MOST_KEYS = 3
 _CHOICES = {
     "weights.kind": "weights",
     "net.name": "net",
-    "generator.name": "generator",
+    "weights.generator.name": "generator",
     "infer.name": "infer",
 }
 """Settings that bring others with them, and what they are called on the command line."""

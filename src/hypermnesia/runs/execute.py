@@ -178,10 +178,7 @@ def _why_unlike(entries: Sequence[Entry], built: Sequence[Fit]) -> str:
     if len({e.cfg.sha256 for e in entries}) == 1:
         return ""
     chosen = trees.numbers(
-        [
-            {**e.cfg.names, "": [e.cfg.benchmark, e.cfg.approach.name], "sections": dict(e.cfg.sections)}
-            for e in entries
-        ]
+        [{"": [e.cfg.benchmark, e.cfg.approach.name], "sections": dict(e.cfg.sections)} for e in entries]
     )
     read = trees.numbers([(run.method, run.optimizer_options) for run in built])
     if chosen is None or read is None or len(chosen) != len(read):

@@ -1,7 +1,8 @@
 """Generators of weights, and the distance that what they write has drifted."""
 
+from hypermnesia.core.registry import Registry
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
-from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.chunked import Chunked, ChunkedOptions
 from hypermnesia.weights.hypernets.deconv import Deconv, DeconvOptions
 from hypermnesia.weights.hypernets.dense import Dense, DenseOptions
@@ -12,14 +13,18 @@ from hypermnesia.weights.hypernets.structured import Structured, StructuredOptio
 from hypermnesia.weights.model import Model
 from hypermnesia.weights.outputs import Head
 
-GENERATORS = {
-    "dense": DenseOptions,
-    "chunked": ChunkedOptions,
-    "heads": HeadsOptions,
-    "lowrank": LowRankOptions,
-    "structured": StructuredOptions,
-    "deconv": DeconvOptions,
-}
+GENERATORS = Registry[GeneratorOptions](
+    "generator",
+    GeneratorOptions,
+    {
+        "dense": DenseOptions,
+        "chunked": ChunkedOptions,
+        "heads": HeadsOptions,
+        "lowrank": LowRankOptions,
+        "structured": StructuredOptions,
+        "deconv": DeconvOptions,
+    },
+)
 """The options of every generator, by the name that `generator.name` takes."""
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "DenseOptions",
     "Factor",
     "Generator",
+    "GeneratorOptions",
     "Head",
     "Heads",
     "HeadsOptions",

@@ -25,9 +25,9 @@ from hypermnesia.training.options import TrainOptions
 from hypermnesia.weights import DenseOptions, Model
 from hypermnesia.weights.build import model_for
 from hypermnesia.weights.model import evaluating
-from hypermnesia.weights.options import WeightsOptions
+from hypermnesia.weights.options import Hyper, Partial, Weights, of_kind
 
-SLICED = WeightsOptions(kind="hyper", head="sliced")
+SLICED = Hyper(head="sliced")
 
 
 def value_of(found: Any, draw: tuple[int, ...] = (0, 1), **options: Any) -> Tensor:
@@ -147,10 +147,10 @@ def test_fisher_information_sample_by_sample() -> None:
 
 @pytest.mark.parametrize(
     "weights",
-    [WeightsOptions(kind="hyper", shared=("layer.*",)), WeightsOptions(kind="mask")],
+    [Hyper(shared=("layer.*",)), of_kind("mask")],
     ids=["shared parameters", "masks"],
 )
-def test_fisher_is_a_constant_and_trains_beside_shared_values(weights: WeightsOptions) -> None:
+def test_fisher_is_a_constant_and_trains_beside_shared_values(weights: Weights) -> None:
     """No graph leads from it to the values that all tasks share, nor to those under the masks."""
     run = trained(Drift(beta=0.5, fisher=True, fisher_samples=8), weights)
     fisher = run.learner.state.penalties[0].fisher
@@ -160,7 +160,7 @@ def test_fisher_is_a_constant_and_trains_beside_shared_values(weights: WeightsOp
 
 def test_fisher_of_masks_is_brought_to_what_the_generator_writes() -> None:
     """(∂L/∂w · θ · ∂m/∂h)² with m = |tanh h|, sample by sample; ∂L/∂w at the masked weights w = θ ⊙ m."""
-    found = scene(weights=WeightsOptions(kind="mask"), fisher=True, fisher_samples=1000, tasks=2)
+    found = scene(weights=of_kind("mask"), fisher=True, fisher_samples=1000, tasks=2)
     penalty, model = found.method.penalties[0], found.learner.model
     task = found.stream.tasks[1]
     state = penalty.end_task(DriftState(), found.learner, task, generator(0))
@@ -228,10 +228,10 @@ def test_all_tasks_where_they_are_few(most: int | None) -> None:
 # --------------------------------------------------------------------------------------------------- in training
 
 
-def trained(drift: Drift | None, weights: WeightsOptions | None = None, optimizer: str = "adam") -> Fit:
+def trained(drift: Drift | None, weights: Weights | None = None, optimizer: str = "adam") -> Fit:
     method = combine(Finetune(), drift) if drift else Finetune()
     options = OptimizerOptions(name=optimizer, lr=0.01)  # pyright: ignore[reportArgumentType]
-    run = small.run(weights=weights or WeightsOptions(kind="hyper"), method=method, optimizer=options)
+    run = small.run(weights=weights or Hyper(), method=method, optimizer=options)
     small.all_of([run])
     return run
 
@@ -263,7 +263,7 @@ def test_stored_and_recomputed_targets_train_alike(ahead: Any) -> None:
 @pytest.mark.parametrize("ahead", ["none", "optimizer", "sgd"])
 def test_both_forms_train_alike(kind: Any, ahead: Any) -> None:
     """But for rounding; with SGD, since Adam makes whole steps of the smallest gradients."""
-    weights, options = WeightsOptions(kind=kind), Drift(beta=0.5, look_ahead=ahead)
+    weights, options = of_kind(kind), Drift(beta=0.5, look_ahead=ahead)
     runs = [trained(replace(options, form=form), weights, "sgd") for form in ("gram", "direct")]
     assert [run.learner.state.penalties[0].form for run in runs] == ["gram", "direct"]
     assert_equal(runs[0], runs[1], rtol=1e-5)
@@ -291,7 +291,7 @@ def test_a_strong_penalty_keeps_the_old_outputs() -> None:
 def test_old_rows_keep_their_values_unless_they_are_plastic() -> None:
     """Embeddings move under the penalty alone if asked to; rows stored for a task never move."""
     for plastic in (False, True):
-        weights = WeightsOptions(kind="partial", plastic_embeddings=plastic, cut=None, tail_norm="instance")
+        weights = Partial(plastic_embeddings=plastic, cut=None, tail_norm="instance")
         run = small.run(weights=weights, method=combine(Finetune(), Drift(beta=1.0)), net=small.conv)
         seen: list[Tensors] = []
         for event in run:

@@ -9,7 +9,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
@@ -106,6 +106,8 @@ class Field:
     """For a field that holds options of its own: what they are filled into."""
     optional: bool
     """Whether it may be None."""
+    part: bool
+    """Whether it is nothing by itself, but holds the options of a part that may be missing."""
 
 
 def _read_field(field: Field, value: object, where: str) -> object:
@@ -193,20 +195,31 @@ def _keys(section: "Section", prefix: str) -> Iterator[tuple[str, FieldInfo]]:
         yield from _keys(field.section, f"{key}.")
 
 
-def resolve_key(key: str, known: Iterable[str]) -> str:
-    """The key among `known` that `key` means: itself, or the only one that it ends (`beta`: `drift.beta`).
-
-    Raises `HypermnesiaError` for a key that ends several (it lists them) or none (it suggests the nearest).
-    """
+def meant(key: str, known: Iterable[str]) -> list[str]:
+    """The keys among `known` that `key` may mean: itself, else those that it ends (`beta`: `drift.beta`), else those
+    that have its first name and what follows it further in (`weights.chunk`: `weights.generator.chunk`)."""
     known = list(known)
     if key in known:
-        return key
+        return [key]
+    first, _, rest = key.partition(".")
     ending = [full for full in known if full.endswith(f".{key}")]
-    if not ending:
+    return ending or [
+        full for full in known if rest and full.startswith(f"{first}.") and full.endswith(f".{rest}")
+    ]
+
+
+def resolve_key(key: str, known: Iterable[str]) -> str:
+    """The one key among `known` that `key` means.
+
+    Raises `HypermnesiaError` for a key that may mean several (it lists them) or none (it suggests the nearest).
+    """
+    known = list(known)
+    found = meant(key, known)
+    if not found:
         raise unknown_key(key, known)
-    if len(ending) > 1:
-        raise HypermnesiaError(f"key {key!r} may mean {' or '.join(sorted(ending))}; write one of these")
-    return ending[0]
+    if len(found) > 1:
+        raise HypermnesiaError(f"key {key!r} may mean {' or '.join(sorted(found))}; write one of these")
+    return found[0]
 
 
 def resolve_keys(values: Mapping[str, Value], sections: "Mapping[str, Section]") -> dict[str, Value]:
@@ -248,35 +261,40 @@ if TYPE_CHECKING:
 
 
 def fields_of(section: "Section") -> dict[str, Field]:
-    """The fields of a frozen dataclass by name. Of an instance, its values are the defaults."""
-    cls = section if isinstance(section, type) else type(section)
-    if not is_dataclass(cls):
+    """The fields of a frozen dataclass by name. Of an instance, its values are the defaults, and a part that it does
+    without (see `core.registry.PART`) is none of its fields."""
+    if not is_dataclass(section):
         raise TypeError(f"a section of the configuration is a dataclass, not {section!r}")
-    hints = get_type_hints(cls)
+    if isinstance(section, type):
+        return {name: field for name, field in _declared(section).items() if field.section or not field.part}
     found = {}
+    for name, field in _declared(type(section)).items():
+        value = getattr(section, name)
+        inside = value if is_dataclass(value) else None if field.part else field.section
+        if inside or not field.part:
+            found[name] = replace(field, default=value, section=inside)
+    return found
+
+
+@cache
+def _declared(cls: type) -> dict[str, Field]:
+    hints, found = get_type_hints(cls), {}
     for field in fields(cls):
         if not field.init:
             continue
-        if not isinstance(section, type):
-            default = getattr(section, field.name)
-        else:
-            default = field.default if field.default_factory is MISSING else field.default_factory()
-        hint = hints[field.name]
+        hint, part = hints[field.name], field.metadata.get("part", False)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        types = [arg for arg in (get_args(hint) if is_union(hint) else (hint,)) if is_dataclass(arg)]
+        inside = None if part or len(types) != 1 else types[0]
         found[field.name] = Field(
             hint=hint,
             default=default,
             finite=field.metadata.get("finite", True),
-            section=_section(hint, default),
-            optional=hint is NoneType or (is_union(hint) and NoneType in get_args(hint)),
+            section=default if is_dataclass(default) else inside,  # pyright: ignore[reportArgumentType]
+            optional=not part and NoneType in (hint, *get_args(hint)),
+            part=part,
         )
     return found
-
-
-def _section(hint: object, default: object) -> "Section | None":
-    if is_dataclass(default):
-        return default
-    types = [arg for arg in (get_args(hint) if is_union(hint) else (hint,)) if is_dataclass(arg)]
-    return types[0] if len(types) == 1 else None
 
 
 @cache

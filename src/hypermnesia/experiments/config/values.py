@@ -8,6 +8,7 @@ and `none` is no value where a field can have none, the plain word where it cann
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin
 
@@ -33,6 +34,7 @@ def read(hint: object, value: object, where: str, *, finite: bool = True) -> obj
         raise _error(hint, value, where) from None
 
 
+@cache
 def describe(hint: object) -> str:
     """A type in words: `integer | none`, `[number, number]`, `adam | sgd`."""
     args = get_args(hint)

@@ -2,8 +2,8 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, overload
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import ClassVar, Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,30 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.weights.hypernets.factors import Factor, Shapes, assemble
 from hypermnesia.weights.hypernets.layers import TaskRows
 
-__all__ = ["Factor", "Generator"]
+__all__ = ["Factor", "Generator", "GeneratorOptions"]
+
+
+class GeneratorOptions(ABC):
+    """What every generator's options are: a frozen dataclass that builds it."""
+
+    matrices_only: ClassVar[bool] = False
+    """Whether it writes no tensor of one dimension: then every task stores its own."""
+
+    @classmethod
+    def writing(cls, role: str | None) -> Self:
+        """Its defaults where a network's weights have this role: `generated`, `masked`, `added`; None: single ones."""
+        return cls()
+
+    @abstractmethod
+    def build(
+        self,
+        shapes: Mapping[str, torch.Size],
+        rng: torch.Generator,
+        scales: Collection[str] = (),
+        shifts: Collection[str] = (),
+    ) -> "Generator":
+        """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`. `scales` and `shifts` name
+        the tensors of normalisation layers, which should start at 1 and 0."""
 
 
 def full_precision(module: nn.Module) -> torch.autocast:

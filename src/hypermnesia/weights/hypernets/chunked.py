@@ -18,7 +18,7 @@ from hypermnesia.core.checks import (
 )
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
 from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
 
@@ -28,7 +28,7 @@ SMALLEST_VARIANCE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChunkedOptions:
+class ChunkedOptions(GeneratorOptions):
     """Chunked hypernetwork of von Oswald et al. 2020, section 2.3; by default hypnettorch's example."""
 
     chunk: int = 750

@@ -17,7 +17,7 @@ from hypermnesia.core.checks import (
     check_widths,
 )
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
 from hypermnesia.weights.hypernets.layers import ACTIVATIONS, Activation, OutputMap, Table, TaskRows, Trunk
 
@@ -25,7 +25,7 @@ _TAPS = 9  # of the last map: a 3 × 3 neighbourhood
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeconvOptions:
+class DeconvOptions(GeneratorOptions):
     """Deconvolutional hypernetwork, after hypercl's `SAHyperNetwork` (von Oswald et al. 2020), without self-attention."""
 
     start: int = 4

@@ -16,13 +16,13 @@ from hypermnesia.core.checks import (
     check_widths,
 )
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
 from hypermnesia.weights.hypernets.layers import Activation, OutputMap, TaskRows, Trunk
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseOptions:
+class DenseOptions(GeneratorOptions):
     """Plain hypernetwork; by default that of hypnettorch's `HMLP`. HyperMask uses ELU and its own sizes.
 
     Its last map has (hidden + 1) × (numbers of the target) parameters, so it is many times the target's size.

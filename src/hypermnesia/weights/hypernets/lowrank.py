@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import Literal, cast, get_args
+from typing import ClassVar, Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hypermnesia.core.checks import check_choice, check_count, check_not_negative, check_widths
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, OuterFactor, Shapes
 from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
 
@@ -19,8 +19,10 @@ LowRankInit = Literal["plain", "xavier", "hyperfan-in", "zero"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowRankOptions:
+class LowRankOptions(GeneratorOptions):
     """Low-rank generator. Own design; layer embeddings as in Text-to-LoRA (arXiv 2506.06105)."""
+
+    matrices_only: ClassVar[bool] = True
 
     rank: int = 4
     """Outer products per matrix, at least 1. A matrix that they would not make smaller is written in full."""
@@ -53,6 +55,14 @@ class LowRankOptions:
             raise HypermnesiaError(
                 "generator.init=zero writes zeros, generator.mask_bias would undo that: choose one"
             )
+
+    @classmethod
+    def writing(cls, role: str | None) -> Self:
+        """Where it changes a given network, additions do nothing at first and masks little (tanh 2 = 0.96). Additions
+        gain from a wider generator, and it is still as small as a few stored adapters."""
+        if role == "added":
+            return cls(embedding=32, layer_embedding=32, hidden=(64, 64), init="zero")
+        return cls(mask_bias=2.0) if role == "masked" else cls()
 
     def build(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import cast, get_args
+from typing import ClassVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from hypermnesia.core.checks import check_choice, check_count, check_not_negative, check_widths
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, Shapes
 from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadsOptions:
+class HeadsOptions(GeneratorOptions):
     """Per-layer heads; by default the settings of Hemati et al. 2023, "Partial hypernetworks" (CoLLAs)."""
+
+    matrices_only: ClassVar[bool] = True
 
     embedding: int = 32
     """Numbers in a task embedding, at least 1 (published 32)."""

@@ -16,7 +16,7 @@ from hypermnesia.core.checks import (
     check_widths,
 )
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, Shapes
 from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
 
@@ -25,7 +25,7 @@ StructuredInit = Literal["plain", "xavier"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StructuredOptions:
+class StructuredOptions(GeneratorOptions):
     """One small hypernetwork per group of tensors, as hypnettorch's `StructuredHMLP` with its residual chunkings.
 
     Its pieces are whole tensors or whole filters, where those of a chunked hypernetwork end anywhere.
