@@ -42,6 +42,9 @@ def _approaches() -> Table:
     table = plain_table("approach", "what it is", "", left=3)
     for entry in APPROACHES.values():
         table.add_row(entry.name, entry.summary, f"{entry.bound} bound" if entry.bound else "")
+    table.add_row(
+        "python:MODULE:CLASS", "a method of your own: a dataclass that inherits from hypermnesia.Method", ""
+    )
     return table
 
 
@@ -50,6 +53,16 @@ def _parts(title: str, known: dict[str, type]) -> Table:
     for name, options in known.items():
         said = " ".join((options.__doc__ or "").split("\n\n")[0].split())
         table.add_row(name, said, ", ".join(config.keys(options)))
+    return table
+
+
+def _generators() -> Table:
+    table = _parts("generator", GENERATORS)
+    table.add_row(
+        "python:MODULE:CLASS",
+        "your own: a dataclass that inherits from hypermnesia.weights.GeneratorOptions",
+        "",
+    )
     return table
 
 
@@ -107,7 +120,7 @@ LISTS: dict[str, Callable[[], Table]] = {
     "benchmarks": _benchmarks,
     "approaches": _approaches,
     "nets": _nets,
-    "generators": lambda: _parts("generator", GENERATORS),
+    "generators": _generators,
     "inferences": lambda: _parts("inference", INFERENCES),
 }
 """What `hypermnesia list` shows without further words."""

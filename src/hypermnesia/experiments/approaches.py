@@ -4,11 +4,12 @@ Settings published for one benchmark stand in recipes/, as data.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from importlib import import_module
 from typing import Any
 
-from hypermnesia.core.errors import unknown
+from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.core.registry import PREFIX, imported
 from hypermnesia.methods.base import Method
 
 
@@ -19,7 +20,7 @@ class Approach:
     name: str
     summary: str
     method: str
-    """`module:Class` under hypermnesia.methods."""
+    """`module:Class` under hypermnesia.methods, or `python:package.module:Class` for one of the user's own."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted settings that make the approach what it is; the user's own words override them."""
     joined: bool = False
@@ -29,6 +30,8 @@ class Approach:
 
     def method_class(self) -> type[Method]:
         """The method's dataclass."""
+        if self.method.startswith(PREFIX):
+            return _own_method(self.method)
         module, _, name = self.method.partition(":")
         return getattr(import_module(f"hypermnesia.methods.{module}"), name)
 
@@ -123,8 +126,21 @@ _ALL = (
 APPROACHES: dict[str, Approach] = {approach.name: approach for approach in _ALL}
 
 
+def _own_method(reference: str) -> type[Method]:
+    found = imported(reference, reference)
+    if not (isinstance(found, type) and issubclass(found, Method) and is_dataclass(found)):
+        raise HypermnesiaError(
+            f"{reference}: expected a dataclass that inherits from hypermnesia.Method, got {found!r}"
+        )
+    return found
+
+
 def approach(name: str) -> Approach:
-    """The approach called `name`; an error that suggests the nearest name otherwise."""
+    """The approach called `name`, or the method of the user's own that `python:package.module:Class` names; an error
+    that suggests the nearest name otherwise."""
+    if name.startswith(PREFIX):
+        said = (_own_method(name).__doc__ or "").split("\n\n")[0]
+        return Approach(name, " ".join(said.split()), name)
     if name not in APPROACHES:
         raise unknown("approach", name, APPROACHES)
     return APPROACHES[name]

@@ -124,8 +124,11 @@ class Entry:
 
 def default_directory(cfg: Config, root: Path = Path("runs")) -> Path:
     """runs/BENCHMARK/APPROACH-<first 8 of the configuration's hash>; characters that paths dislike are replaced."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in cfg.benchmark).strip(".") or "stream"
-    return root / safe / f"{cfg.approach.name}-{cfg.sha256[:8]}"
+    benchmark, approach = (
+        "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".")
+        for name in (cfg.benchmark, cfg.approach.name)
+    )
+    return root / (benchmark or "stream") / f"{approach}-{cfg.sha256[:8]}"
 
 
 def finished_result(cfg: Config, seed: int, directory: Path) -> dict[str, Any] | None:
