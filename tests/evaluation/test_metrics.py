@@ -165,6 +165,16 @@ def test_seen_tells_classes_from_tasks_in_a_square_matrix() -> None:
     assert metrics.summarise(a, seen=[[0], [0, 1]]) == metrics.summarise(a)
 
 
+def test_missing_classes_are_those_met_before_and_not_in_the_last_task() -> None:
+    a = [[0.9, None, None], [0.5, 0.8, None], [0.2, 0.6, 0.7]]
+    seen, present = [[0], [0, 1], [0, 1, 2]], [[0], [0, 1], [2]]
+    assert metrics.missing_class_accuracy(a, seen, present) == pytest.approx(0.4)
+    assert metrics.missing_class_accuracy(a[:2], seen, present) is None, "none is missing"
+    found = metrics.summarise(a, None, seen, present)
+    assert found["missing_class_accuracy"] == pytest.approx(0.4)
+    assert "missing_class_accuracy" not in metrics.summarise(a)
+
+
 def test_joint_training_is_one_row_over_all_tests() -> None:
     found = metrics.summarise([[0.9, 0.8, 0.7]], seen=[[0, 1, 2]])
     assert found["average_accuracy"] == pytest.approx(0.8)

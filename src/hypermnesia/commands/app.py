@@ -20,6 +20,7 @@ from hypermnesia.commands.arguments import (
     Track,
     Words,
 )
+from hypermnesia.commands.reproducing import reproduce
 from hypermnesia.commands.sweep import sweep
 from hypermnesia.core.errors import HypermnesiaError
 
@@ -208,52 +209,7 @@ def compare(
         raise typer.Exit(3)
 
 
-@app.command()
-def reproduce(
-    name: Annotated[str, typer.Argument(metavar="RECIPE", help="`hypermnesia list recipes` shows all.")],
-    budget: Annotated[str, typer.Option(help="full, or short for a quick look.")] = "full",
-    seeds: Annotated[str | None, typer.Option(help="0,1,2 or 0..4.", show_default="the recipe's")] = None,
-    data_dir: DataDir = None,
-    out: Out = None,
-    device: Device = "auto",
-    record: Annotated[
-        Path | None,
-        typer.Option(help="Put the figures into this ledger.", metavar="FILE", show_default=False),
-    ] = None,
-    track: Track = None,
-) -> None:
-    """Run a published setting and hold its figures against the published ones; exits with 1 if they fall short."""
-    from hypermnesia.commands import tables
-    from hypermnesia.commands.arguments import parse_seeds
-    from hypermnesia.commands.progress import console
-    from hypermnesia.commands.reproduce import BUDGETS, read_ledger
-    from hypermnesia.commands.reproduce import record as write_down
-    from hypermnesia.commands.reproduce import reproduce as reproducing
-    from hypermnesia.core.errors import unknown
-
-    if budget not in BUDGETS:
-        raise unknown("budget", budget, BUDGETS)
-    if record is not None:
-        read_ledger(record)  # a damaged one is told before hours of training
-    done = reproducing(
-        name,
-        budget,
-        seeds=None if seeds is None else parse_seeds(seeds),
-        data_dir=arguments.data_dir(data_dir),
-        out=out,
-        device=arguments.device(device),
-        listen=arguments.listening(track),
-    )
-    page = console()
-    page.print()
-    page.print(tables.reproduction(done))
-    if record is not None:
-        write_down(done, record)
-        page.print(f"\nrecorded in {record}", soft_wrap=True)
-    if not done.passed:
-        raise typer.Exit(1)
-
-
+app.command()(reproduce)
 app.command()(sweep)
 
 

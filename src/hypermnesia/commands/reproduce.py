@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from hypermnesia.commands.arguments import parse_seeds
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.files import replace_file
 from hypermnesia.evaluation.statistics import Statistics, statistics
-from hypermnesia.experiments import config
+from hypermnesia.experiments import config, recipes
 from hypermnesia.experiments.recipes import Published, Recipe, recipe
 from hypermnesia.experiments.resolve import resolve_recipe
 from hypermnesia.runs import results
@@ -19,7 +20,16 @@ from hypermnesia.runs.execute import Listen, execute_seeds, silent
 
 Budget = Literal["full", "short"]
 BUDGETS: tuple[Budget, ...] = ("full", "short")
-LOWER_IS_BETTER = ("forgetting", "stability_gap")
+Verdict = Literal["reproduced", "above", "below", "undefined"]
+
+
+def verdict(mean: float | None, expected: float, tolerance: float) -> Verdict:
+    """Whether `mean` is within `expected` ± `tolerance`, or on which side it lies: too good is a difference as well."""
+    if mean is None:
+        return "undefined"
+    if abs(mean - expected) <= tolerance + 1e-12:
+        return "reproduced"
+    return "above" if mean > expected else "below"
 
 
 @dataclass(frozen=True)
@@ -39,16 +49,16 @@ class Figure:
         return None if mean is None else mean - self.published.value
 
     @property
-    def within(self) -> bool | None:
-        """Whether the mean falls short of what is expected by no more than the tolerance; None: not comparable."""
+    def verdict(self) -> Verdict | None:
+        """Where our mean lies beside what is expected; None: not comparable."""
         if self.expected is None:
             return None
-        mean = self.measured["mean"]
-        if mean is None:
-            return False
-        lower = self.published.metric.rpartition(".")[2] in LOWER_IS_BETTER
-        shortfall = mean - self.expected if lower else self.expected - mean
-        return shortfall <= self.published.tolerance + 1e-12
+        return verdict(self.measured["mean"], self.expected, self.published.tolerance)
+
+    @property
+    def within(self) -> bool | None:
+        """Whether the mean differs from what is expected by no more than the tolerance; None: not comparable."""
+        return None if self.verdict is None else self.verdict == "reproduced"
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,25 @@ class Reproduction:
     def passed(self) -> bool:
         """Whether no figure that can be compared is out of tolerance."""
         return all(figure.within is not False for figure in self.figures)
+
+
+def matching(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The recipes that the patterns name, each once: a name as it is, or those with published figures that fit a pattern
+    such as `split-mnist-*`. Raises `HypermnesiaError` for a name or a pattern without a recipe."""
+    found: list[str] = []
+    for pattern in patterns:
+        if not any(sign in pattern for sign in "*?["):
+            found.append(recipe(pattern).name)
+            continue
+        fitting = [
+            r.name for r in recipes.all_recipes().values() if r.published and fnmatchcase(r.name, pattern)
+        ]
+        if not fitting:
+            raise HypermnesiaError(
+                f"no recipe with published figures is called {pattern!r}; `hypermnesia list recipes` shows all"
+            )
+        found += fitting
+    return tuple(dict.fromkeys(found))
 
 
 def reproduce(
@@ -131,21 +160,28 @@ def record(done: Reproduction, path: Path) -> None:
         raise HypermnesiaError(f"cannot write the ledger {path}: {error.strerror or error}") from error
 
 
-_HEAD = "# What `hypermnesia reproduce NAME --record FILE` measured. Accuracies are fractions in 0..1.\n\n"
+_HEAD = (
+    "# What `hypermnesia reproduce NAME --record FILE` measured. Accuracies are fractions in 0..1; steps and seconds of\n"
+    "# training are those of all seeds together.\n\n"
+)
 
 
 def _entry(done: Reproduction) -> dict[str, Any]:
-    last = done.directory / f"seed-{done.seeds[-1]}"
-    about = environment_of(last)
-    day = time.strftime("%Y-%m-%d", time.gmtime((last / "result.json").stat().st_mtime))
+    seeds = [done.directory / f"seed-{seed}" for seed in done.seeds]
+    about = environment_of(seeds[-1])
+    costs = [(read_result(seed) or {}).get("costs") or {} for seed in seeds]
+    day = time.strftime("%Y-%m-%d", time.gmtime((seeds[-1] / "result.json").stat().st_mtime))
     return {
         "date": day,
         "passed": done.passed,
         "seeds": list(done.seeds),
         "device": _text(about, "device"),
         "processor": _text(about, "processor"),
+        "platform": _text(about, "platform"),
         "threads": about.get("threads"),
-        "commit": _text(about, "commit"),
+        "steps": sum(cost.get("steps") or 0 for cost in costs),
+        "seconds": round(sum(cost.get("train_seconds") or 0.0 for cost in costs), 1),
+        "commit": _text(about, "commit") or "unknown: run outside a checkout",
         "versions": {
             "hypermnesia": _text(about, "hypermnesia"),
             "torch": _text(about.get("versions", {}), "torch"),
@@ -160,7 +196,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "tolerance": figure.published.tolerance,
         "mean": figure.measured["mean"],
         "std": figure.measured["std"],
-        "within": figure.within,
+        "verdict": figure.verdict,
     }
 
 

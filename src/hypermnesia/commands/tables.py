@@ -11,7 +11,7 @@ from hypermnesia.commands.compare import Comparison
 from hypermnesia.commands.reproduce import Reproduction
 from hypermnesia.core import units
 from hypermnesia.evaluation import metrics
-from hypermnesia.evaluation.figures import COSTS, METRICS
+from hypermnesia.evaluation.figures import COSTS, METRICS, RETURNING
 from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row
 from hypermnesia.runs.predict import Prediction
@@ -60,7 +60,7 @@ def summary(found: Mapping[str, Any]) -> Group:
     """Metrics by scenario of what `runs.summarise` gives: percentages, mean ± half of the 95 % interval."""
     names, seeds = list(found["scenarios"]), len(found["seeds"])
     table = plain_table("in %", *(scenario_title(name) for name in names))
-    for figure in METRICS:
+    for figure in (*METRICS, *RETURNING):
         cells = [(found["scenarios"][name] or {}).get(figure.name) or {} for name in names]
         if any(cell.get("n") for cell in cells):
             shown = (units.interval(c.get("mean"), c.get("ci95"), figure.signed) for c in cells)
@@ -203,6 +203,15 @@ def _difference(row: Row) -> str:
     return shown if p is None else f"{shown}, p {'<' if p < 0.001 else ''}{max(p, 0.001):.3f}"
 
 
+VERDICTS = {
+    "reproduced": "within tolerance",
+    "above": "NOT within tolerance: above",
+    "below": "NOT within tolerance: below",
+    "undefined": "NOT within tolerance: undefined",
+    None: "short budget: not comparable",
+}
+
+
 def reproduction(done: Reproduction) -> Group:
     """Published, measured, difference, within tolerance or not."""
     seeds = f"{len(done.seeds)} seed{'s' if len(done.seeds) > 1 else ''}"
@@ -210,11 +219,6 @@ def reproduction(done: Reproduction) -> Group:
     table = plain_table("figure", "published %", "measured %", "difference", "tolerance", "verdict")
     table.columns[5].justify = "left"
     for figure in done.figures:
-        verdict = {
-            True: "within tolerance",
-            False: "NOT within tolerance",
-            None: "short budget: not comparable",
-        }
         published, measured = figure.published, figure.measured
         spread = units.interval(measured["mean"], measured["std"])
         table.add_row(
@@ -223,7 +227,7 @@ def reproduction(done: Reproduction) -> Group:
             spread,
             units.percent(figure.difference, signed=True),
             units.percent(published.tolerance),
-            verdict[figure.within],
+            VERDICTS[figure.verdict],
         )
     return block(table, title, f"published: {done.recipe.source}; ± is one standard deviation")
 

@@ -46,6 +46,9 @@ METRICS = (
 )
 """Of every scenario, beside its matrix; see `evaluation.metrics`. Forward transfer is measured on test parts only."""
 
+RETURNING = (Figure("missing_class_accuracy", "Accuracy on classes missing from the last task", 1, "share"),)
+"""Of every scenario on streams whose classes return, too."""
+
 ANYTIME = (
     Figure("average_anytime_accuracy", "Average anytime accuracy", 1, "share"),
     Figure("worst_case_accuracy", "Worst-case accuracy", 1, "share"),

@@ -106,9 +106,33 @@ def intransigence(matrix: Matrix, joint: float | None, seen: Seen | None = None)
     return None if part is None or joint is None else _mean([joint - part[-1, -1]])
 
 
-def summarise(matrix: Matrix, baseline: Row | None = None, seen: Seen | None = None) -> dict[str, Any]:
-    """One scenario of `result.json`: the matrix (nested lists, None where absent) and its metrics."""
+def missing_class_accuracy(matrix: Matrix, seen: Seen, present: Seen) -> float | None:
+    """MCA: the last row over the classes met so far that its task does not have.
+
+    CIR (Hemati et al. 2023, arXiv:2301.11396). Tests are one for each class; `present[t]` are those of the classes that
+    task t has. None where no class is missing.
+    """
     grid = _grid(matrix)
+    k = _evaluated(grid)
+    if not k:
+        return None
+    missing = set(_seen_tests(seen, k, grid.shape[1])[-1]) - set(_seen_tests(present, k, grid.shape[1])[-1])
+    return _mean(grid[k - 1, sorted(missing)])
+
+
+def summarise(
+    matrix: Matrix, baseline: Row | None = None, seen: Seen | None = None, present: Seen | None = None
+) -> dict[str, Any]:
+    """One scenario of `result.json`: the matrix (nested lists, None where absent) and its metrics.
+
+    With `present`, `missing_class_accuracy` is among them; it needs `seen` as well.
+    """
+    grid = _grid(matrix)
+    absent = (
+        {}
+        if present is None
+        else {"missing_class_accuracy": missing_class_accuracy(grid, seen or [], present)}
+    )
     return {
         "matrix": [[None if np.isnan(value) else float(value) for value in row] for row in grid],
         "average_accuracy": average_accuracy(grid, seen),
@@ -117,6 +141,7 @@ def summarise(matrix: Matrix, baseline: Row | None = None, seen: Seen | None = N
         "backward_transfer": backward_transfer(grid, seen),
         "forward_transfer": forward_transfer(grid, baseline, seen),
         "learning_accuracy": learning_accuracy(grid, seen),
+        **absent,
     }
 
 

@@ -69,6 +69,7 @@ class Scenario(Record):
     backward_transfer: Change | None
     forward_transfer: Change | None
     learning_accuracy: Fraction | None
+    missing_class_accuracy: Fraction | None = None
 
     @model_validator(mode="after")
     def _matrix_is_rectangular(self) -> Self:

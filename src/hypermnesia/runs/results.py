@@ -37,7 +37,7 @@ def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:
         "seed": seed,
         "config_sha256": cfg.sha256,
         "stream_sha256": run.tested_on.sha256,
-        "scenarios": _scenarios(records.rows, records.baseline, seen),
+        "scenarios": _scenarios(records.rows, records.baseline, seen, present_tests(run)),
         "costs": costs(run.learner, records),
         "class_names": list(run.tested_on.class_names),
         "task_names": [task.name for task in run.tested_on.tasks],
@@ -72,10 +72,20 @@ def seen_tests(run: Fit, validation: bool = False) -> list[list[int]] | None:
     return found
 
 
+def present_tests(run: Fit) -> list[list[int]] | None:
+    """For each task trained, the tests of the classes that it has; None where tests are not of classes that return."""
+    if tests_are_tasks(run.tested_on) or len(run.stream.tasks) != len(run.tested_on.tasks):
+        return None
+    parts = [part.classes for part in run.tested_on.tests]
+    return [[i for i, own in enumerate(parts) if {*own} <= {*task.classes}] for task in run.stream.tasks]
+
+
 def _scenarios(
-    rows: Mapping[str, list], baseline: Mapping[str, list], seen: list | None
+    rows: Mapping[str, list], baseline: Mapping[str, list], seen: list | None, present: list | None = None
 ) -> dict[str, dict[str, Any]]:
-    return {name: metrics.summarise(matrix, baseline.get(name), seen) for name, matrix in rows.items()}
+    return {
+        name: metrics.summarise(matrix, baseline.get(name), seen, present) for name, matrix in rows.items()
+    }
 
 
 def costs(learner: Learner, records: Records) -> dict[str, float | int | None]:

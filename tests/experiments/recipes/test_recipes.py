@@ -126,7 +126,7 @@ def test_the_short_budget_is_shorter_and_else_the_same(recipe: Recipe):
 @each(recipe for recipe in ALL if recipe.published)
 def test_published_figures_are_reported_by_the_run(recipe: Recipe):
     scenarios = applicable(learner_of(recipe), stream_of(recipe.benchmark))
-    reported = metrics.summarise([[0.5]], [0.5])
+    reported = metrics.summarise([[0.5]], [0.5], [[0]], [[0]])
     for figure in recipe.published:
         root, scenario, name = figure.metric.split(".")
         assert root == "scenarios" and scenario in scenarios and name in reported, figure.metric

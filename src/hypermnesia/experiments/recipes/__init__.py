@@ -23,7 +23,7 @@ class Published:
     value: float
     """In the unit of result.json: fractions in 0..1."""
     tolerance: float
-    """Largest shortfall (published − measured mean) that still counts as reproduced."""
+    """Largest difference between our mean and the published value, either way, that still counts as reproduced."""
     std: float | None = None
     short: float | None = None
     """What `--budget short` should give, as we found it; none: the figure says nothing about a short run."""
