@@ -1,11 +1,17 @@
+import fcntl
 import logging
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from data.conftest import gray_images, write_parquet
+from safetensors.torch import save_file
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.data import Source
+from hypermnesia.data import Source, open_source
+from hypermnesia.data.sources import cache
 from hypermnesia.data.sources.cache import cached, directory, fingerprint
 
 
@@ -108,11 +114,69 @@ def test_the_default_directory(monkeypatch: pytest.MonkeyPatch):
     assert directory() == Path("/home/someone/.cache/hypermnesia")
 
 
-def test_fingerprints_change_with_name_size_and_time(tmp_path: Path):
-    path = tmp_path / "a"
-    path.write_bytes(b"12")
-    first = fingerprint([path], tmp_path)
-    assert first == fingerprint([path], tmp_path)
-    assert first[0][:2] == ("a", 2)
-    path.write_bytes(b"123")
-    assert fingerprint([path], tmp_path) != first
+def test_fingerprints_tell_files_that_look_alike(tmp_path: Path):
+    """Same name, same size, same time of modification: another root, other bytes, another file in its place."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a").write_bytes(b"12")
+        os.utime(tmp_path / folder / "a", ns=(0, 0))
+    one, two = ([tmp_path / folder / "a"] for folder in ("one", "two"))
+    first = fingerprint(one, tmp_path / "one")
+    other_words = tmp_path / "two" / ".." / "one"
+    assert first == fingerprint([other_words / "a"], other_words)
+    assert first != fingerprint(two, tmp_path / "two")
+    one[0].write_bytes(b"34")
+    os.utime(one[0], ns=(0, 0))
+    second = fingerprint(one, tmp_path / "one")
+    assert second["listed"] != first["listed"] and second["bytes"] != first["bytes"]
+    two[0].replace(one[0])
+    assert fingerprint(one, tmp_path / "one")["listed"] not in (first["listed"], second["listed"])
+
+
+def test_the_same_words_elsewhere_are_other_data(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for start, place in ((0, "here"), (100, "there")):
+        write_parquet(
+            tmp_path / place / "pictures" / "train.parquet", gray_images(4, start=start), [0, 1, 0, 1]
+        )
+        os.utime(tmp_path / place / "pictures" / "train.parquet", ns=(0, 0))
+    found = []
+    for place in ("here", "there"):
+        monkeypatch.chdir(tmp_path / place)
+        source = open_source("parquet:pictures")
+        found.append(sorted([*source.train.x[:, 0, 0, 0].tolist(), *source.test.x[:, 0, 0, 0].tolist()]))
+    assert found == [[0, 1, 2, 3], [100, 101, 102, 103]]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    with pytest.raises(HypermnesiaError, match="gone: cannot be read: No such file"):
+        fingerprint([tmp_path / "gone"], tmp_path)
+
+
+def test_what_killed_writers_left_is_removed_and_what_others_write_stays(folder: Path, builder: Builder):
+    folder.mkdir()
+    (folder / ".writing-old").write_bytes(b"half")
+    for name in (".writing-killed", ".writing-busy"):
+        (folder / name).mkdir()
+        (folder / name / "a.safetensors").write_bytes(b"half")
+    busy = os.open(folder / ".writing-busy", os.O_RDONLY)
+    fcntl.flock(busy, fcntl.LOCK_EX)
+    cached("a", {}, builder)
+    os.close(busy)
+    assert sorted(path.name for path in folder.glob(".*")) == [".writing-busy"]
+
+
+def test_a_file_is_locked_while_it_is_written(
+    folder: Path, builder: Builder, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[bool] = []
+
+    def watched(tensors: Any, path: str, metadata: Any) -> None:
+        save_file(tensors, path, metadata)
+        cache._sweep(folder)
+        seen.append(Path(path).exists())
+
+    monkeypatch.setattr("hypermnesia.data.sources.cache.save_file", watched)
+    cached("a", {}, builder)
+    assert seen == [True]

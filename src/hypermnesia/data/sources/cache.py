@@ -6,9 +6,12 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import cache
 from pathlib import Path
-from tempfile import mkstemp
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import PIL
@@ -18,7 +21,9 @@ from safetensors.torch import save_file
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data.sources.source import Images, Source
 
-FORMAT = "1"
+FORMAT = "2"
+_WRITING = ".writing-"
+_SAMPLED, _BYTES = 64, 2**14
 log = logging.getLogger(__name__)
 
 
@@ -27,11 +32,31 @@ def directory() -> Path:
     return Path(os.environ.get("HYPERMNESIA_CACHE") or Path.home() / ".cache" / "hypermnesia")
 
 
-def fingerprint(files: Sequence[Path], root: Path | None) -> list[tuple[str, int, int]]:
-    """Name (relative to `root` where it lies below), size and time of change of each file."""
-    stats = [(file, file.stat()) for file in files]
-    below = [file.relative_to(root) if root and file.is_relative_to(root) else file for file, _ in stats]
-    return [(str(name), s.st_size, s.st_mtime_ns) for name, (_, s) in zip(below, stats, strict=True)]
+def fingerprint(files: Sequence[Path], root: Path | None) -> dict[str, Any]:
+    """What tells these files from any others: where they lie, what the file system knows of each, and some bytes.
+
+    A file that is overwritten gets another time of change (`st_ctime`, which nobody can set), and one that takes its place
+    another inode as well. The bytes are the beginning and the end of about `_SAMPLED` of the files, evenly spaced. `root`:
+    where the files lie, however it is written. Raises `HypermnesiaError` for a file that cannot be read.
+    """
+    listed, sample = hashlib.sha256(), hashlib.sha256()
+    spacing = max(1, len(files) // _SAMPLED)
+    for i, file in enumerate(files):
+        name = file.relative_to(root) if root and file.is_relative_to(root) else file.resolve()
+        try:
+            s = file.stat()
+            listed.update(
+                json.dumps([str(name), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev]).encode()
+            )
+            if i % spacing == 0:
+                with file.open("rb") as opened:
+                    sample.update(opened.read(_BYTES))
+                    opened.seek(max(opened.tell(), s.st_size - _BYTES))
+                    sample.update(opened.read(_BYTES))
+        except OSError as error:
+            raise HypermnesiaError(f"{file}: cannot be read: {error.strerror or error}") from error
+    place = "" if root is None else str(root.resolve())
+    return {"root": place, "files": len(files), "listed": listed.hexdigest(), "bytes": sample.hexdigest()}
 
 
 def cached(name: str, key: dict[str, Any], build: Callable[[], Source]) -> Source:
@@ -41,6 +66,7 @@ def cached(name: str, key: dict[str, Any], build: Callable[[], Source]) -> Sourc
     read. A damaged file is built anew and replaced, with a warning; where nothing can be written, every call
     builds, and one warning says so.
     """
+    _sweep(directory())
     identity = json.dumps([FORMAT, PIL.__version__, name, key], sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
     title = re.sub(r"[^A-Za-z0-9-]+", "-", name.partition(":")[0])
@@ -74,12 +100,27 @@ def _read(path: Path, name: str) -> Source:
     return source
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left: their folders are locked no longer."""
+    for left in folder.glob(f"{_WRITING}*"):
+        with suppress(OSError):  # gone meanwhile, not ours, in use, or on a file system without locks
+            handle = os.open(left, os.O_RDONLY)
+            try:
+                flock(handle, LOCK_EX | LOCK_NB)
+                left.unlink() if left.is_file() else rmtree(left)
+            finally:
+                os.close(handle)
+
+
 def _write(path: Path, source: Source) -> None:
-    """Either the whole file appears under its name, or nothing does."""
+    """Either the whole file appears under its name, or nothing does. It is written in a locked folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = mkstemp(dir=path.parent, prefix=".writing-")
+    own = Path(mkdtemp(dir=path.parent, prefix=_WRITING))
+    handle = os.open(own, os.O_RDONLY)
     try:
-        os.close(handle)
+        with suppress(OSError):  # no locks: then nobody removes the folder either
+            flock(handle, LOCK_EX | LOCK_NB)
+        temporary = own / path.name
         tensors = {
             f"{part}.{field}": getattr(images, field).contiguous()
             for part, images in (("train", source.train), ("test", source.test))
@@ -87,11 +128,12 @@ def _write(path: Path, source: Source) -> None:
         }
         metadata = {"class_names": json.dumps(source.class_names), "sha256": source.sha256}
         save_file(tensors, temporary, metadata)
-        _sync(Path(temporary))
+        _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        rmtree(own, ignore_errors=True)
+        os.close(handle)
 
 
 def _sync(path: Path) -> None:
