@@ -6,12 +6,14 @@ from .core.optim import OptimizerOptions as OptimizerOptions
 from .data import Stream as Stream
 from .data import StreamOptions as StreamOptions
 from .data import Task as Task
+from .data import from_arrays as from_arrays
 from .data import from_tensors as from_tensors
 from .data import load as load
 from .data import open_source as open_source
 from .data import permuted as permuted
 from .data import rotated as rotated
 from .data import split as split
+from .data import stream_of as stream_of
 from .evaluation.evaluate import EvaluateOptions as EvaluateOptions
 from .evaluation.records import Records as Records
 from .experiments.build import build as build

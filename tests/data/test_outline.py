@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.data import StreamOptions, load
+from hypermnesia.data import StreamOptions, from_tensors, load, permuted, split
 from hypermnesia.data.outline import from_outline, outline
 from hypermnesia.evaluation.evaluate import tests_are_tasks as one_test_per_task
 
@@ -76,3 +76,21 @@ def test_empty_parts_can_be_asked(stream):
     part = from_outline(outline(stream)).tasks[0].train
     raw, y = part.batch(torch.zeros(0, dtype=torch.int64))
     assert raw.shape == (0, 1, 8, 8) and len(y) == 0
+
+
+def test_samples_as_large_as_are_decoded_can_be_resumed():
+    x, y = torch.zeros(2, 3, 700, 700, dtype=torch.uint8), torch.arange(2)  # more than 10⁶ numbers
+    large = split(from_tensors(x, y, x, y), tasks=2)
+    assert from_outline(json.loads(json.dumps(outline(large)))).shape == (3, 700, 700)
+
+
+def test_what_no_outline_may_hold_is_no_source(monkeypatch: pytest.MonkeyPatch):
+    """So it is refused before there is a run that could not be resumed."""
+    x, y = torch.zeros(2, 8), torch.arange(2)
+    monkeypatch.setattr("hypermnesia.data.sources.source.MOST_VALUES", 7)
+    with pytest.raises(HypermnesiaError, match="and at most 7 numbers in a sample"):
+        from_tensors(x, y, x, y)
+    monkeypatch.setattr("hypermnesia.data.build.MOST_TASKS", 9)
+    monkeypatch.setattr("hypermnesia.data.sources.source.MOST_VALUES", 8)
+    with pytest.raises(HypermnesiaError, match="10 tasks; expected at most 9"):
+        permuted(from_tensors(x, y, x, y), tasks=10)

@@ -2,7 +2,9 @@ import re
 
 import pytest
 import torch
+from data.conftest import MakeSource
 
+import hypermnesia as hm
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import split
 
@@ -91,3 +93,25 @@ def test_there_is_no_stream_of_no_tasks(make_source, field: str, value: int):
         HypermnesiaError, match=rf"^stream\.{field}={value}: expected a whole number, at least 1$"
     ):
         split(make_source(classes=4), **{field: value})
+
+
+def test_a_base_and_increments(make_source: MakeSource):
+    source = make_source(classes=9)
+    sizes = [len(task.classes) for task in split(source, classes_per_task=[5, 2, 2]).tasks]
+    assert sizes == [5, 2, 2]
+    assert [len(task.classes) for task in split(source, classes_per_task=[4, 1], tasks=4).tasks] == [
+        4,
+        1,
+        1,
+        1,
+    ]
+    listed = hm.StreamOptions(classes_per_task=(4, 3, 3))
+    assert [len(task.classes) for task in hm.load("split-digits", options=listed).tasks] == [4, 3, 3]
+    for options, said in (
+        ({"classes_per_task": [5, 3, 2]}, r"tasks of \[5, 3, 2\] classes need 10 classes, .* gives 9"),
+        ({"classes_per_task": [5, 2], "tasks": 1}, r"lists 2 tasks; leave out stream.tasks"),
+        ({"classes_per_task": []}, "is an empty list"),
+        ({"classes_per_task": [3, 0]}, r"stream.classes_per_task=0: expected a whole number"),
+    ):
+        with pytest.raises(HypermnesiaError, match=said):
+            split(source, **options)

@@ -52,7 +52,7 @@ def parse_matrix(text: str, where: str = "matrix") -> list[_Row]:
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     """(line number, line without brackets) of the lines that hold the matrix."""
     for number, lines in enumerate(text.splitlines(), 1):
-        for line in re.split(r"\]\s*,?\s*\[", lines):  # rows of a nested list on one line
+        for line in re.split(r"\]\s*(?:,\s*)?\[", lines):  # rows of a nested list on one line
             line = line.strip().strip("[](){}").strip().removesuffix(",").rstrip("])}")
             if line and not line.startswith("#"):
                 yield number, line

@@ -6,7 +6,7 @@ from typing import Any
 
 _SECRET_KEY = re.compile(r"(api_?key|token|secret|passw(or)?d|credential)s?$", re.IGNORECASE)
 _SECRET_LINE = re.compile(
-    r"""^(\s*["']?[\w.-]*?(?:api_?key|token|secret|passw(?:or)?d|credential)s?["']?\s*=\s*)\S.*$""",
+    r"""^([ \t]*["']?[\w.-]*?(?:api_?key|token|secret|passw(?:or)?d|credential)s?["']?[ \t]*=[ \t]*)\S.*$""",
     re.IGNORECASE | re.MULTILINE,
 )
 _URL_LOGIN = re.compile(r"(://)[^/\s@]+@")

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
-from hypermnesia.data.build import beginning, blurry, capped, with_validation
 from hypermnesia.data.domain import noisy, permuted, rotated
 from hypermnesia.data.mnist360 import mnist360
-from hypermnesia.data.options import StreamOptions, refuse_others
+from hypermnesia.data.options import StreamOptions
 from hypermnesia.data.preprocess import (
     CIFAR10,
     CIFAR100,
@@ -25,10 +23,8 @@ from hypermnesia.data.preprocess import (
     Preprocess,
 )
 from hypermnesia.data.repeat import dual, geometric, sampling, slots
-from hypermnesia.data.sources.registry import PREFIXES, open_source, user_source
-from hypermnesia.data.sources.source import Source, joined
-from hypermnesia.data.sources.text import TextForm
-from hypermnesia.data.sources.through import Through
+from hypermnesia.data.sources.registry import PREFIXES, user_source
+from hypermnesia.data.sources.source import Source
 from hypermnesia.data.split import split
 from hypermnesia.data.stream import Stream
 
@@ -117,6 +113,8 @@ def _noisy(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, 
 
 
 def _slots(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+    if isinstance(o.classes_per_task, tuple):
+        raise HypermnesiaError(f"{name}: every task has as many slots: stream.classes_per_task is one number")
     return slots(
         source,
         tasks=o.tasks or 10,
@@ -157,14 +155,6 @@ def _mnist360(source: Source, o: StreamOptions, seed: int, preprocess: Preproces
 
 _CLASSES = ("tasks", "classes_per_task", "order", "augment", "blurry")
 _TEXTS = ("length", "vocabulary")
-_FOR = {
-    "size": ("images",),
-    "augment": ("images",),
-    "normalize": ("images", "vectors"),
-    "length": ("texts",),
-    "vocabulary": ("texts",),
-}
-"""Options that mean something for some kinds of samples only."""
 SPLIT = Scenario("split", _CLASSES, ("task", "class"), _split)
 ANY_SPLIT = Scenario("split", (*_CLASSES, *_TEXTS), ("task", "class"), _split)
 FIXED_SPLIT = Scenario("split", ("tasks", "augment", "blurry"), ("task", "class"), _split)
@@ -176,6 +166,7 @@ ROTATED = Scenario("rotated", ("tasks", "interpolation", "augment", "blurry"), _
 SLOTS = Scenario("slots", ("tasks", "classes_per_task", "augment", "blurry"), ("class",), _slots)
 _RETURNING = ("occurrence", "recurrence", "rare_classes", "rare_recurrence")
 SAMPLING = Scenario("sampling", ("tasks", *_RETURNING, "augment", "blurry"), ("class",), _sampling)
+OWN_TASKS = Scenario("tasks", (*_TEXTS, "augment", "blurry"), _GUISES, _split)  # each task is a source
 TURNING = Scenario("mnist-360", ("interpolation",), ("class",), _mnist360)
 
 ICARL_ORDER = (
@@ -324,61 +315,11 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The benchmark of that name, or the split stream of a user's own source ("folder:PATH" and the like)."""
+    """The benchmark of that name, or what is made of a user's own data: "folder:PATH", "folders:PATH" and the like."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
-    if user_source(name) is None:
+    user = user_source(name)
+    if user is None:
         raise unknown("benchmark", name, [*BENCHMARKS, *PREFIXES.values()])
-    return Benchmark("your own images or texts", (name,), ANY_SPLIT, Normalisation(flip=None))
-
-
-def load(
-    benchmark: str,
-    *,
-    data_dir: Path | None = None,
-    seed: int = 0,
-    options: StreamOptions | None = None,
-    through: Through | None = None,
-) -> Stream:
-    """The stream of a named benchmark, or of a user's own source cut by classes.
-
-    `data_dir` holds known data sets as `NAME/*.parquet`; `seed` decides everything random unless
-    `options.seed` does. `through` makes of the decoded source what the stream is cut from, features in place of images
-    say, which are then taken as they are unless `options` normalise them. The order of what is done: cut into tasks, at
-    most `samples_per_task` kept, blurred, ended after `first_tasks`, validation cut. Raises `HypermnesiaError` for unknown
-    names, options that the benchmark does not take, and bad data.
-    """
-    entry = find_benchmark(benchmark)
-    given = options or StreamOptions()
-    refuse_others(benchmark, given, (*COMMON, *entry.scenario.options))
-    chosen = given.over(entry.defaults)
-    seed = seed if chosen.seed is None else chosen.seed
-    form = TextForm(chosen.length or TextForm.length, chosen.vocabulary or TextForm.vocabulary)
-    sources = [open_source(name, data_dir=data_dir, size=chosen.size, text=form) for name in entry.sources]
-    source = sources[0] if len(sources) == 1 else joined(sources)
-    if through is not None:
-        source = through(source)
-    _refuse_for(source, given)
-    if source.kind == "texts" or (through is not None and chosen.normalize is None):
-        preprocess = Preprocess()
-    else:
-        preprocess = entry.normalisation.preprocess(source, chosen.normalize, chosen.augment)
-    stream = entry.scenario.build(source, chosen, seed, preprocess, benchmark)
-    if chosen.samples_per_task is not None:
-        stream = capped(stream, chosen.samples_per_task, seed)
-    if chosen.blurry is not None:
-        stream = blurry(stream, chosen.blurry, seed)
-    if chosen.first_tasks is not None:
-        stream = beginning(stream, chosen.first_tasks)
-    if chosen.validation is not None:
-        stream = with_validation(stream, chosen.validation, seed)
-    return stream
-
-
-def _refuse_for(source: Source, given: StreamOptions) -> None:
-    """Raise for options that mean nothing for samples of this kind."""
-    for name, kinds in _FOR.items():
-        if name in given.given() and source.kind not in kinds:
-            raise HypermnesiaError(
-                f"stream.{name} is for {' and '.join(kinds)}; the samples of {source.name} are {source.kind}"
-            )
+    scenario = OWN_TASKS if user.kind == "folders" else ANY_SPLIT
+    return Benchmark("your own data", (name,), scenario, Normalisation(flip=None))

@@ -3,6 +3,9 @@
 Noisy: NoisyCIFAR of the partial hypernetworks (arXiv:2306.10724), new classes in new image conditions.
 """
 
+from collections.abc import Sequence
+from math import prod
+
 import torch
 
 from hypermnesia.core.checks import check_count
@@ -10,7 +13,9 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.data.build import Cut, build
 from hypermnesia.data.options import Interpolation
-from hypermnesia.data.preprocess import Preprocess
+from hypermnesia.data.preprocess import Preprocess, standardised_source
+from hypermnesia.data.sources.given import Data
+from hypermnesia.data.sources.registry import source_of
 from hypermnesia.data.sources.source import Source, require_images
 from hypermnesia.data.split import Order, class_order, cut_classes, groups
 from hypermnesia.data.stream import Stream
@@ -26,8 +31,9 @@ from hypermnesia.data.transforms import (
 
 
 def permuted(
-    source: Source,
+    source: Source | Data,
     *,
+    test: Data = None,
     tasks: int,
     pad: int = 0,
     first_permuted: bool = True,
@@ -38,22 +44,28 @@ def permuted(
     """Each task shuffles the pixels of all images in its own way, after `pad` black pixels on every side.
 
     `first_permuted=False` leaves the first task's images as they are (von Oswald et al. 2019); the replay
-    papers permute all of them.
+    papers permute all of them. Of vectors the features are permuted, after they were standardised. `source`, `test`: as
+    in `split`.
     """
-    require_images(source, name)
+    source = source_of(source, test)
     check_count("stream.tasks", tasks)
     check_count("pad", pad, least=0)
+    if source.kind == "vectors" and not pad:
+        source, preprocess = standardised_source(source), preprocess or Preprocess()
+    else:
+        require_images(source, name)
     padding = Pad(pad)
-    _, height, width = padding.shape(source.shape)
-    table = Permutations.draw(tasks, height * width, seed, first_permuted)
+    places = prod(padding.shape(source.shape)[1:]) if source.kind == "images" else source.shape[0]
+    table = Permutations.draw(tasks, places, seed, first_permuted)
     transform = Chain([padding, table]) if pad else table
     names = [f"permutation {t}" if t or first_permuted else "unpermuted" for t in range(tasks)]
     return _domains(source, names, transform, preprocess, name)
 
 
 def rotated(
-    source: Source,
+    source: Source | Data,
     *,
+    test: Data = None,
     tasks: int,
     interpolation: Interpolation = "nearest",
     seed: int = 0,
@@ -64,6 +76,7 @@ def rotated(
 
     `interpolation`: nearest as published, or bilinear, which is smoother and scores higher.
     """
+    source = source_of(source, test)
     require_images(source, name)
     check_count("stream.tasks", tasks)
     angles = [
@@ -87,7 +100,7 @@ def noisy(
     source: Source,
     *,
     tasks: int = 4,
-    classes_per_task: int = 5,
+    classes_per_task: int | Sequence[int] = 5,
     order: Order = "seed",
     seed: int = 0,
     preprocess: Preprocess | None = None,

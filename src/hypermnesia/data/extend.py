@@ -27,7 +27,7 @@ class Further:
     """Where the data lie and how they become tasks."""
 
     data: str
-    """`folder:PATH`, `parquet:PATH`, `hub:OWNER/NAME`, or a name that `open_source` knows."""
+    """`folder:PATH`, `parquet:PATH`, `csv:PATH`, `npz:PATH`, `hub:OWNER/NAME`, or a name that `open_source` knows."""
     options: StreamOptions = StreamOptions()
     """How they are cut; one task if nothing is said."""
     apart: bool = False
@@ -77,10 +77,18 @@ def named(data: str) -> str:
         if user is None and data.isidentifier():
             return data  # a known data set
         raise HypermnesiaError(
-            f"{data}: no such file or folder; expected a folder with a sub-folder for each class, or parquet files"
+            f"{data}: no such file or folder; expected a folder with a sub-folder for each class, or parquet, CSV or .npz files"
         )
-    kind = user.kind if user else "parquet" if path.is_file() or any(path.glob("*.parquet")) else "folder"
-    return f"{kind}:{path.resolve()}"
+    return f"{user.kind if user else _kind(path)}:{path.resolve()}"
+
+
+def _kind(path: Path) -> str:
+    """What reads a file or a folder that is there."""
+    if path.suffix in (".csv", ".npz"):
+        return path.suffix[1:]
+    if path.is_dir() and any(path.glob("*.csv")):
+        return "csv"
+    return "parquet" if path.is_file() or any(path.glob("*.parquet")) else "folder"
 
 
 def extended(earlier: Stream, further: Further, through: Through | None = None) -> Stream:

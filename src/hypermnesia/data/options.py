@@ -16,8 +16,9 @@ class StreamOptions:
 
     tasks: int | None = None
     """Tasks, ≥ 1."""
-    classes_per_task: int | None = None
-    """Classes of a task (slots of a task where classes repeat), ≥ 1."""
+    classes_per_task: int | tuple[int, ...] | None = None
+    """Classes of a task (slots of a task where classes repeat), ≥ 1; or a list with those of each task, such as
+    [50,10,10], whose last number stands for all further tasks."""
     order: str | tuple[int, ...] | None = None
     """Order of the classes: "label", "seed" (shuffled by the stream's seed), or the class ids themselves."""
     size: int | None = None
@@ -63,7 +64,13 @@ class StreamOptions:
     def __post_init__(self) -> None:
         for name in ("tasks", "classes_per_task", "samples_per_task", "first_tasks"):
             value = getattr(self, name)
-            _require(value is None or value >= 1, name, value, "a whole number of at least 1")
+            counts = value if isinstance(value, tuple) else () if value is None else (value,)
+            _require(
+                value != () and all(count >= 1 for count in counts),
+                name,
+                value,
+                "a whole number of at least 1",
+            )
         _require(
             self.features_size is None or 8 <= self.features_size <= 1024,
             "features_size",

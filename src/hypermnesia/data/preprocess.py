@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data.options import Normalize
-from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.source import Images, Source
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,13 @@ def standardised(source: Source) -> Preprocess:
     std = (x - mean).square().mean(0).sqrt()
     std = torch.where(std > 1e-12 * mean.abs().clamp_min(1e-300), std, 1.0)
     return Preprocess(tuple(mean.tolist()), tuple(std.tolist()))
+
+
+def standardised_source(source: Source) -> Source:
+    """The source with standardised vectors, for streams that mix the features."""
+    preprocess = standardised(source)
+    train, test = (Images(preprocess(part.x), part.y) for part in (source.train, source.test))
+    return replace(source, train=train, test=test)
 
 
 def usual(source: Source) -> Preprocess:

@@ -81,7 +81,8 @@ class Pad:
 
 @dataclass(frozen=True, eq=False)
 class Permutations:
-    """Pixel j of the result is pixel `table[code, j]` of the image; the channels of a pixel stay together.
+    """Pixel j of the result is pixel `table[code, j]` of the image; the channels of a pixel stay together. Of vectors
+    (B, F) feature j.
 
     `table`: int64 (members, H·W), each row a permutation of 0..H·W−1, pixels counted row by row.
     """
@@ -97,6 +98,8 @@ class Permutations:
         return cls(torch.stack(rows))
 
     def __call__(self, x: Tensor, code: Code) -> Tensor:
+        if x.ndim == 2:  # vectors: as images of one channel
+            return self(x.unsqueeze(1), code).squeeze(1)
         flat = x.flatten(2)
         order = self.table[code].view(-1, 1, flat.shape[2])
         # For a single code as well: on a CPU gather is several times faster than index_select.

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Stream
-from hypermnesia.data.benchmarks import load
 from hypermnesia.data.extend import Further, extended, retested
+from hypermnesia.data.load import load
 from hypermnesia.data.outline import beginning
 from hypermnesia.evaluation.records import Records
 from hypermnesia.experiments.build import assemble, without_base

@@ -1,6 +1,8 @@
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -99,7 +101,7 @@ def test_images_may_be_plain_binary(tmp_path: Path):
 @pytest.mark.parametrize(
     ("images", "labels", "columns", "text"),
     [
-        ([], pa.array([], pa.int64()), None, "there are no training images"),
+        ([], pa.array([], pa.int64()), None, "there are no training samples"),
         (4, [0, 0, 0, 0], None, "has one class only (0)"),
         (4, [0, 1, -1, 1], None, "train.parquet, row 2: the label is -1; expected a class id from 0 on"),
         (
@@ -117,7 +119,7 @@ def test_images_may_be_plain_binary(tmp_path: Path):
             4,
             [0, 1, 0, 7],
             None,
-            "test: no sample of class '1', '7'; every class needs samples in train and in test",
+            "class '1' has one sample only; where no test part is given each class needs two or more",
         ),
     ],
 )
@@ -199,7 +201,9 @@ def test_files_that_disagree(tmp_path: Path):
 def test_a_file_that_claims_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_parquet(tmp_path / "train.parquet", gray_images(4), [0, 1, 0, 1])
     monkeypatch.setattr(module, "MAX_BYTES", 100)
-    with pytest.raises(HypermnesiaError, match="train.parquet: claims 0.0 GiB of data, more than"):
+    with pytest.raises(
+        HypermnesiaError, match="train.parquet: .* bytes stand for 0.0 GiB of data or more, and at most"
+    ):
         open_source(f"parquet:{tmp_path}")
 
 
@@ -225,3 +229,38 @@ def test_parts_that_disagree(tmp_path: Path):
         HypermnesiaError, match="labels of train and test are int64 and string; expected strings or"
     ):
         open_source(f"parquet:{tmp_path}")
+
+
+def test_a_few_bytes_that_stand_for_gigabytes_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One value that every row refers to, of which the footer knows only that it is there once."""
+    value = pa.array([bytes(5 * 2**20)], pa.binary())
+    images = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), value)
+    path = tmp_path / "train.parquet"
+    table = pa.table({"image": images, "label": pa.array([0, 1] * 500)})
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+    assert path.stat().st_size < 1000
+    decoded = []
+    read = pq.ParquetFile.iter_batches
+
+    def counted(self: pq.ParquetFile, *args: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        for batch in read(self, *args, **options):
+            decoded.append(batch.nbytes)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    with pytest.raises(
+        HypermnesiaError, match="bytes stand for 0.3 GiB of data or more, and at most 0.25 GiB"
+    ):
+        open_source(f"parquet:{tmp_path}")
+    assert sum(decoded) < 2 * module.FREE_BYTES
+
+
+def test_columns_of_numbers_are_vectors(tmp_path: Path):
+    table = pa.table({"a": [0.5, 1, 2, 3], "b": [4, 5, 6, 7], "label": ["x", "y", "x", "y"]})
+    pq.write_table(table, tmp_path / "train.parquet")
+    pq.write_table(table.slice(0, 2), tmp_path / "test.parquet")
+    source = open_source(f"parquet:{tmp_path}")
+    assert source.train.x.tolist() == [[0.5, 4], [1, 5], [2, 6], [3, 7]]
+    assert source.class_names == ("x", "y")

@@ -1,4 +1,4 @@
-"""Labelled images or texts in an Arrow table, in the layout that the Hugging Face hub uses."""
+"""Labelled images, texts or features in an Arrow table, in the layout that the Hugging Face hub uses."""
 
 import json
 from collections.abc import Sequence
@@ -6,56 +6,117 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.data.sources.decode import EncodedSamples, place
+from hypermnesia.data.sources.decode import RawSamples, build_source, place
+from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.text import TextForm
 
 IMAGE_COLUMNS = ("image", "img", "picture")
 TEXT_COLUMNS = ("text", "sentence", "content", "document", "review", "question")
 LABEL_COLUMNS = ("label", "fine_label", "labels", "class", "target")
+ROW_NUMBERS = ("", "Unnamed: 0", "__index_level_0__")
+"""Names under which tables carry the numbers of their rows, which are no feature."""
 
 
 @dataclass(frozen=True)
 class Columns:
     """Which columns hold the samples and the labels."""
 
-    sample: str
+    samples: tuple[str, ...]
+    """One of encoded images, of texts or of lists of numbers; or the features, each a column of numbers."""
     label: str
-    texts: bool = False
-    """Whether the samples are texts."""
+    kind: str = "images"
+    """What the samples are: `"images"`, `"texts"` or `"vectors"`."""
 
 
-def find_columns(schema: pa.Schema, where: str) -> Columns:
-    """The first known name of each kind, images before texts; raises `HypermnesiaError`, which lists the columns."""
+def find_columns(schema: pa.Schema, where: str, label: str | None = None) -> Columns:
+    """The columns of known names, images before texts; else all columns of numbers but the label are features.
+
+    `label`: the label's column; None: the first that has a known name. Raises `HypermnesiaError`, which lists the columns.
+    """
     listed = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
 
-    def first(kind: str, known: Sequence[str]) -> str:
-        names = [name for name in known if name in schema.names]
-        if not names:
-            raise HypermnesiaError(
-                f"{where}: no {kind} column; expected one named {' or '.join(known)}, found {listed}"
-            )
-        return names[0]
+    def first(known: Sequence[str]) -> str | None:
+        return next((name for name in known if name in schema.names), None)
 
-    texts = not set(IMAGE_COLUMNS) & set(schema.names) and bool(set(TEXT_COLUMNS) & set(schema.names))
-    if texts:
-        columns = Columns(first("text", TEXT_COLUMNS), first("label", LABEL_COLUMNS), texts=True)
+    def missing(kind: str, known: Sequence[str]) -> HypermnesiaError:
+        return HypermnesiaError(
+            f"{where}: no {kind} column; expected one named {' or '.join(known)}, found {listed}"
+        )
+
+    image, text, target = (
+        first(IMAGE_COLUMNS),
+        first(TEXT_COLUMNS),
+        first(LABEL_COLUMNS if label is None else (label,)),
+    )
+    others = tuple(name for name in schema.names if name != target)
+    if not (image or text) and len(others) == 1 and _is_text(schema.field(others[0]).type):
+        text = others[0]
+    features = None if image or text else _features(schema, others)
+    if not (image or text or features):
+        raise missing("image", IMAGE_COLUMNS) if len(others) == 1 else _no_features(schema, others, where)
+    if target is None:
+        raise missing("label", LABEL_COLUMNS if label is None else (label,))
+    if features:
+        columns = Columns(features, target, "vectors")
     else:
-        columns = Columns(first("image", IMAGE_COLUMNS), first("label", LABEL_COLUMNS))
-    sample, label = schema.field(columns.sample).type, schema.field(columns.label).type
-    nested = pa.types.is_struct(sample) and sample.get_field_index("bytes") >= 0
-    if texts and not _is_text(sample):
-        raise HypermnesiaError(f"{where}: column {columns.sample!r} is {sample}; expected strings")
-    if not texts and not _is_binary(sample.field("bytes").type if nested else sample):
+        columns = Columns((image,), target) if image else Columns((str(text),), target, "texts")
+        _check_samples(schema, columns, where)
+    kind = _plain(schema.field(target).type)
+    if not (pa.types.is_integer(kind) or _is_text(kind)):
+        raise HypermnesiaError(f"{where}: column {target!r} is {kind}; expected integer class ids or strings")
+    return columns
+
+
+def require_same(found: Columns, where: str, columns: Columns, first: str) -> None:
+    """Raise unless the columns of a test part are those of train, which `first` names."""
+    for what, own, other in (
+        ("samples are in column", ", ".join(found.samples), ", ".join(columns.samples)),
+        ("labels are in column", found.label, columns.label),
+    ):
+        if own != other:
+            raise HypermnesiaError(f"{where}: its {what} {own!r}, those of {first} in {other!r}")
+
+
+def _check_samples(schema: pa.Schema, columns: Columns, where: str) -> None:
+    [name] = columns.samples
+    kind = schema.field(name).type
+    nested = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    if columns.kind == "texts" and not _is_text(kind):
+        raise HypermnesiaError(f"{where}: column {name!r} is {kind}; expected strings")
+    if columns.kind == "images" and not _is_binary(kind.field("bytes").type if nested else kind):
         raise HypermnesiaError(
-            f"{where}: column {columns.sample!r} is {sample}; expected encoded images, binary or struct<bytes: "
+            f"{where}: column {name!r} is {kind}; expected encoded images, binary or struct<bytes: "
             "binary, path: string>"
         )
-    if not (pa.types.is_integer(label) or _is_text(label)):
-        raise HypermnesiaError(
-            f"{where}: column {columns.label!r} is {label}; expected integer class ids or strings"
-        )
-    return columns
+
+
+def _features(schema: pa.Schema, names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """`names`, if they are one column of lists of numbers or all columns of numbers."""
+    kinds = [schema.field(name).type for name in names]
+    if len(kinds) == 1 and _is_list(kinds[0]):
+        return names if _is_number(kinds[0].value_type) else None
+    return names if kinds and all(map(_is_number, kinds)) and not set(names) & set(ROW_NUMBERS) else None
+
+
+def _no_features(schema: pa.Schema, names: tuple[str, ...], where: str) -> HypermnesiaError:
+    """Which column keeps the others from being features."""
+    for name in names:
+        kind = schema.field(name).type
+        if name in ROW_NUMBERS:
+            return HypermnesiaError(
+                f"{where}: column {name!r} numbers the rows, which is no feature: drop it"
+            )
+        if not _is_number(kind):
+            return HypermnesiaError(
+                f"{where}: column {name!r} is {kind}; features are numbers: drop it, or turn it into numbers "
+                f"(pandas.get_dummies). Images are expected in a column named {' or '.join(IMAGE_COLUMNS)}, texts in one "
+                f"named {' or '.join(TEXT_COLUMNS)}"
+            )
+    return HypermnesiaError(f"{where}: there is no column beside the label")
 
 
 def named_classes(schema: pa.Schema, column: str) -> list[str] | None:
@@ -69,7 +130,7 @@ def named_classes(schema: pa.Schema, column: str) -> list[str] | None:
 
 
 def read_images(column: pa.ChunkedArray, files: Sequence[tuple[str, int]]) -> list[bytes]:
-    """The encoded images of a column; `files` as in `EncodedSamples`. Paths in the data are never followed."""
+    """The encoded images of a column; `files` as in `RawSamples`. Paths in the data are never followed."""
     if pa.types.is_struct(column.type):
         column = column.flatten()[column.type.get_field_index("bytes")]
     images = column.to_pylist()
@@ -82,11 +143,35 @@ def read_images(column: pa.ChunkedArray, files: Sequence[tuple[str, int]]) -> li
 
 
 def read_texts(column: pa.ChunkedArray, files: Sequence[tuple[str, int]]) -> list[bytes]:
-    """The texts of a column in UTF-8; `files` as in `EncodedSamples`."""
+    """The texts of a column in UTF-8; `files` as in `RawSamples`."""
     if column.null_count:
         row = column.is_null().index(True).as_py()
         raise HypermnesiaError(f"{place(files, row)}: the text is missing")
     return column.cast(pa.large_binary()).to_pylist()
+
+
+def read_vectors(table: pa.Table, names: Sequence[str], files: Sequence[tuple[str, int]]) -> Tensor:
+    """float32 (N, F) of columns of numbers, or of one column of lists; `files` as in `RawSamples`."""
+    for name in names:
+        if table[name].null_count:
+            row = table[name].is_null().index(True).as_py()
+            raise HypermnesiaError(
+                f"{place(files, row)}: column {name!r} is missing; fill in what is missing, or drop the row"
+            )
+    if _is_list(table.schema.field(names[0]).type):
+        rows = table[names[0]].to_pylist()
+        odd = next((i for i, row in enumerate(rows) if len(row) != len(rows[0]) or None in row), None)
+        if odd is not None:
+            raise HypermnesiaError(
+                f"{place(files, odd)}: column {names[0]!r} has {len(rows[odd])} numbers, some of which may be missing; "
+                f"expected {len(rows[0])}, as in the first row"
+            )
+        return torch.from_numpy(np.asarray(rows, dtype=np.float32).reshape(len(rows), -1))
+    columns = [
+        table[name].cast(pa.float64() if pa.types.is_decimal(table[name].type) else table[name].type)
+        for name in names
+    ]
+    return torch.from_numpy(np.stack([column.to_numpy().astype(np.float32) for column in columns], axis=1))
 
 
 def read_labels(
@@ -96,6 +181,8 @@ def read_labels(
     if column.null_count:
         row = column.is_null().index(True).as_py()
         raise HypermnesiaError(f"{place(files, row)}: the label is missing")
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if _is_text(column.type):
         numbers = {name: i for i, name in enumerate(names or ())}
         return np.array([numbers[label] for label in column.to_pylist()], dtype=np.int64)
@@ -113,7 +200,7 @@ def read_labels(
 
 def text_classes(columns: Sequence[pa.ChunkedArray]) -> list[str] | None:
     """The sorted distinct values of label columns that hold strings; None for columns of integers."""
-    kinds = [_is_text(column.type) for column in columns]
+    kinds = [_is_text(_plain(column.type)) for column in columns]
     if not all(kinds):
         if any(kinds):
             listed = " and ".join(str(column.type) for column in columns)
@@ -126,20 +213,54 @@ def text_classes(columns: Sequence[pa.ChunkedArray]) -> list[str] | None:
 
 def to_records(
     tables: Sequence[tuple[pa.Table, Sequence[tuple[str, int]]]], columns: Columns
-) -> tuple[list[EncodedSamples], list[str] | None]:
-    """EncodedSamples of each table (with its `files`), and the names of the classes where the tables tell them."""
+) -> tuple[list[RawSamples], list[str] | None]:
+    """RawSamples of each table (with its `files`), and the names of the classes where the tables tell them."""
     text = text_classes([table[columns.label] for table, _ in tables])
     names = text or named_classes(tables[0][0].schema, columns.label)
+
+    def samples(table: pa.Table, files: Sequence[tuple[str, int]]) -> Sequence[bytes] | Tensor:
+        if columns.kind == "vectors":
+            return read_vectors(table, columns.samples, files)
+        return (read_texts if columns.kind == "texts" else read_images)(table[columns.samples[0]], files)
+
     records = [
-        EncodedSamples(
-            (read_texts if columns.texts else read_images)(table[columns.sample], files),
+        RawSamples(
+            samples(table, files),
             read_labels(table[columns.label], files, text),
             tuple(files),
-            columns.texts,
+            columns.kind == "texts",
         )
         for table, files in tables
     ]
     return records, names
+
+
+def from_tables(
+    name: str,
+    tables: Sequence[tuple[pa.Table, Sequence[tuple[str, int]]]],
+    columns: Columns,
+    size: int | None,
+    text: TextForm,
+    class_names: Sequence[str] | None = None,
+) -> Source:
+    """The source of one or two tables (train, test), each with its `files`; `class_names` before those in the tables."""
+    records, names = to_records(tables, columns)
+    test = records[1] if len(records) > 1 else None
+    return build_source(name, records[0], test, class_names or names, size, text)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type of the values of a dictionary."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    t = pa.types
+    return t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind) or t.is_decimal(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -147,4 +268,4 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

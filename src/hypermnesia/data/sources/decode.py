@@ -1,4 +1,4 @@
-"""Encoded images to one uint8 tensor, without trusting them.
+"""Encoded images to one uint8 tensor, without trusting them, and samples of any kind to a source.
 
 Every header is read before anything is decoded or allocated: an image may not claim more than `MAX_PIXELS`,
 nor all of them together more than `MAX_BYTES`. Only plain raster formats are opened, so no file can reach a
@@ -95,8 +95,8 @@ def _fill(
     out = x.numpy()
     for i, image in enumerate(images):
         with _opened(image, i, place) as picture:
-            pixels = _pixels(picture, found.gray, size)
-        out[i] = pixels if found.gray else pixels.transpose(2, 0, 1)
+            seen = pixels(picture, found.gray, size)
+        out[i] = seen if found.gray else seen.transpose(2, 0, 1)
     return x
 
 
@@ -139,7 +139,7 @@ def _too_large(place: str, size: str) -> str:
     return f"{place}: the image is too large ({size}); at most {MAX_PIXELS} pixels are decoded"
 
 
-def _pixels(picture: Image.Image, gray: bool, size: int | None) -> np.ndarray:
+def pixels(picture: Image.Image, gray: bool, size: int | None) -> np.ndarray:
     """uint8 (H, W) if `gray`, else (H, W, 3)."""
     if picture.mode.startswith("I;16"):
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
@@ -157,21 +157,22 @@ TEST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class EncodedSamples:
-    """Images as they lie in files, not yet decoded; or texts.
+class RawSamples:
+    """Samples with labels as they come.
 
-    `images`: encoded bytes (of texts, UTF-8), or paths of files. `labels`: int64 (N,), not negative. `files`:
-    name and number of rows of each file that `images` were read from, in order; not used for paths.
+    `images`: encoded bytes (of texts, UTF-8), paths of files, or samples decoded already, as `Images.x`. `labels`: int64
+    (N,), not negative. `files`: name and number of rows of each file that `images` were read from, in order; not used
+    for paths.
     """
 
-    images: Sequence[bytes | Path]
+    images: Sequence[bytes | Path] | Tensor
     labels: np.ndarray
     files: tuple[tuple[str, int], ...] = ()
     texts: bool = False
-    """Whether these are texts."""
+    """Whether these are texts that are no tokens yet."""
 
     def place(self, i: int) -> str:
-        """Where image i came from, for messages."""
+        """Where sample i came from, for messages."""
         image = self.images[i]
         return str(image) if isinstance(image, Path) else place(self.files, i)
 
@@ -187,8 +188,8 @@ def place(files: Sequence[tuple[str, int]], i: int) -> str:
 
 def build_source(
     name: str,
-    train: EncodedSamples,
-    test: EncodedSamples | None,
+    train: RawSamples,
+    test: RawSamples | None,
     class_names: Sequence[str] | None,
     size: int | None,
     text: TextForm,
@@ -200,15 +201,15 @@ def build_source(
     cut from train by a fixed seed, the same for all runs. `size`: see `decode`.
     """
     if not len(train.labels):
-        raise HypermnesiaError(f"{name}: there are no training {'texts' if train.texts else 'images'}")
+        raise HypermnesiaError(f"{name}: there are no training {'texts' if train.texts else 'samples'}")
     labels, names = _contiguous(name, train, test, class_names)
-    images = [*train.images, *(test.images if test else ())]
-
-    def origin(i: int) -> str:
-        return train.place(i) if i < len(train.images) or test is None else test.place(i - len(train.images))
-
-    x = tokenise(images, origin, text) if train.texts else decode(images, origin, size)
     y = torch.from_numpy(labels)
+    if test is None and (counts := torch.bincount(y)).min() < 2:
+        raise HypermnesiaError(
+            f"{name}: class {names[int(counts.argmin())]!r} has one sample only; where no test part is given each class "
+            "needs two or more, of which a fifth is put aside"
+        )
+    x = _decoded(name, train, test, size, text)
     if test is not None:
         cut = len(train.images)
         return Source(name, Images(x[:cut], y[:cut]), Images(x[cut:], y[cut:]), names)
@@ -216,8 +217,29 @@ def build_source(
     return Source(name, Images(x[kept], y[kept]), Images(x[held], y[held]), names)
 
 
+def _decoded(
+    name: str, train: RawSamples, test: RawSamples | None, size: int | None, text: TextForm
+) -> Tensor:
+    """The samples of train, then test."""
+    parts = [part.images for part in (train, test) if part is not None]
+    tensors = [images for images in parts if isinstance(images, Tensor)]
+    if tensors:
+        kinds = [f"{images.dtype} {tuple(images.shape[1:])}" for images in tensors]
+        if len(tensors) < len(parts) or len(set(kinds)) > 1:
+            raise HypermnesiaError(
+                f"{name}: train and test samples differ ({' and '.join(kinds)}); expected one shape and dtype"
+            )
+        return torch.cat(tensors)
+    images = [image for part in parts if not isinstance(part, Tensor) for image in part]
+
+    def origin(i: int) -> str:
+        return train.place(i) if i < len(train.images) or test is None else test.place(i - len(train.images))
+
+    return tokenise(images, origin, text) if train.texts else decode(images, origin, size)
+
+
 def _contiguous(
-    name: str, train: EncodedSamples, test: EncodedSamples | None, class_names: Sequence[str] | None
+    name: str, train: RawSamples, test: RawSamples | None, class_names: Sequence[str] | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels of train, then test, as 0..C−1, with the C names of the classes."""
     present = np.unique(train.labels)

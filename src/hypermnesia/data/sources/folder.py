@@ -8,7 +8,7 @@ import numpy as np
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data.sources.cache import cached, fingerprint
-from hypermnesia.data.sources.decode import EncodedSamples, build_source
+from hypermnesia.data.sources.decode import RawSamples, build_source
 from hypermnesia.data.sources.source import Source
 from hypermnesia.data.sources.text import TextForm
 
@@ -40,9 +40,9 @@ def read_folder(name: str, path: Path, size: int | None, text: TextForm) -> Sour
     texts = not any(_with_suffix(path, SUFFIXES)) and any(_with_suffix(path, TEXT_SUFFIXES))
     files = {part: _files(part, names, texts) for part in (train, test) if part is not None}
 
-    def records(part: Path) -> EncodedSamples:
+    def records(part: Path) -> RawSamples:
         labels = [names.index(file.relative_to(part).parts[0]) for file in files[part]]
-        return EncodedSamples(files[part], np.array(labels, dtype=np.int64), texts=texts)
+        return RawSamples(files[part], np.array(labels, dtype=np.int64), texts=texts)
 
     def build() -> Source:
         return build_source(name, records(train), None if test is None else records(test), names, size, text)

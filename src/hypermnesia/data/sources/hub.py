@@ -1,16 +1,15 @@
-"""Sources on the Hugging Face hub, through the optional package `datasets`."""
+"""Sources on the Hugging Face hub, and data sets of its optional package `datasets`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.data.sources.arrow import find_columns, to_records
+from hypermnesia.data.sources.arrow import find_columns, from_tables
 from hypermnesia.data.sources.cache import cached, fingerprint
-from hypermnesia.data.sources.decode import build_source
 from hypermnesia.data.sources.source import Source
 from hypermnesia.data.sources.text import TextForm
 
@@ -40,25 +39,48 @@ def read_hub(name: str, repository: str, size: int | None, text: TextForm, looke
         ) from error
     if "train" not in splits:
         raise HypermnesiaError(f"{name}: {repository} has no split 'train'; it has {', '.join(splits)}")
-    chosen = ["train", *[split for split in TEST_SPLITS if split in splits][:1]]
+    chosen = {split: splits[split] for split in ["train", *_test_splits(splits)]}
 
     def build() -> Source:
-        tables = []
-        for split in chosen:
-            table = splits[split].with_format("arrow")[:]
-            tables.append((table, [(f"{repository} ({split})", len(table))]))
-        columns = find_columns(tables[0][0].schema, repository)
-        records, class_names = to_records(tables, columns)
-        class_names = getattr(splits["train"].features[columns.label], "names", None) or class_names
-        return build_source(
-            name, records[0], records[1] if len(records) > 1 else None, class_names, size, text
+        return from_splits(
+            name, list(chosen.values()), [f"{repository} ({split})" for split in chosen], size, text
         )
 
-    files = {split: [Path(file["filename"]) for file in splits[split].cache_files] for split in chosen}
+    files = {split: [Path(file["filename"]) for file in data.cache_files] for split, data in chosen.items()}
     if not all(files.values()):  # held in memory: nothing tells one version from another
         return build()
     key = {split: fingerprint(found, None) for split, found in files.items()}
     return cached(name, {"hub": key, "size": size, "text": astuple(text)}, build)
+
+
+def parts_of(splits: Mapping[str, Any]) -> list[Any]:
+    """The splits of a `DatasetDict` that are used: train, and test (or else validation) where there is one."""
+    if "train" not in splits:
+        raise HypermnesiaError(f"this DatasetDict has no split 'train'; it has {', '.join(map(str, splits))}")
+    return [splits[split] for split in ["train", *_test_splits(splits)]]
+
+
+def _test_splits(splits: Mapping[str, Any]) -> list[str]:
+    return [split for split in TEST_SPLITS if split in splits][:1]
+
+
+def from_splits(
+    name: str,
+    splits: Sequence[Any],
+    where: Sequence[str],
+    size: int | None,
+    text: TextForm,
+    label: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Source:
+    """The source of one or two `datasets.Dataset` (train, test), which messages call `where`."""
+    tables = []
+    for split, place in zip(splits, where, strict=True):
+        table = split.with_format("arrow")[:]
+        tables.append((table, [(place, len(table))]))
+    columns = find_columns(tables[0][0].schema, where[0], label)
+    names = class_names or getattr(splits[0].features[columns.label], "names", None)
+    return from_tables(name, tables, columns, size, text, names)
 
 
 @contextmanager

@@ -8,11 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.data.sources.arrow import find_columns, to_records
+from hypermnesia.data.sources.arrow import find_columns, from_tables, require_same
 from hypermnesia.data.sources.cache import cached, fingerprint
-from hypermnesia.data.sources.decode import MAX_BYTES, build_source
+from hypermnesia.data.sources.decode import MAX_BYTES
 from hypermnesia.data.sources.source import Source
 from hypermnesia.data.sources.text import TextForm
+
+MAX_EXPANSION = 200
+"""Decoded bytes of the columns for each byte of a file; images are compressed already, texts and numbers by far less."""
+FREE_BYTES = 2**28
+"""Decoded bytes that any file may have."""
+_ROWS, _ROWS_OF_NUMBERS = 16, 2**16
 
 
 def read_parquet(name: str, path: Path, size: int | None, text: TextForm) -> Source:
@@ -29,16 +35,8 @@ def read_parquet(name: str, path: Path, size: int | None, text: TextForm) -> Sou
         columns = find_columns(tables[0][0].schema, str(train[0]))
         if test:
             other = find_columns(tables[1][0].schema, str(test[0]))
-            if other.sample != columns.sample:
-                raise HypermnesiaError(
-                    f"{test[0]}: its samples are in column {other.sample!r}, those of {train[0]} in {columns.sample!r}"
-                )
-            if other.label != columns.label:
-                raise HypermnesiaError(
-                    f"{test[0]}: its labels are in column {other.label!r}, those of {train[0]} in {columns.label!r}"
-                )
-        records, class_names = to_records(tables, columns)
-        return build_source(name, records[0], records[1] if test else None, class_names, size, text)
+            require_same(other, str(test[0]), columns, str(train[0]))
+        return from_tables(name, tables, columns, size, text)
 
     key = {
         "train": fingerprint(train, path),
@@ -49,20 +47,20 @@ def read_parquet(name: str, path: Path, size: int | None, text: TextForm) -> Sou
     return cached(name, key, build)
 
 
-def find_files(path: Path) -> tuple[list[Path], list[Path]]:
-    """Training and test files of `path`; the latter may be none."""
+def find_files(path: Path, suffix: str = "parquet") -> tuple[list[Path], list[Path]]:
+    """Training and test files of `path` that end in `.suffix`; the latter may be none."""
     if path.is_file():
         return [path], []
-    files = sorted(file for file in path.glob("*.parquet") if file.is_file()) if path.is_dir() else []
+    files = sorted(file for file in path.glob(f"*.{suffix}") if file.is_file()) if path.is_dir() else []
     if not files:
-        reason = "no *.parquet file in it" if path.is_dir() else "no such file or folder"
-        raise HypermnesiaError(f"parquet {str(path)!r}: {reason}")
+        reason = f"no *.{suffix} file in it" if path.is_dir() else "no such file or folder"
+        raise HypermnesiaError(f"{suffix} {str(path)!r}: {reason}")
     train = [file for file in files if file.name.startswith("train")]
     test = [file for file in files if file.name.startswith("test")]
     test = test or [file for file in files if file.name.startswith("val")]
     if test and not train:
         raise HypermnesiaError(
-            f"parquet {str(path)!r}: there is {test[0].name} but no train*.parquet; found "
+            f"{suffix} {str(path)!r}: there is {test[0].name} but no train*.{suffix}; found "
             + ", ".join(file.name for file in files)
         )
     return train or files, test
@@ -81,23 +79,44 @@ def _read(files: Sequence[Path]) -> tuple[pa.Table, list[tuple[str, int]]]:
 
 
 def _read_file(path: Path) -> pa.Table:
+    """The columns of the samples and the labels, decoded a few rows at a time.
+
+    A few bytes of a file may stand for gigabytes (one value that all rows refer to, of which its footer says nothing), so
+    what has been decoded is counted, and held against the size of the file.
+    """
     try:
         with pq.ParquetFile(path) as file:
             columns = find_columns(file.schema_arrow, str(path))
             metadata = file.metadata
             claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-            if claimed > MAX_BYTES:
-                raise HypermnesiaError(
-                    f"{path}: claims {claimed / 2**30:.1f} GiB of data, more than the "
-                    f"{MAX_BYTES / 2**30:.0f} GiB allowed"
-                )
-            table = file.read(columns=[columns.sample, columns.label])
+            size = path.stat().st_size
+            most = min(MAX_BYTES, max(FREE_BYTES, MAX_EXPANSION * size))
+            _check_size(path, claimed, size, most)
+            names, held = [*columns.samples, columns.label], 0
+            numbers = columns.kind == "vectors" and len(columns.samples) > 1
+            batches = []
+            for batch in file.iter_batches(_ROWS_OF_NUMBERS if numbers else _ROWS, columns=names):
+                held += batch.nbytes
+                _check_size(path, held, size, most)
+                batches.append(batch)
+            schema = (
+                batches[0].schema if batches else pa.schema([file.schema_arrow.field(name) for name in names])
+            )
+            table = pa.Table.from_batches(batches, schema.with_metadata(file.schema_arrow.metadata))
             table.validate(full=True)  # of damaged text among others, which reading does not look at
             return table
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
         raise HypermnesiaError(
             f"{path}: cannot be read as parquet ({error}); is the file cut short? Fetch it again"
         ) from error
+
+
+def _check_size(path: Path, found: int, size: int, most: int) -> None:
+    if found > most:
+        raise HypermnesiaError(
+            f"{path}: {size} bytes stand for {found / 2**30:.1f} GiB of data or more, and at most "
+            f"{most / 2**30:.2f} GiB are decoded of a file of that size"
+        )
 
 
 def _columns(table: pa.Table) -> str:

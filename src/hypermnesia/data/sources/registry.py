@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypermnesia.core.errors import unknown
+from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.data.sources.builtin import read_digits, read_docstrings
+from hypermnesia.data.sources.csv import read_csv
 from hypermnesia.data.sources.folder import read_folder
+from hypermnesia.data.sources.given import Data, from_arrays
 from hypermnesia.data.sources.hub import read_hub
+from hypermnesia.data.sources.npz import read_npz
 from hypermnesia.data.sources.parquet import read_parquet
 from hypermnesia.data.sources.source import Source
 from hypermnesia.data.sources.text import TextForm
@@ -19,7 +22,16 @@ HUB = {
     "tiny-imagenet": "zh-plus/tiny-imagenet",
 }
 """Data sets that lie in `data_dir/NAME/*.parquet`, and their repositories on the Hugging Face hub."""
-PREFIXES = {"folder": "folder:PATH", "parquet": "parquet:PATH", "hub": "hub:OWNER/NAME"}
+PREFIXES = {
+    "folder": "folder:PATH",
+    "folders": "folders:PATH",
+    "parquet": "parquet:PATH",
+    "csv": "csv:PATH",
+    "npz": "npz:PATH",
+    "hub": "hub:OWNER/NAME",
+}
+READERS = {"folder": read_folder, "parquet": read_parquet, "csv": read_csv, "npz": read_npz}
+"""What reads a user's own files: (name, path, size, text) → source."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,11 @@ def open_source(
     if user is not None:
         if user.kind == "hub":
             return read_hub(name, user.where, size, text)
-        reader = read_folder if user.kind == "folder" else read_parquet
-        return reader(name, Path(user.where).expanduser(), size, text)
+        if user.kind == "folders":
+            raise HypermnesiaError(
+                f"{name}: these are several tasks, each a source; hm.load makes their stream"
+            )
+        return READERS[user.kind](name, Path(user.where).expanduser(), size, text)
     if name == "digits":
         return read_digits(size)
     if name == "docstrings":
@@ -63,3 +78,25 @@ def open_source(
     if path.is_dir() and any(path.glob("*.parquet")):
         return read_parquet(name, path, size, text)
     return read_hub(name, HUB[name], size, text, f"there is no {path}/*.parquet, and ")
+
+
+def source_of(
+    data: Data | Source | str | Path,
+    test: Data = None,
+    *,
+    size: int | None = None,
+    text: TextForm | None = None,
+) -> Source:
+    """`data` as a source: a source itself, a name that `open_source` knows, or what `from_arrays` takes.
+
+    `test`: the test part of data that are at hand. `size`, `text`: as in `open_source`, for what is not decoded yet.
+    """
+    if isinstance(data, str | Path | Source) and test is not None:
+        raise HypermnesiaError(
+            f"test= is for data that are at hand; {type(data).__name__} brings its own test part"
+        )
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, str | Path):
+        return open_source(str(data), size=size, text=text)
+    return from_arrays(data, test_x=test, size=size, text=text)
