@@ -1,10 +1,18 @@
 """Threads: which number is taken, and how they wait."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
+import small
+import torch
 
-from hypermnesia.training import threads
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.training import checkpoint, threads
+from hypermnesia.training.events import StepDone
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import TrainOptions
 
 
 class Clock:
@@ -82,3 +90,49 @@ def test_threads_sleep_beside_others(monkeypatch, tmp_path, load: str, name: str
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     threads.quieten()
     assert "GOMP_SPINCOUNT" not in threads.os.environ, "what the user said stays"
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_choosing_leaves_no_trace(monkeypatch: pytest.MonkeyPatch, dropout: float) -> None:
+    """The run that timed its first step is the run that was told the same number, batch statistics and noise included."""
+    monkeypatch.setattr(threads, "faster", lambda step, set_threads, most: [step() for _ in range(3)] and 1)
+
+    def run(count: object) -> Fit:
+        net = small.conv if not dropout else partial(small.mlp, dropout=dropout)
+        train = TrainOptions(iterations=3, batch_size=4, threads=count)  # pyright: ignore[reportArgumentType]
+        return small.run(net=net, train=train)
+
+    chosen, told = run("auto"), run(1)
+    small.all_of([chosen, told])
+    assert chosen.threads == 1
+    ours, theirs = chosen.learner.model.stored(), told.learner.model.stored()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert chosen.records.rows == told.records.rows
+
+
+def test_the_choice_is_kept_on_resume(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run() -> Fit:
+        return small.run(train=TrainOptions(iterations=4, batch_size=4))
+
+    monkeypatch.setattr(threads, "faster", lambda step, set_threads, most: set_threads(1) or 1)
+    first = run()
+    events = iter(first)
+    for event in events:
+        if isinstance(event, StepDone):
+            checkpoint.save(first, tmp_path)
+            break
+    events.close()  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(threads, "faster", lambda *_: pytest.fail("it was chosen before"))
+    again = run()
+    checkpoint.load(again, tmp_path, pytest.fail)
+    small.all_of([again])
+    assert again.threads == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("many", "expected a whole number, auto or none"), (0, "at least 1"), (2**31 - 1, "at most 1024")],
+)
+def test_numbers_of_threads_that_are_none(value: object, said: str) -> None:
+    with pytest.raises(HypermnesiaError, match=said):
+        TrainOptions(iterations=1, threads=value)  # pyright: ignore[reportArgumentType]

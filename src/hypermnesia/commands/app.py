@@ -23,6 +23,7 @@ from hypermnesia.commands.arguments import (
 from hypermnesia.commands.reproducing import reproduce
 from hypermnesia.commands.sweep import sweep
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.training import threads
 
 # What is heavy is imported inside the commands: `hypermnesia --help` waits for none of it.
 
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     What a user can mend is told in one message. Any other error is a defect of ours and keeps its traceback.
     """
+    threads.quieten()
     try:
         app(args=None if argv is None else list(argv), prog_name="hypermnesia")
     except HypermnesiaError as error:

@@ -202,7 +202,8 @@ def create(
         | {
             "seed": seed,
             "sealed": place.sealed,
-            "threads": cfg.sections["train"].threads or torch.get_num_threads(),
+            "threads": run.threads
+            or ("auto" if cfg.sections["train"].threads == "auto" else torch.get_num_threads()),
             "data_dir": str(place.data_dir.resolve()) if place.data_dir else None,
         }
         | dict(more or {})

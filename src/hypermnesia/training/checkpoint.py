@@ -91,7 +91,8 @@ def restore(run: Fit, tensors: Tensors, form: Any) -> None:
         learner.state, learner.inference_state = values["state"], values["inference"]
         run.position, run.records = values["position"], values["records"]
         run.rngs, run.noise = values["rngs"], values["noise"]
-        run.threads = run.train.threads or values["threads"]
+        asked = run.train.threads
+        run.threads = asked if isinstance(asked, int) else values["threads"]
         run.order = values["order"]
         if run.order is not None:
             run.order.rng = run.rngs["order"]  # one generator, not a copy of it

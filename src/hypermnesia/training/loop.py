@@ -63,7 +63,9 @@ class Fit:
             raise HypermnesiaError(
                 f"Fit: {given} is no method; make one by calling its class, such as Finetune()"
             )
-        self.stream, self.method, self.train, self.threads = stream, method, train, train.threads
+        self.stream, self.method, self.train = stream, method, train
+        self.threads: int | None = train.threads if isinstance(train.threads, int) else None
+        """CPU threads; None until they are chosen, and where torch chooses."""
         self.tested_on = tested_on or stream
         self.optimizer_options = optimizer or OptimizerOptions()
         self.evaluation, self.inference = evaluation or EvaluateOptions(), inference or Entropy()
@@ -144,8 +146,11 @@ class Fit:
             self._running = True
             try:
                 stepper = Stepper(self.method, self.train, device)
+                undecided = self.threads is None and self.train.threads == "auto" and device.type == "cpu"
                 for item in self.advance():
                     if isinstance(item, StepRequest):
+                        if undecided:
+                            self.threads, undecided = stepper.choose_threads(item), False
                         stepper.take(item)
                     else:
                         yield item

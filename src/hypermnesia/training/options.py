@@ -6,6 +6,7 @@ from typing import Literal
 
 from hypermnesia.core.errors import HypermnesiaError
 
+MOST_THREADS = 1024
 MOST_SAMPLES = 1_000_000
 """Of one step: a larger batch is a slip of the keyboard, and would be gathered for hours."""
 
@@ -29,8 +30,9 @@ class TrainOptions:
     compile: bool = False
     """Whether loss and gradient run as one compiled graph, after some seconds' wait for each task: small steps take a third
     to two thirds of the time. The network's own Python runs once for each form of a batch. Results differ by rounding."""
-    threads: int | None = None
-    """CPU threads; none = torch's own choice. Bit-equal results need the same number."""
+    threads: int | Literal["auto"] | None = "auto"
+    """CPU threads. auto: one, or all cores where the first step is faster with them; none = torch's own choice. Bit-equal
+    results need the same number."""
     check: Literal["loss", "all"] = "loss"
     """loss stops the run at the first loss that is not finite; all looks at every gradient too and names it."""
 
@@ -42,8 +44,12 @@ class TrainOptions:
             )
         for name in ("iterations", "batch_size", "threads"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise HypermnesiaError(f"train.{name}={value} must be at least 1")
+        if isinstance(self.threads, str) and self.threads != "auto":
+            raise HypermnesiaError(f"train.threads={self.threads!r}: expected a whole number, auto or none")
+        if isinstance(self.threads, int) and self.threads > MOST_THREADS:
+            raise HypermnesiaError(f"train.threads={self.threads} must be at most {MOST_THREADS}")
         if self.batch_size > MOST_SAMPLES:
             raise HypermnesiaError(
                 f"train.batch_size={self.batch_size} must be at most {MOST_SAMPLES}: no step takes more samples"

@@ -14,6 +14,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.core.trees import flat, rebuilt
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Net, Step
+from hypermnesia.training import determinism, threads
 from hypermnesia.training.graphs import Graphs
 from hypermnesia.training.guards import check_tensors
 from hypermnesia.training.options import TrainOptions
@@ -60,6 +61,28 @@ class Stepper:
         self._graphs = Graphs("train.compile=true", compile=True) if train.compile else None
         self._net: Net | None = None
         self._rest: Tensors = {}
+
+    def choose_threads(self, request: StepRequest) -> int:
+        """Set the number of CPU threads with which this step is faster, and return it. The step is not taken: what it
+        would leave in the model's buffers and torch's generators is put back."""
+        net, before = request.net, tensors.copy(request.net.model.stored())
+        noise = determinism.noise(self.device)
+
+        optimizer = request.optimizer
+
+        def candidate(gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
+            return lookahead.candidate(optimizer, gradients, plain=plain)
+
+        def step() -> None:
+            with precision(self.train, self.device):
+                self.method.gradients(net, request.state, request.batch, request.draw, candidate)
+
+        chosen = threads.faster(step, torch.set_num_threads, torch.get_num_threads())
+        determinism.set_noise(noise, self.device)
+        with torch.no_grad():
+            for name, value in net.model.stored().items():
+                value.copy_(before[name])
+        return chosen
 
     def take(self, request: StepRequest) -> None:
         """Compute the step and move the parameters; `request.result` tells what was done."""
