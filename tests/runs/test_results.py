@@ -171,7 +171,7 @@ def test_parameters_are_counted() -> None:
     assert found["trainable_parameters"] == sum(p.numel() for p in generator.parameters())
     assert found["target_parameters"] == 154
     assert found["generator_parameters"] == found["trainable_parameters"]
-    assert "generator_parameters" not in costs(trained())
+    assert "generator_parameters" not in costs_of(trained())
     run = trained(weights=Mask(base_trainable="never"))
     own = {name: p.numel() for name, p in run.learner.model.named_parameters()}
     apart = sum(n for name, n in own.items() if not name.startswith("target."))
