@@ -57,7 +57,7 @@ def test_options_follow_the_words():
     plain, masked = (
         {key.rpartition(".")[0] for key in values("er", word)} for word in ("weights=plain", "weights=mask")
     )
-    assert {"weights.mask", "weights.generator", "drift", "anchor"} == masked - plain
+    assert {"weights.mask", "weights.generator", "drift", "anchor", "infer"} == masked - plain
 
 
 def test_options_say_what_they_do():
