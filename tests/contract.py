@@ -119,8 +119,15 @@ ROWS = (
     Row("agem", _MEMORY),
     Row("gdumb", (*_MEMORY[:1], "method.epochs=2", "method.batch_size=6", "method.cutmix=0.5"), steps=16),
     Row("icarl", _MEMORY),
-    Row("ewc", same=(Same(("method.strength=0",), "finetune"),)),
-    Row("si", same=(Same(("method.c=0",), "finetune"),)),
+    Row(
+        "ewc",
+        same=(
+            Same(("method.strength=0",), "finetune"),
+            Same((), "finetune", ("ewc.strength=180",)),
+            Same(("ewc.strength=7",), "ewc", ("method.strength=7",)),
+        ),
+    ),
+    Row("si", same=(Same(("method.c=0",), "finetune"), Same((), "finetune", ("si.c=1",)))),
     Row("lwf", same=(Same(("method.alpha=0",), "finetune"),)),
     Row(
         "latent-replay",

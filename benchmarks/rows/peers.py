@@ -13,11 +13,13 @@ from benchmarks.row import Absent, Result, Row, Side, contest
 from benchmarks.rows.replay import SGD
 from benchmarks.rows.stacked import SEEDS, STEPS, stacked
 from hypermnesia.methods.base import Method
+from hypermnesia.methods.combine import combine
 from hypermnesia.methods.er import ER
-from hypermnesia.methods.ewc import EWC
 from hypermnesia.methods.finetune import Finetune
+from hypermnesia.methods.penalties.ewc import EWC
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
 
+ONLINE = combine(Finetune(), EWC(mode="online", strength=1.0))
 SAMPLES = 6000
 """Of each experience, half of S-MNIST's."""
 TASK = 4
@@ -111,9 +113,7 @@ def _absent(_: Budget) -> list[Result]:
 
 def ours_at(task: int) -> Step:
     stream = split_stream(5, 2, each=600)
-    return Placed(
-        stream, mlp(100, 100), EWC(mode="online", strength=1.0), task=task, batch_size=10, optimizer=SGD
-    )
+    return Placed(stream, mlp(100, 100), ONLINE, task=task, batch_size=10, optimizer=SGD)
 
 
 def _er(batch_size: int) -> ER:
@@ -123,7 +123,7 @@ def _er(batch_size: int) -> ER:
 ROWS = (
     beside_avalanche("finetune", "Naive", Finetune(), 10, 1.5),
     beside_avalanche("er", "Replay", _er(10), 10, 1.5),
-    beside_avalanche("ewc", "EWC", EWC(mode="online", strength=1.0), 10, 3),
+    beside_avalanche("ewc", "EWC", ONLINE, 10, 3),
     beside_avalanche("finetune", "Naive", Finetune(), 10, 3, "compiled"),
     beside_avalanche("er", "Replay", _er(10), 10, 3, "compiled"),
     beside_avalanche("finetune", "Naive", Finetune(), 10, 3, "stacked"),
@@ -132,7 +132,7 @@ ROWS = (
     beside_avalanche("er", "Replay", _er(10), 10, 3, "stacked-compiled"),
     beside_avalanche("finetune", "Naive", Finetune(), 128, None),
     beside_avalanche("er", "Replay", _er(128), 128, None),
-    beside_avalanche("ewc", "EWC", EWC(mode="online", strength=1.0), 128, None),
+    beside_avalanche("ewc", "EWC", ONLINE, 128, None),
     contest(
         "ewc-tasks",
         "a step of online EWC at task 5 in units of one at task 2",

@@ -26,7 +26,6 @@ from .methods.der import DER as DER
 from .methods.der import DERPP as DERPP
 from .methods.er import ER as ER
 from .methods.er_ace import ERACE as ERACE
-from .methods.ewc import EWC as EWC
 from .methods.finetune import Finetune as Finetune
 from .methods.gdumb import GDumb as GDumb
 from .methods.hcr import HCR as HCR
@@ -41,9 +40,10 @@ from .methods.learner import Net as Net
 from .methods.lwf import LwF as LwF
 from .methods.penalties.anchor import Anchor as Anchor
 from .methods.penalties.drift import Drift as Drift
+from .methods.penalties.ewc import EWC as EWC
+from .methods.penalties.si import SI as SI
 from .methods.replay.generative import GenerativeOptions as GenerativeOptions
 from .methods.replay.rehearsal import MemoryOptions as MemoryOptions
-from .methods.si import SI as SI
 from .runs.directory import Place as Place
 from .runs.execute import execute as execute
 from .training.loop import Fit as Fit

@@ -435,3 +435,14 @@ def test_learning_rates_of_plain_weights_are_not_those_of_generators(benchmark, 
     """SGD with 0.2, which trains the network of rotated MNIST, takes a hypernetwork to NaN in ten steps."""
     options = resolve(benchmark, approach, words).sections["optimizer"]
     assert (options.name, options.lr) == optimizer
+
+
+def test_a_penalty_joins_any_method_by_a_word() -> None:
+    cfg = resolve("split-digits", "er", ["ewc.strength=100", "weights=hyper"])
+    found = build_method(cfg)
+    assert isinstance(found, Combined) and type(found.method).__name__ == "ER"
+    assert [penalty.name for penalty in found.penalties] == ["ewc", "drift"]
+    assert cfg.sections["ewc"].strength == 100
+    assert from_toml(cfg.to_toml()) == cfg
+    with pytest.raises(HypermnesiaError, match="unknown key 'strength'"):
+        resolve("split-digits", "er", ["strength=100"])

@@ -1,15 +1,18 @@
 """Learners on generated and masked weights, and tasks made of random images."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Preprocess, Task, from_tensors, split
-from hypermnesia.methods.learner import Batch, Learner, Net
+from hypermnesia.methods.base import Penalty
+from hypermnesia.methods.combine import CombinedState, combine
+from hypermnesia.methods.finetune import Finetune
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.weights.compose import MaskOptions, SemiBinaryMask
 from hypermnesia.weights.hypernets.dense import DenseOptions
 from hypermnesia.weights.model import WRITTEN, Model, Role
@@ -111,3 +114,9 @@ def bound(learner: Learner, values: Tensors) -> Net:
 def at_task(learner: Learner, task: int) -> Learner:
     """The same learner, told that it is at another task."""
     return replace(learner, task=task)
+
+
+def loss_with(penalty: Penalty, net: Net, state: Any, batch: Batch) -> tuple[Tensor, Aux]:
+    """The loss of fine-tuning under a penalty."""
+    joined = CombinedState(None, (state,))
+    return combine(Finetune(), penalty).loss(net, joined, batch, (None, {0: None}))

@@ -21,7 +21,7 @@ from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.learner import Learner, Net, Phase, Step
 from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.penalties.drift import Drift
-from hypermnesia.methods.si import SI
+from hypermnesia.methods.penalties.si import SI
 from hypermnesia.weights import Head
 from hypermnesia.weights.options import Mask, Plain
 
@@ -349,7 +349,7 @@ def test_flags() -> None:
     plain, ahead = combine(Finetune(), Drift()), combine(Finetune(), Drift(look_ahead="sgd"))
     assert plain.needs_boundaries and not plain.custom_gradients and not plain.watches_parameters
     assert ahead.custom_gradients
-    assert combine(SI(), Drift()).watches_parameters
+    assert combine(Finetune(), SI(), Drift()).watches_parameters
 
 
 def test_a_penalty_takes_part_in_the_phases_of_its_model_only() -> None:

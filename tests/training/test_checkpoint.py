@@ -23,7 +23,7 @@ from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.penalties.drift import Drift
-from hypermnesia.methods.si import SI
+from hypermnesia.methods.penalties.si import SI
 from hypermnesia.training import checkpoint
 from hypermnesia.training.checkpoint import CheckpointError, Damaged, load, read, save, write
 from hypermnesia.training.events import StepDone, TaskEnded
@@ -75,7 +75,7 @@ RUNS: dict[str, Callable[[], Fit]] = {
     ),
     "fisher": lambda: make(weights="hyper", method=combine(Finetune(), Drift(fisher=True, fisher_samples=4))),
     "channels last, path integrals": lambda: make(
-        net=small.conv, method=SI(), train=TrainOptions(iterations=4, channels_last=True)
+        net=small.conv, method=combine(Finetune(), SI()), train=TrainOptions(iterations=4, channels_last=True)
     ),
     "bf16": lambda: make(train=TrainOptions(iterations=4, precision="bf16")),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.registry import PREFIX, imported
-from hypermnesia.methods.base import Method
+from hypermnesia.methods.base import Method, Penalty
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Approach:
     name: str
     summary: str
     method: str
-    """`module:Class` under hypermnesia.methods, or `python:package.module:Class` for one of the user's own."""
+    """`module:Class` under hypermnesia.methods, or `python:package.module:Class` for one of the user's own. A penalty stands
+    for fine-tuning under it."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Dotted settings that make the approach what it is; the user's own words override them."""
     joined: bool = False
@@ -28,8 +29,8 @@ class Approach:
     bound: str = ""
     """`lower` or `upper` for the controls that comparisons always show."""
 
-    def method_class(self) -> type[Method]:
-        """The method's dataclass."""
+    def method_class(self) -> type[Method] | type[Penalty]:
+        """The method's dataclass, or the penalty's."""
         if self.method.startswith(PREFIX):
             return _own_method(self.method)
         module, _, name = self.method.partition(":")
@@ -100,8 +101,12 @@ _ALL = (
         {"train.clip": 10.0},
     ),
     Approach("icarl", "herded exemplars, distillation, nearest mean (Rebuffi et al. 2017)", "icarl:ICaRL"),
-    Approach("ewc", "elastic weight consolidation, separate or online (Kirkpatrick et al. 2017)", "ewc:EWC"),
-    Approach("si", "synaptic intelligence (Zenke et al. 2017)", "si:SI"),
+    Approach(
+        "ewc",
+        "elastic weight consolidation, separate or online (Kirkpatrick et al. 2017)",
+        "penalties.ewc:EWC",
+    ),
+    Approach("si", "synaptic intelligence (Zenke et al. 2017)", "penalties.si:SI"),
     Approach(
         "lwf", "learning without forgetting: distillation from the old network (Li & Hoiem 2016)", "lwf:LwF"
     ),

@@ -8,9 +8,10 @@ from torch import nn
 from hypermnesia.data import Stream, load
 from hypermnesia.experiments.features import through
 from hypermnesia.experiments.pretrained import start_from
-from hypermnesia.experiments.resolve import PENALTIES, Config, SeedOptions, chosen
-from hypermnesia.methods.base import Method
+from hypermnesia.experiments.resolve import JOINING, PENALTIES, Config, SeedOptions, chosen
+from hypermnesia.methods.base import Method, Penalty
 from hypermnesia.methods.combine import combine
+from hypermnesia.methods.finetune import Finetune
 from hypermnesia.nets import Factory
 from hypermnesia.nets.options import check_kind
 from hypermnesia.training.loop import Fit
@@ -66,9 +67,10 @@ def _train_options(cfg: Config, tasks: int) -> TrainOptions:
 
 
 def build_method(cfg: Config) -> Method:
-    """The method with the penalties that the weights bring along."""
-    penalties = [cfg.sections[name] for name in PENALTIES if name in cfg.sections]
-    return combine(cfg.sections["method"], *penalties)
+    """The method with the penalties that were asked for and those that the weights bring along."""
+    own = cfg.sections["method"]
+    penalties = [cfg.sections[name] for name in (*JOINING, *PENALTIES) if name in cfg.sections]
+    return combine(Finetune(), own, *penalties) if isinstance(own, Penalty) else combine(own, *penalties)
 
 
 def build_network(cfg: Config, stream: Stream, init_seed: int) -> Model:

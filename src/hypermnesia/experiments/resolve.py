@@ -21,6 +21,8 @@ from hypermnesia.experiments.pretrained import read_base
 from hypermnesia.methods.base import Penalty
 from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.penalties.drift import Drift
+from hypermnesia.methods.penalties.ewc import EWC
+from hypermnesia.methods.penalties.si import SI
 from hypermnesia.methods.replay import generative
 from hypermnesia.nets import NETS, Factory
 from hypermnesia.training.options import TrainOptions
@@ -30,6 +32,8 @@ from hypermnesia.weights.options import WEIGHTS, Plain, Weights, of_kind
 DRIFTS = {"drift": "main", "drift_vae": generative.MODEL}
 """The drift penalties by their sections: the model whose written weights each holds."""
 PENALTIES = (*DRIFTS, "anchor")
+JOINING: dict[str, type[Penalty]] = {"ewc": EWC, "si": SI}
+"""Penalties that join any method once something is said of them, such as `er ewc.strength=100`."""
 
 SELECTORS = {
     "net": "net.name",
@@ -191,11 +195,11 @@ def takes(
     """
     said = config.parse_words(words)
     draft, _ = _begun(benchmark, approach(approach_name), [said])
-    draft.choose({_in_full(key): value for key, value in said.items()})
+    draft.choose({draft.in_full(key): value for key, value in said.items()})
     return [
         word
         for word, key in zip(words, said, strict=True)
-        if any(only is None or full.split(".")[0] in only for full in draft.meant(_in_full(key)))
+        if any(only is None or full.split(".")[0] in only for full in draft.meant(draft.in_full(key)))
     ]
 
 
@@ -264,7 +268,7 @@ class Draft:
         """
         said: dict[str, Any] = {}
         for key, value in layer.items():
-            full = _in_full(key)
+            full = self.in_full(key)
             if full in said:
                 raise HypermnesiaError(f"{full} is given twice; give it once")
             said[full] = value
@@ -285,6 +289,13 @@ class Draft:
                 values.setdefault(other, None)
         self.sections = config.fill(self.sections, values)
 
+    def in_full(self, key: str) -> str:
+        """As `_in_full`; where the approach is a penalty, its options are the method's: `ewc.strength`, `method.strength`."""
+        full = _in_full(key)
+        first, dot, rest = full.partition(".")
+        own = first in JOINING and isinstance(self.sections["method"], JOINING[first])
+        return f"method{dot}{rest}" if own else full
+
     def meant(self, key: str) -> list[str]:
         """The full keys that `key` may mean in this run; none if it does not have it."""
         if key in (*CHOICES, *PENALTIES):
@@ -300,6 +311,9 @@ class Draft:
             for penalty in ("drift", "anchor"):
                 self.sections.pop(penalty, None)
                 self.without.discard(penalty)
+        first = {key.partition(".")[0] for key in said}
+        joining = {name: kind() for name, kind in JOINING.items() if name in first}
+        self.sections = joining | self.sections
         self._set_weights(said)
         self.without |= {name for name in PENALTIES if name in said and _left_out(name, said[name])}
         self._settle()
@@ -366,7 +380,7 @@ def _choice(kind: str, name: Any, known: Mapping[str, type]) -> Any:
 def _penalties(sections: Mapping[str, Any]) -> dict[str, Penalty]:
     """The penalties that the run's weights bring along, by their sections, with their defaults."""
     weights = sections["weights"]
-    written = {*(["main"] if weights.writes else []), *sections["method"].written_models}
+    written = {*(["main"] if weights.writes else []), *getattr(sections["method"], "written_models", ())}
     found: dict[str, Penalty] = {name: Drift(holds=held) for name, held in DRIFTS.items() if held in written}
     return found | {"anchor": Anchor()} if weights.masks else found
 

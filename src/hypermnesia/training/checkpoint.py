@@ -24,7 +24,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import make_directory, replace_file
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.training.loop import Fit
-from hypermnesia.training.serialise import PackingError, modules_of, pack, unpack
+from hypermnesia.training.serialise import PackingError, migrated, modules_of, pack, unpack
 
 FORMAT = 1
 KEPT = 2
@@ -80,7 +80,8 @@ def restore(run: Fit, tensors: Tensors, form: Any) -> None:
     learner = run.learner
     modules = modules_of(run.method, learner.state, run.inference, learner.inference_state)
     try:
-        values = unpack(form, tensors, modules, learner.device)
+        parts = [[key, migrated(part) if key == "state" else part] for key, part in form["dict"]]
+        values = unpack({"dict": parts}, tensors, modules, learner.device)
         if values["device"] != learner.device.type:
             raise CheckpointError(
                 f"the run was made on {values['device']}, and only there it goes on exactly: "

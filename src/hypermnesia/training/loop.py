@@ -20,7 +20,7 @@ from hypermnesia.evaluation.evaluate import EvaluateOptions
 from hypermnesia.evaluation.infer import Entropy, Inference
 from hypermnesia.evaluation.records import Records
 from hypermnesia.evaluation.schedule import Schedule, note
-from hypermnesia.methods.base import Method
+from hypermnesia.methods.base import Method, Penalty
 from hypermnesia.methods.learner import Learner, Net, Phase, Samples, Step
 from hypermnesia.training import determinism
 from hypermnesia.training.batches import Batches, Order
@@ -58,6 +58,11 @@ class Fit:
     ) -> None:
         """`tested_on`: the stream whose tasks are evaluated, where training sees them joined. `sealed`: evaluate on
         validation parts only and never touch the test parts (searches)."""
+        if isinstance(method, Penalty):
+            named = type(method).__name__
+            raise HypermnesiaError(
+                f"Fit: {named} is a penalty; join it to a method: combine(Finetune(), {named}())"
+            )
         if not isinstance(method, Method):
             given = method.__name__ if isinstance(method, type) else type(method).__name__
             raise HypermnesiaError(

@@ -152,6 +152,8 @@ MOVED = {
     "hypermnesia.infer.tir:Finished": "hypermnesia.evaluation.infer.tir:Finished",
     "hypermnesia.memory:Memory": "hypermnesia.methods.replay.buffer:Memory",
     "hypermnesia.methods.anchor:AnchorState": "hypermnesia.methods.penalties.anchor:AnchorState",
+    "hypermnesia.methods.ewc:EWCState": "hypermnesia.methods.penalties.ewc:EWCState",
+    "hypermnesia.methods.si:SIState": "hypermnesia.methods.penalties.si:SIState",
     "hypermnesia.methods.drift:DriftState": "hypermnesia.methods.penalties.drift:DriftState",
     "hypermnesia.optim:OptimizerOptions": "hypermnesia.core.optim:OptimizerOptions",
     "hypermnesia.order:Order": "hypermnesia.training.batches:Order",
@@ -159,6 +161,20 @@ MOVED = {
     "hypermnesia.replay:ReplayState": "hypermnesia.methods.replay.rehearsal:ReplayState",
 }
 """Where the types stand now that checkpoints of version 0.1 name by their old modules."""
+
+NOW_PENALTIES = ("hypermnesia.methods.ewc:EWCState", "hypermnesia.methods.si:SIState")
+"""States of what was a method in version 0.1 and is a penalty now."""
+
+
+def migrated(form: Any) -> Any:
+    """The form of a run's state as it is written now; version 0.1 had EWC and SI for methods."""
+    own, penalties = form, []
+    if isinstance(form, dict) and str(form.get("type")).endswith(":CombinedState"):
+        own, penalties = form["fields"]["method"], form["fields"]["penalties"]["tuple"]
+    if not isinstance(own, dict) or own.get("type") not in NOW_PENALTIES:
+        return form
+    joined = {"method": None, "penalties": {"tuple": [own, *penalties]}}
+    return {"type": "hypermnesia.methods.combine:CombinedState", "fields": joined}
 
 
 def _dataclass(reference: str, modules: frozenset[str]) -> type:

@@ -11,6 +11,7 @@ from methods.regularisation_helpers import (
     batch_of,
     bound,
     learner_on,
+    loss_with,
     make_task,
     move,
     moved,
@@ -21,9 +22,10 @@ from hypermnesia.core import tensors
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.combine import combine
+from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.learner import Learner, Net, Step
 from hypermnesia.methods.penalties.anchor import Anchor
-from hypermnesia.methods.si import SI, SIState
+from hypermnesia.methods.penalties.si import SI, SIState
 
 ALL_WEIGHTS: tuple[Weights, ...] = ("plain", "hyper", "mask")
 
@@ -31,7 +33,7 @@ ALL_WEIGHTS: tuple[Weights, ...] = ("plain", "hyper", "mask")
 def step(method: SI, state: SIState, learner: Learner, seed: int) -> tuple[SIState, Step]:
     """One SGD step of rate 0.5 on a batch of the current task."""
     batch, net = batch_of(learner, make_task(learner.task), seed=seed), Net(learner.model)
-    value, aux = method.loss(net, state, batch, None)
+    value, aux = loss_with(method, net, state, batch)
     before, gradients = tensors.copy(net.params), net.gradients(value)
     with torch.no_grad():
         for name, g in gradients.items():
@@ -73,7 +75,7 @@ def test_one_step_equals_the_formula_written_out(weights: Weights) -> None:
     start = tensors.copy(learner.model.trainable())
     batch, values = batch_of(learner, make_task(1)), moved(learner)
     net = bound(learner, values)
-    value = method.loss(net, state, batch, None)[0]
+    value = loss_with(method, net, state, batch)[0]
     found = value, net.gradients(value)
 
     net = bound(learner, values)
@@ -118,7 +120,7 @@ def test_c_0_and_the_first_task_are_finetuning(weights: Weights) -> None:
         state = method.begin_task(state, learner)
         move(learner)
         batch, net = batch_of(learner, make_task(learner.task)), Net(learner.model)
-        value, _ = method.loss(net, state, batch, None)
+        value, _ = loss_with(method, net, state, batch)
         assert_same((value, net.gradients(value)), finetune_gradients(learner, batch))
 
 
@@ -128,9 +130,9 @@ def test_a_step_away_is_punished_and_a_new_embedding_is_free() -> None:
     next_task(learner)
     state = method.begin_task(state, learner)
     batch = batch_of(learner, make_task(1))
-    at_rest = method.loss(Net(learner.model), state, batch, None)[1].terms["penalty"]
+    at_rest = loss_with(method, Net(learner.model), state, batch)[1].terms["si"]
     assert float(at_rest) == 0
-    after = method.loss(bound(learner, moved(learner)), state, batch, None)[1].terms["penalty"]
+    after = loss_with(method, bound(learner, moved(learner)), state, batch)[1].terms["si"]
     assert float(after) > 0
     fresh = [n for n in learner.model.trainable() if ".embeddings." in n]
     assert fresh and not set(fresh) & set(state.importance)
@@ -149,7 +151,7 @@ def test_a_parameter_that_the_loss_misses_gathers_nothing() -> None:
 
 
 def test_it_is_told_the_parameters_even_inside_a_combination() -> None:
-    assert combine(SI(), Anchor()).watches_parameters
+    assert combine(Finetune(), SI(), Anchor()).watches_parameters
 
 
 def test_bad_settings_say_what_is_allowed() -> None:

@@ -9,6 +9,7 @@ from methods.regularisation_helpers import (
     batch_of,
     bound,
     learner_on,
+    loss_with,
     make_task,
     move,
     moved,
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from hypermnesia.core import tensors
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
-from hypermnesia.methods.ewc import EWC, EWCState, merged
 from hypermnesia.methods.learner import Learner, Net
+from hypermnesia.methods.penalties.ewc import EWC, EWCState, merged
 
 ALL_WEIGHTS: tuple[Weights, ...] = ("plain", "hyper", "mask")
 
@@ -90,7 +91,7 @@ def test_separate_penalties_equal_the_sum_over_tasks_written_out(weights: Weight
     learner, method = learner_on(weights), EWC(strength=3.0)
     state, fishers, anchors = learn(method, learner, tasks=2)
     batch, values = batch_of(learner, make_task(2)), moved(learner, seed=9)
-    found = method.loss(net := bound(learner, values), state, batch, None)[0]
+    found = loss_with(method, net := bound(learner, values), state, batch)[0]
     found = found, net.gradients(found)
 
     net = bound(learner, values)
@@ -117,7 +118,7 @@ def test_strength_0_and_the_first_task_are_finetuning(weights: Weights) -> None:
         learner = learner_on(weights)
         state, _, _ = learn(method, learner, tasks)
         batch, net = batch_of(learner, make_task(learner.task)), Net(learner.model)
-        value, aux = method.loss(net, state, batch, None)
+        value, aux = loss_with(method, net, state, batch)
         assert_same((value, net.gradients(value)), finetune_gradients(learner, batch))
         assert set(aux.terms) == {"cross_entropy"}
 
@@ -127,9 +128,9 @@ def test_the_penalty_is_0_at_the_last_optimum_and_grows_with_a_step_away(mode: s
     learner, method = learner_on("plain"), EWC(mode=mode)  # pyright: ignore[reportArgumentType]
     state, _, _ = learn(method, learner, tasks=1)
     batch = batch_of(learner, make_task(1))
-    at_rest = method.loss(Net(learner.model), state, batch, None)[1].terms["penalty"]
+    at_rest = loss_with(method, Net(learner.model), state, batch)[1].terms["ewc"]
     assert float(at_rest) == 0
-    after = method.loss(bound(learner, moved(learner)), state, batch, None)[1].terms["penalty"]
+    after = loss_with(method, bound(learner, moved(learner)), state, batch)[1].terms["ewc"]
     assert float(after) > 0
 
 

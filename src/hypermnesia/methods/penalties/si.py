@@ -1,9 +1,9 @@
 """SI, synaptic intelligence: Zenke, Poole & Ganguli 2017 (arXiv:1703.04200)."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core import tensors
@@ -11,8 +11,8 @@ from hypermnesia.core.checks import check_not_negative
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
-from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.base import Penalty
+from hypermnesia.methods.learner import Learner, Net, Step
 from hypermnesia.methods.penalties.quadratic import pull
 
 
@@ -27,14 +27,14 @@ class SIState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SI(Method):
-    """Cross-entropy + c · Σ_i Ω_i (θ_i − θ_i at the task's start)² (eq. 4).
+class SI(Penalty):
+    """c · Σ_i Ω_i (θ_i − θ_i at the task's start)² (eq. 4).
 
     A parameter is important if it lowered the loss a lot while moving little. Along the path of each task
     ω_i = Σ_steps −∂L/∂θ_i · Δθ_i; at its end Ω_i grows by ω_i / ((θ_i at the end − at the start)² + xi) (eq. 5).
     """
 
-    watches_parameters = True
+    name: ClassVar[str] = "si"
 
     c: float = 1.0
     """Strength of the penalty, ≥ 0 (no factor ½). DER's authors: 1 for Split MNIST, 0.5 for Split
@@ -56,17 +56,11 @@ class SI(Method):
         importance = tensors.padded(state.importance, learner.model.stored())
         return SIState(start, tensors.zeros_like(start), importance)
 
-    def loss(self, net: Net, state: SIState, batch: Batch, draw: None) -> tuple[Tensor, Aux]:
-        logits = net(batch.x, batch.task)
-        value = F.cross_entropy(logits, batch.target)
-        terms = {"cross_entropy": value.detach()}
+    def value(self, net: Net, state: SIState, draw: None) -> Tensor | None:
         held = [name for name in state.importance if name in net.params]
-        if held and self.c > 0:
-            penalty = self.c * pull(
-                *([of[n] for n in held] for of in (net.params, state.start, state.importance))
-            )
-            value, terms["penalty"] = value + penalty, penalty.detach()
-        return value, Aux(terms, logits.detach())
+        if not held:
+            return None
+        return self.c * pull(*([of[n] for n in held] for of in (net.params, state.start, state.importance)))
 
     def after_step(self, state: SIState, learner: Learner, step: Step, rng: torch.Generator) -> SIState:
         """Add this step to the path integral, with the gradient of the loss less this method's penalty."""

@@ -2,7 +2,7 @@
 (arXiv:1805.06370)."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,8 @@ from hypermnesia.core.checks import check_choices, check_not_negative
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
-from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.base import Penalty
+from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.penalties.quadratic import pull
 from hypermnesia.weights.model import evaluating
 
@@ -39,13 +39,15 @@ class EWCState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EWC(Method):
-    """Cross-entropy + strength · ½ Σ_j Σ_i F_ji (θ_i − θ*_ji)², j the finished tasks (Kirkpatrick et al., eq. 3).
+class EWC(Penalty):
+    """strength · ½ Σ_j Σ_i F_ji (θ_i − θ*_ji)², j the finished tasks (Kirkpatrick et al., eq. 3).
 
     F_j is the diagonal of the Fisher information at θ*_j, the mean over task j's samples of squared
     per-sample gradients, taken in evaluation mode. Parameters that appear later, such as a new task's
     embedding, are free.
     """
+
+    name: ClassVar[str] = "ewc"
 
     strength: float = 180.0
     """λ ≥ 0, with the paper's factor ½. Code without that factor (Mammoth, Avalanche) means twice as much by the
@@ -79,16 +81,12 @@ class EWC(Method):
         importance, anchor = (tensors.padded(part, now) for part in (state.importance, state.anchor))
         return replace(state, importance=importance, anchor=anchor)
 
-    def loss(self, net: Net, state: EWCState, batch: Batch, draw: None) -> tuple[Tensor, Aux]:
-        logits = net(batch.x, batch.task)
-        value = F.cross_entropy(logits, batch.target)
-        terms = {"cross_entropy": value.detach()}
+    def value(self, net: Net, state: EWCState, draw: None) -> Tensor | None:
         held = [name for name in state.importance if name in net.params]
-        if held:
-            values = ([of[n] for n in held] for of in (net.params, state.anchor, state.importance))
-            penalty = self.strength * (0.5 * pull(*values) + state.floor)
-            value, terms["penalty"] = value + penalty, penalty.detach()
-        return value, Aux(terms, logits.detach())
+        if not held:
+            return None
+        values = ([of[n] for n in held] for of in (net.params, state.anchor, state.importance))
+        return self.strength * (0.5 * pull(*values) + state.floor)
 
     def end_task(self, state: EWCState, learner: Learner, task: Task, rng: torch.Generator) -> EWCState:
         if self.strength == 0:
