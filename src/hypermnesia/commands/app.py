@@ -271,6 +271,45 @@ def learn(
     )
 
 
+@app.command()
+def unlearn(
+    directory: Directory,
+    classes: Annotated[
+        list[str], typer.Argument(metavar="CLASS...", help="Names of classes that the run has learned.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the new run goes.", metavar="DIR", show_default="DIR-without-CLASSES"),
+    ] = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    track: Track = None,
+) -> None:
+    """Take classes out of a finished run, as if it had never seen them: unlearn DIR CLASS...
+
+    For classifiers in closed form (ncm, slda, ridge, ranpac), exactly; others say that they cannot. DIR stays as it is.
+    """
+    from hypermnesia.commands import tables
+    from hypermnesia.commands.progress import console
+    from hypermnesia.runs.unlearn import unlearn as without
+
+    found = without(
+        directory,
+        classes,
+        out=out,
+        data_dir=arguments.data_dir(data_dir),
+        device=arguments.device(device),
+        listen=arguments.listening(track),
+    )
+    page = console()
+    page.print()
+    page.print(tables.summary(found.summary))
+    page.print(f"taken out: {', '.join(found.classes)} ({found.samples} samples)", soft_wrap=True)
+    page.print(
+        f"files: {found.directory}   more: hypermnesia predict {found.directory} IMAGE...", soft_wrap=True
+    )
+
+
 app.command()(reading.show)
 app.command()(reading.metrics)
 app.command(name="list")(reading.list_)

@@ -97,6 +97,14 @@ class Method:
         """State after a task's last step; `task.train` may be read once more. Default: unchanged."""
         return state
 
+    def forget(self, state: Any, learner: Learner, x: Tensor, y: Tensor) -> Any:
+        """State as if the samples x (N, …), as the network sees them, of classes y (N,) had never been shown. Default: it
+        cannot be done."""
+        raise HypermnesiaError(
+            f"{type(self).__name__.lower()} cannot take classes out again: what it learned of them is spread over its weights. "
+            "Classifiers in closed form can: ncm, slda, ridge, ranpac"
+        )
+
     def scores(self, state: Any, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         """(B, active outputs) scores in place of logits, as iCaRL's nearest mean; None (default) = the logits."""
         return None

@@ -97,7 +97,7 @@ def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked:
     if not left:
         return True
     with guards.told("these runs together"):
-        built = [_built(e.cfg, e.seed, e.place) for e in left]
+        built = [run_of(e.cfg, e.seed, e.place) for e in left]
     reason = _why_unlike(left, built) or why_apart(built)
     if not reason and stacked == "auto" and not pays(built):
         reason = "a network of this size is bound by arithmetic, which stacking does not spare"
@@ -148,7 +148,7 @@ def _beside(entry: Entry, directory: Path) -> Entry:
 
 def _built_together(entry: Entry) -> Fit:
     with guards.told("these runs together"):
-        return _built(entry.cfg, entry.seed, entry.place)
+        return run_of(entry.cfg, entry.seed, entry.place)
 
 
 def _train_together(entries: Sequence[Entry], built: Sequence[Fit], listen: Listen, newest: str) -> None:
@@ -198,7 +198,7 @@ def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = No
     if exists(place.directory) and _in_a_stack(Entry(cfg, seed, place), listener):
         return read_result(place.directory) or {}
     with guards.told("this configuration"):
-        run = _built(cfg, seed, place)
+        run = run_of(cfg, seed, place)
     if exists(place.directory):
         _check_stream(run, place.directory)
     else:
@@ -229,7 +229,7 @@ def _in_a_stack(entry: Entry, listener: Listener | None) -> bool:
             reporter(directory)(f"goes on without {error.entry.place.directory}, which failed: {error}")
 
 
-def _built(cfg: Config, seed: int, place: Place) -> Fit:
+def run_of(cfg: Config, seed: int, place: Place) -> Fit:
     """The run at its beginning; where the directory is of one that goes on with further data, over these too."""
     if exists(place.directory):
         about = environment_of(place.directory).get("continues")

@@ -124,14 +124,14 @@ def _begin(
     else:
         continuation.take_over(run, finished)
         about = {"continues": goes_on.as_json()}
-        create(cfg, seed, place, run, about, lambda fresh: _prepare(fresh, run, directory))
+        create(cfg, seed, place, run, about, lambda fresh: first_checkpoint(fresh, run, directory))
     names = run.tested_on.class_names
     learned = {c for task in run.stream.tasks[goes_on.tasks :] for c in task.classes}
     fresh = tuple(names[c] for c in sorted(learned) if c >= goes_on.classes)
     return cfg, fresh, tuple(names[c] for c in sorted(learned) if c < goes_on.classes)
 
 
-def _prepare(fresh: Path, run: Fit, earlier: Path) -> None:
+def first_checkpoint(fresh: Path, run: Fit, earlier: Path) -> None:
     """Put the earlier run's log and what it knows, as a first checkpoint, into a directory that is being made."""
     log = fresh / EVENTS
     write_synced(log, (earlier / EVENTS).read_bytes())
