@@ -44,9 +44,9 @@ def test_seeds_into_one_directory(directory: Path) -> None:
     """None fails and none is left out of the summary, by whichever is the last."""
     out = directory / "o"
     words = ["run", "split-digits", "finetune", *words_of(BY_NAME["finetune"]), "--out", str(out)]
-    done = at_once(*([*words, "--device", "cpu", "--seeds", str(seed)] for seed in range(4)))
-    assert [code for code, _ in done] == [0] * 4, done
-    assert json.loads((out / "summary.json").read_text())["seeds"] == [0, 1, 2, 3]
-    assert {path.name for path in out.iterdir()} == {"summary.json", *(f"seed-{seed}" for seed in range(4))}
-    again = at_once(*[["resume", str(out)]] * 3)
-    assert [code for code, _ in again] == [0] * 3, again
+    done = at_once(*([*words, "--device", "cpu", "--seeds", str(seed)] for seed in range(3)))
+    assert [code for code, _ in done] == [0] * 3, done
+    assert json.loads((out / "summary.json").read_text())["seeds"] == [0, 1, 2]
+    assert {path.name for path in out.iterdir()} == {"summary.json", *(f"seed-{seed}" for seed in range(3))}
+    again = at_once(*[["resume", str(out)]] * 2)
+    assert [code for code, _ in again] == [0] * 2, again

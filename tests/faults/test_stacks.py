@@ -58,10 +58,10 @@ def struck(directory: Path, approach: str, times: int, monkeypatch: pytest.Monke
     return faults
 
 
-@pytest.mark.parametrize("approach", ["hnet", "er"])
-def test_a_few_kills(directory: Path, approach: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("approach", "times"), [("hnet", 2), ("er", 4)])
+def test_a_few_kills(directory: Path, approach: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The short form of the next test."""
-    assert struck(directory, approach, 4, monkeypatch) == []
+    assert struck(directory, approach, times, monkeypatch) == []
 
 
 @pytest.mark.slow
