@@ -19,6 +19,8 @@ class RunFailed(HypermnesiaError):
     exit_code = 3
     of: object = None
     """The run that failed, where several trained together."""
+    among: tuple[object, ...] = ()
+    """All that failed at this step, where several trained together."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> HypermnesiaError:

@@ -162,11 +162,27 @@ def _train_together(entries: Sequence[Entry], built: Sequence[Fit], listen: List
             raise
         directory, steps = entries[lost].place.directory, built[lost].records.steps
         found = stacks.begun_with(directory, reporter(directory))
+        failed = {lost, *(i for i, run in enumerate(built) if any(run is other for other in error.among))}
         if found is not None and len(found.directories) == len(entries):
-            again = [_built_together(e) for e in entries]
-            with contextlib.suppress(stacks.LeftBehind, RunFailed):
-                stacks.train(entries, again, silent, found.newest, without=lost, after=steps)
-        raise OneFailed(error, entries[lost]) from error
+            _leave(entries, found.newest, set(failed), steps)
+        raise OneFailed(error, entries[lost], [entries[i] for i in failed - {lost}]) from error
+
+
+def _leave(entries: Sequence[Entry], newest: str, without: set[int], after: int) -> None:
+    """Save all that can go on after the step at which the runs `without` failed, and leave those out that cannot be saved."""
+    while True:
+        again = [_built_together(e) for e in entries]
+        try:
+            stacks.train(entries, again, silent, newest, without=frozenset(without), after=after)
+        except stacks.LeftBehind:
+            return
+        except RunFailed as error:
+            also = {i for i, run in enumerate(again) if run is error.of} - without
+            if not also:
+                return  # they fail before they get there
+            without |= also
+        else:
+            return
 
 
 def _why_unlike(entries: Sequence[Entry], built: Sequence[Fit]) -> str:

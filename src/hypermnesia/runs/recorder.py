@@ -135,7 +135,7 @@ def recording(
         found = sorted(saves.glob("*.json"))
         where = f"the last good checkpoint is {found[-1]}" if found else "no checkpoint had been written yet"
         told = _Told(f"{error}; {where}")
-        told.of = error.of
+        told.of, told.among = error.of, error.among
         raise told from error
     except BrokenPipeError:
         raise  # whoever read our output has gone; the disk is sound

@@ -104,9 +104,10 @@ def _same(ours: Sequence[Path], theirs: Sequence[Path]) -> bool:
 class OneFailed(RunFailed):
     """One of several runs that trained together failed, and all stopped."""
 
-    def __init__(self, error: RunFailed, entry: Entry) -> None:
+    def __init__(self, error: RunFailed, entry: Entry, also: Sequence[Entry] = ()) -> None:
+        """`also`: the others that failed at the same step."""
         super().__init__(str(error))
-        self.entry = entry
+        self.entry, self.also = entry, tuple(also)
 
 
 class LeftBehind(Exception):
@@ -130,8 +131,8 @@ class _Rounds:
     """Of each run, how it names those that go on together."""
     complete: str
     """Name of the last checkpoint that all have."""
-    without: int | None = None
-    """Of these, one that the others leave behind …"""
+    without: frozenset[int] = frozenset()
+    """Of these, those that the others leave behind …"""
     after: int = -1
     """… after this step of the run."""
     step: int = -1
@@ -149,18 +150,18 @@ class _Rounds:
         leaving = self.step == self.after
         if not (isinstance(event, TaskEnded) or (isinstance(event, StepDone) and self.saving)):
             return False
-        if leaving and i == self.without:
+        if leaving and i in self.without:
             return False
         return self._save(i, leaving) and (self.stopping or leaving) and isinstance(event, StepDone)
 
     def _save(self, i: int, leaving: bool) -> bool:
         """Save a run; whether all have this checkpoint now. The one before stays until the next that all have."""
-        others = [name for j, name in enumerate(self.names[i]) if j != self.without]
+        others = [name for j, name in enumerate(self.names[i]) if j not in self.without]
         more = {KEY: others if len(others) > 1 else []} if leaving else {}
         name = self.kept[i].save(keep=True, **more)
         found = self.saved.setdefault(name, set())
         found.add(i)
-        if len(found) < len(self.kept) - (leaving and self.without is not None):
+        if len(found) < len(self.kept) - (len(self.without) if leaving else 0):
             return False
         for directory in self.saves:
             checkpoint.drop(directory, before=self.complete)
@@ -173,11 +174,11 @@ def train(
     built: Sequence[Fit],
     listen: Listen,
     newest: str,
-    without: int | None = None,
+    without: frozenset[int] = frozenset(),
     after: int = -1,
 ) -> None:
-    """Train the runs from the checkpoint `newest`, which all have; or until after step `after`, from where all but one
-    can go on."""
+    """Train the runs from the checkpoint `newest`, which all have; or until after step `after`, from where all but those
+    of `without` can go on."""
     directories = [e.place.directory for e in entries]
     names = [names_of(directory, directories) for directory in directories]
     saves = [directory / "checkpoint" for directory in directories]

@@ -90,8 +90,11 @@ def _train_together(jobs: Sequence[Job], base: Path) -> tuple[Outcome | None, fl
             except OneFailed as error:
                 if _machine_fault(error) is not None:
                     raise
-                lost = error.entry.place.directory.parent
-                entries = [entry for entry in entries if entry.place.directory.parent != lost]
+                lost = {entry.place.directory.resolve().parent for entry in (error.entry, *error.also)}
+                left = [entry for entry in entries if entry.place.directory.resolve().parent not in lost]
+                if len(left) == len(entries):
+                    raise  # the others cannot be parted from it
+                entries = left
     except recorder.Interrupted as stopped:
         return Outcome(state="interrupted", reason=str(stopped)), 0.0
     except Exception as error:  # each trial by itself tells what is its own

@@ -103,20 +103,21 @@ def together(runs: Sequence[Fit]) -> Iterator[tuple[int, Event]]:
         going = {i: run.advance() for i, run in enumerate(runs)}
         requests: dict[int, StepRequest] = {}
         while going:
-            failed: RunFailed | None = None
+            failed: list[RunFailed] = []
             for i, course in [(i, course) for i, course in going.items() if i not in requests]:
                 try:
                     while isinstance(item := _next(course, runs[i]), Event):
                         yield i, item
                 except RunFailed as error:
-                    failed = failed or error  # told once the others have come to the end of their steps
+                    failed.append(error)  # told once the others have come to the end of their steps
                     continue
                 if item is None:
                     del going[i]
                 else:
                     requests[i] = item
-            if failed is not None:
-                raise failed
+            if failed:
+                failed[0].among = tuple(error.of for error in failed)
+                raise failed[0]
             stack.take(requests)
             requests = {i: one for i, one in requests.items() if one.result is None}
 
