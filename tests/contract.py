@@ -111,6 +111,7 @@ ROWS = (
     Row("der", _MEMORY, same=(Same(("method.alpha=0",), "finetune", exact=False),)),
     Row("derpp", _MEMORY, same=(Same(("method.alpha=0", "method.beta=0"), "finetune", exact=False),)),
     Row("er-ace", _MEMORY, same=(Same(("stream.tasks=1",), "finetune", ("stream.tasks=1",)),)),
+    Row("fdr", _MEMORY, same=(Same(("method.alpha=0",), "finetune", exact=False),)),
     Row(
         "hcr",
         _MEMORY,

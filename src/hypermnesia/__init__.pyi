@@ -26,6 +26,7 @@ from .methods.der import DER as DER
 from .methods.der import DERPP as DERPP
 from .methods.er import ER as ER
 from .methods.er_ace import ERACE as ERACE
+from .methods.fdr import FDR as FDR
 from .methods.finetune import Finetune as Finetune
 from .methods.gdumb import GDumb as GDumb
 from .methods.hcr import HCR as HCR

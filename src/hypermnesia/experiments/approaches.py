@@ -92,6 +92,11 @@ _ALL = (
     Approach("der", "dark experience replay: replay of logits (Buzzega et al. 2020)", "der:DER"),
     Approach("derpp", "DER++: replay of logits and labels (Buzzega et al. 2020)", "der:DERPP"),
     Approach("er-ace", "replay with asymmetric cross-entropy (Caccia et al. 2022)", "er_ace:ERACE"),
+    Approach(
+        "fdr",
+        "answers on remembered samples stay near those at their task's end (Benjamin et al. 2019)",
+        "fdr:FDR",
+    ),
     Approach("hcr", "hierarchical correlations replay (Wang et al. 2022)", "hcr:HCR"),
     Approach("agem", "gradients projected to agree with the memory's (Chaudhry et al. 2019)", "agem:AGEM"),
     Approach(

@@ -116,7 +116,7 @@ def remember(memory: Memory, batch: Batch, rng: torch.Generator, logits: Tensor 
     several slots, with different logits.
     """
     if logits is not None and memory.logits is not None:
-        logits = _widened(logits, memory.logits.shape[1])
+        logits = widened(logits, memory.logits.shape[1])
     return insert(memory, batch.raw, batch.y, batch.task, logits, rng)
 
 
@@ -199,7 +199,7 @@ def joint_logits(net: Net, x: Tensor, task: int, replay: Replay) -> Tensor:
         return net(torch.cat([x, replay.x]), task)
     own, (replayed,) = forward(net, x, task, [replay], joint=True)
     width = max(own.shape[1], replayed.shape[1])
-    return torch.cat([_widened(own, width), _widened(replayed, width)])
+    return torch.cat([widened(own, width), widened(replayed, width)])
 
 
 def logits(net: Callable[[Tensor, int], Tensor], replay: Replay) -> Tensor:
@@ -244,9 +244,10 @@ def _rows(replay: Replay, block: Block) -> Tensor:
 def _joined(replay: Replay, parts: Sequence[Tensor]) -> Tensor:
     if replay.classes is None:
         return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-    return torch.cat([_widened(part, replay.classes.shape[1]) for part in parts])
+    return torch.cat([widened(part, replay.classes.shape[1]) for part in parts])
 
 
-def _widened(part: Tensor, width: int) -> Tensor:
+def widened(part: Tensor, width: int) -> Tensor:
+    """Logits (m, outputs) as (m, width); outputs that are not there are `ABSENT`."""
     missing = width - part.shape[1]
     return F.pad(part, (0, missing), value=ABSENT) if missing else part

@@ -1,0 +1,90 @@
+"""FDR, function distance regularisation: the network's answers on remembered samples stay near those that it gave when
+their task ended (Benjamin, Rolnick & Kording 2019, arXiv:1805.08289).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia.core.checks import check_not_negative
+from hypermnesia.data import Task
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.replay.buffer import insert
+from hypermnesia.methods.replay.rehearsal import (
+    MemoryOptions,
+    Replay,
+    ReplayState,
+    empty_memory,
+    forward,
+    rehearse,
+    widened,
+    with_more_outputs,
+)
+from hypermnesia.weights.model import evaluating
+
+_ROWS = 256
+"""Samples that pass the network at once when a task ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FDR(Method):
+    """L = CE(f(x), y) + alpha · 1/m Σ ‖softmax f(x') − softmax z'‖₂ (Benjamin et al. 2019, arXiv:1805.08289).
+
+    z' are the logits of x' at the end of its task, in evaluation mode and without augmentation; the m draws are augmented
+    afresh. The distance is that of DER's authors' code: a norm for each sample, between probabilities.
+
+    Differences from that code: (1) it takes a second optimizer step on the distance alone, which leaves alpha unused;
+    here both terms make one loss. (2) All samples of a finished task are offered to the memory, so that its policy
+    decides which stay: with the reservoir each sample of all finished tasks is as likely as any other. (3) On weights
+    that depend on the task, each remembered sample passes its own task's network and is compared on that task's outputs.
+    """
+
+    alpha: float = 1.0
+    """Weight of the distance, ≥ 0. Published 0.2 to 1."""
+    joint_forward: bool | None = None
+    """Whether batch and draw pass the network together, which batch norm notices. none = unless it has batch norm."""
+    memory: MemoryOptions = MemoryOptions()
+    """The replay memory, written at the end of each task."""
+
+    def __post_init__(self) -> None:
+        check_not_negative("fdr.alpha", self.alpha)
+
+    def init(self, learner: Learner) -> ReplayState:
+        return ReplayState(empty_memory(learner, self.memory, logits=True))
+
+    def begin_task(self, state: ReplayState, learner: Learner) -> ReplayState:
+        return ReplayState(with_more_outputs(state.memory, learner))
+
+    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
+        return rehearse(state.memory, learner, self.memory, rng)
+
+    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
+        replays = [] if draw is None else [draw]
+        logits, replayed = forward(net, batch.x, batch.task, replays, self.joint_forward)
+        value = F.cross_entropy(logits, batch.target)
+        terms = {"cross_entropy": value.detach()}
+        if draw is not None:
+            assert draw.logits is not None
+            moved = self.alpha * distance(replayed[0], draw.logits)
+            terms["distance"] = moved.detach()
+            value = value + moved
+        return value, Aux(terms, logits.detach())
+
+    def end_task(self, state: ReplayState, learner: Learner, task: Task, rng: torch.Generator) -> ReplayState:
+        memory, model = state.memory, learner.model
+        assert memory.logits is not None
+        width = memory.logits.shape[1]
+        with torch.no_grad(), evaluating(model):
+            for rows in torch.randperm(len(task.train), generator=rng).split(_ROWS):
+                raw, y = task.train.batch(rows)
+                logits = model(learner.preprocess(raw, None), task.index)
+                memory = insert(memory, raw, y, task.index, widened(logits, width), rng)
+        return ReplayState(memory)
+
+
+def distance(logits: Tensor, remembered: Tensor) -> Tensor:
+    """Mean over rows of the Euclidean distance of their probabilities; both (m, outputs). At distance 0 its gradient is 0."""
+    return torch.linalg.vector_norm(logits.softmax(1) - remembered.softmax(1), dim=1).mean()

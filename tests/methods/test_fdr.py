@@ -1,0 +1,82 @@
+"""FDR: probabilities on remembered samples stay near those at their task's end."""
+
+import pytest
+import torch
+from methods.helpers import (
+    UNEVEN,
+    assert_same,
+    fill,
+    finetune_gradients,
+    loss_and_gradients,
+    make_batch,
+    make_learner,
+    make_stream,
+    offer,
+    slow_cross_entropy,
+    slow_gradients,
+    slow_rows,
+)
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator
+from hypermnesia.methods.der import DER
+from hypermnesia.methods.fdr import FDR
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
+
+METHOD = FDR(alpha=0.7, memory=MemoryOptions(size=12, batch_size=5))
+FILLED = DER(memory=METHOD.memory)
+"""Fills the same memory step by step: logits of an earlier network, a little disturbed."""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{}, {"head": "per_task", "classes": UNEVEN}, {"role": "per_task"}],
+)
+def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
+    learner = make_learner(**setting)
+    state, batch = fill(FILLED, learner), make_batch(learner)
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    assert draw is not None and draw.logits is not None
+
+    expected = torch.zeros(())
+    for i in range(len(batch.y)):
+        row = learner.model(batch.x[i : i + 1], 1)[0]
+        expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
+    for row, remembered in zip(slow_rows(learner, draw), draw.logits, strict=True):
+        now, then = row.exp() / row.exp().sum(), remembered[: len(row)].exp()
+        squares = [(now[c] - then[c] / then.sum()) ** 2 for c in range(len(row))]
+        expected = expected + 0.7 * torch.stack(squares).sum().sqrt() / len(draw)
+
+    found = loss_and_gradients(METHOD, learner, state, batch, draw)
+    assert_same(found, slow_gradients(learner, expected), tol=3e-6)
+
+
+def test_nothing_pulls_while_the_network_is_the_one_remembered() -> None:
+    """The norm has no derivative at 0; what is taken there is 0 and not NaN."""
+    learner = make_learner(task=0)
+    batch = make_batch(learner)
+    state = offer(FILLED, FILLED.init(learner), learner, batch)
+    draw = METHOD.draw(state, learner, batch, generator(0))
+    assert draw is not None and draw.logits is not None
+    draw.logits.copy_(learner.model(draw.x, 0).detach())
+    found = loss_and_gradients(METHOD, learner, state, batch, draw)
+    assert_same(found, finetune_gradients(learner, batch), tol=1e-5)
+
+
+@pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}])
+def test_the_memory_is_written_when_a_task_ends(setting: dict) -> None:
+    learner = make_learner(task=0, **setting)
+    batch, task = make_batch(learner), make_stream().tasks[0]
+    learner.model.train()
+    state = offer(METHOD, METHOD.init(learner), learner, batch)
+    assert METHOD.needs_boundaries and state.memory.filled == 0  # nothing within a task
+    memory = METHOD.end_task(state, learner, task, generator(0)).memory
+    assert memory.tasks() == {0: 12} and memory.seen == len(task.train) and memory.logits is not None
+    expected = learner.model(learner.preprocess(memory.x, None), 0).detach()
+    torch.testing.assert_close(memory.logits[:, : expected.shape[1]], expected)
+    assert learner.model.training
+
+
+def test_a_negative_weight_is_an_error() -> None:
+    with pytest.raises(HypermnesiaError, match=r"^fdr\.alpha=-1: expected a finite number, at least 0$"):
+        FDR(alpha=-1)
