@@ -128,6 +128,24 @@ def test_resume_goes_on_where_an_interruption_left_it(command, monkeypatch, fini
         assert again.code == 0 and "already finished" in again.out
 
 
+def test_resume_finishes_all_seeds_of_the_interrupted_command(command, monkeypatch, tmp_path):
+    with monkeypatch.context() as patched:
+        stop_at(patched, 1)
+        stopped = command("run", "split-digits", "er", *SHORT, "--seeds", "0..2", "--out", "o")
+        again = command("resume", "o")
+    assert stopped.code == again.code == 130
+    told = "hypermnesia: stopped by SIGINT; go on with: hypermnesia resume o, which finishes seeds"
+    assert (stopped.err, again.err) == (f"{told} 0, 1, 2\n", f"{told} 1, 2\n")
+    resumed = command("resume", "o")
+    assert resumed.code == 0, resumed.err
+    whole = command("run", "split-digits", "er", *SHORT, "--seeds", "0..2", "--out", "whole")
+    assert "stored" in resumed.out and "files: o   more: hypermnesia show o" in resumed.out
+    for seed in range(3):
+        ours, theirs = (read(tmp_path / d / f"seed-{seed}" / "result.json") for d in ("o", "whole"))
+        assert without_times(ours) == without_times(theirs)
+    assert "3 seeds, ±" in resumed.out and "3 seeds, ±" in whole.out
+
+
 def test_run_resumes_too(command, monkeypatch):
     with monkeypatch.context() as patch:
         stop_at(patch, 2)

@@ -219,7 +219,7 @@ def test_asked_to_stop_all_save_themselves_and_go_on(
         yield hear
 
     with pytest.raises(
-        Interrupted, match="stopped by SIGTERM; go on with: the same command, or hypermnesia resume"
+        Interrupted, match="go on with: hypermnesia resume .*stopped, which finishes seeds 0, 1, 2"
     ):
         execute_seeds(cfg, [0, 1, 2], tmp_path / "stopped", stacked="on", listen=listen)
     assert results(tmp_path / "stopped") == [{}, {}, {}]

@@ -1,9 +1,9 @@
 """The command line. Each command reads its words, calls the function of the same name, and prints what came of it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -91,7 +91,6 @@ def run(
     that is unique; `hypermnesia list options APPROACH` shows them. A finished run is recognised, an interrupted one
     resumed.
     """
-    from hypermnesia.commands import tables
     from hypermnesia.commands.arguments import parse_seeds
     from hypermnesia.commands.progress import console
     from hypermnesia.experiments.resolve import resolve
@@ -120,6 +119,15 @@ def run(
         listen=listen,
         stacked=arguments.choice("--stack", stack, ("auto", "on", "off")),
     )
+    _show(summary, directory)
+
+
+def _show(summary: Mapping[str, Any], directory: Path) -> None:
+    """What came of a run, its cost, and where to look further."""
+    from hypermnesia.commands import tables
+    from hypermnesia.commands.progress import console
+
+    page = console()
     page.print()
     page.print(tables.summary(summary))
     page.print()
@@ -135,12 +143,11 @@ def resume(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="as before")] = None,
     track: Track = None,
 ) -> None:
-    """Go on with an interrupted run, from its last checkpoint and with its own configuration."""
-    from hypermnesia.commands import tables
-    from hypermnesia.commands.progress import console
-    from hypermnesia.runs import execute
-    from hypermnesia.runs.directory import seed_directories
-    from hypermnesia.runs.execute import summarise
+    """Go on with an interrupted run, from its last checkpoint and with its own configuration.
+
+    Of a run with several seeds all are finished, also those that it had not come to; of DIR/seed-K that one.
+    """
+    from hypermnesia.runs.execute import resume_seeds
 
     if words:
         raise HypermnesiaError(
@@ -152,13 +159,7 @@ def resume(
         device and arguments.device(device),
         arguments.listening(track),
     )
-    seeds = seed_directories(directory)
-    for seed in seeds:
-        execute.resume(seed, place, chosen, listen)
-    root = directory.parent if seeds == [directory] and directory.name.startswith("seed-") else directory
-    page = console()
-    page.print()
-    page.print(tables.summary(summarise(root)))
+    _show(resume_seeds(directory, place, chosen, listen), directory)
 
 
 @app.command()

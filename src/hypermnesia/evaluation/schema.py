@@ -209,6 +209,7 @@ class Environment(Record):
     device: str = "cpu"
     data_dir: str | None = None
     sealed: bool = False
+    seeds: tuple[int, ...] = ()
     continues: Continues | None = None
 
 

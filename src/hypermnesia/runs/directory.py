@@ -111,6 +111,8 @@ class Place:
     device: str = "cpu"
     sealed: bool = False
     """Evaluate on validation parts only (searches)."""
+    seeds: tuple[int, ...] = ()
+    """All seeds of the command that begins this one, where they are several: so that `resume` knows of them."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ def create(
             or ("auto" if cfg.sections["train"].threads == "auto" else torch.get_num_threads()),
             "data_dir": str(place.data_dir.resolve()) if place.data_dir else None,
         }
+        | ({"seeds": list(place.seeds)} if len(place.seeds) > 1 else {})
         | dict(more or {})
     )
     stream = {"sha256": run.tested_on.sha256} | outline(run.tested_on)

@@ -72,12 +72,53 @@ def execute_seeds(
         except Unusable:
             continue  # told when it is its turn
         _check_same(there, cfg, other)
-    entries = [Entry(cfg, seed, Place(directory / f"seed-{seed}", data_dir, device)) for seed in seeds]
-    if stacked == "off" or not execute_together(entries, listen, stacked):
-        for entry in entries:
-            with listen(cfg, entry.seed, entry.place.directory) as listener:
-                execute(cfg, entry.seed, entry.place, listener)
+    place = Place(directory, data_dir, device, seeds=tuple(seeds))
+    entries = [_sibling(Entry(cfg, seed, place), seed, directory) for seed in seeds]
+    with _finishing(directory, seeds):
+        if stacked == "off" or not execute_together(entries, listen, stacked):
+            for entry in entries:
+                _execute(entry, listen)
     return summarise(directory)
+
+
+def _execute(entry: Entry, listen: Listen) -> dict[str, Any]:
+    with listen(entry.cfg, entry.seed, entry.place.directory) as listener:
+        return execute(entry.cfg, entry.seed, entry.place, listener)
+
+
+def _sibling(entry: Entry, seed: int, root: Path) -> Entry:
+    """The same with another seed, in `root`."""
+    return replace(entry, seed=seed, place=replace(entry.place, directory=root / f"seed-{seed}"))
+
+
+@contextlib.contextmanager
+def _finishing(directory: Path, seeds: Sequence[int]) -> Iterator[None]:
+    """Where one of several seeds is interrupted, tell how to finish all of them."""
+    try:
+        yield
+    except Interrupted as error:
+        left = [seed for seed in seeds if read_result(directory / f"seed-{seed}") is None]
+        if len(seeds) < 2 or not left:
+            raise
+        known = {_seed_of(begun) for begun in seeds_in(directory)} | {e.seed for e in _not_begun(directory)}
+        how = f"hypermnesia resume {directory}" if known >= set(left) else "the same command"
+        named = f"seed{'s' if len(left) > 1 else ''} {', '.join(map(str, left))}"
+        raise Interrupted(error.number, how=f"{how}, which finishes {named}") from error
+
+
+def _seed_of(directory: Path) -> int:
+    return int(directory.name.removeprefix("seed-"))
+
+
+def _not_begun(root: Path) -> list[Entry]:
+    """The seeds that commands were to run in `root` and did not come to."""
+    begun = seed_directories(root)
+    there, found = {_seed_of(directory) for directory in begun}, {}
+    for directory in begun:
+        for seed in environment_of(directory).get("seeds", ()):
+            if seed not in there and seed not in found:
+                found[seed] = _sibling(_as_begun(directory, None, None), seed, root)
+    return list(found.values())
 
 
 def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked: Stacked = "auto") -> bool:
@@ -91,8 +132,7 @@ def execute_together(entries: Sequence[Entry], listen: Listen = silent, stacked:
     known = {e.place.directory: e for e in left}
     for e in (e for e in left if exists(e.place.directory)):
         if finished_result(e.cfg, e.seed, e.place.directory) is None and not _with_others(e, known, listen):
-            with listen(e.cfg, e.seed, e.place.directory) as listener:
-                execute(e.cfg, e.seed, e.place, listener)
+            _execute(e, listen)
     left = [e for e in left if not exists(e.place.directory)]
     if not left:
         return True
@@ -262,15 +302,42 @@ def resume(
 
     `data_dir` and `device`: as the run began, unless given.
     """
+    return _execute(_as_begun(directory, data_dir, device), listen)
+
+
+def _as_begun(directory: Path, data_dir: Path | None, device: str | None) -> Entry:
+    """The run in `directory` from what it says of itself."""
     cfg, saved = saved_config(directory), environment_of(directory)
     if data_dir is None and saved.get("data_dir"):
         data_dir = Path(saved["data_dir"])
     device = device or str(saved.get("device", "cpu"))
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise HypermnesiaError(f"{directory} was begun on {device}, which torch does not see here")
-    place = Place(directory, data_dir, device, saved.get("sealed") is True)
-    with listen(cfg, saved["seed"], directory) as listener:
-        return execute(cfg, saved["seed"], place, listener)
+    place = Place(directory, data_dir, device, saved.get("sealed") is True, tuple(saved.get("seeds", ())))
+    return Entry(cfg, saved["seed"], place)
+
+
+def resume_seeds(
+    directory: Path, data_dir: Path | None = None, device: str | None = None, listen: Listen = silent
+) -> dict[str, Any]:
+    """Finish the runs in `directory` (DIR), those that were begun and those that a command did not come to.
+
+    Returns the summary over all of them. Of DIR/seed-K only this seed is finished. Otherwise as `resume`.
+    """
+    begun = seed_directories(directory)
+    if begun == [directory]:
+        resume(directory, data_dir, device, listen)
+        return summarise(directory.parent if directory.name.startswith("seed-") else directory)
+    further = _not_begun(directory)
+    with _finishing(directory, [*map(_seed_of, begun), *(entry.seed for entry in further)]):
+        for seed in begun:
+            resume(seed, data_dir, device, listen)
+        for entry in further:
+            place = replace(
+                entry.place, data_dir=data_dir or entry.place.data_dir, device=device or entry.place.device
+            )
+            _execute(replace(entry, place=place), listen)
+    return summarise(directory)
 
 
 def restored(directory: Path, device: str = "cpu") -> Fit:

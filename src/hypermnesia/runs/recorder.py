@@ -30,11 +30,16 @@ EVENTS = "events.jsonl"
 class Interrupted(HypermnesiaError):
     """A run that was asked to stop and has saved itself; or several, which trained together."""
 
-    def __init__(self, number: int, *directories: Path) -> None:
-        how = f"hypermnesia resume {directories[0]}"
-        if len(directories) > 1:
-            how = "the same command, or hypermnesia resume for each of " + ", ".join(map(str, directories))
+    def __init__(self, number: int, *directories: Path, how: str = "") -> None:
+        """`how`: what to go on with, where that is not the directories' own `resume`."""
+        each = (
+            "the same command, or hypermnesia resume for each of "
+            if len(directories) > 1
+            else "hypermnesia resume "
+        )
+        how = how or each + ", ".join(map(str, directories))
         super().__init__(f"stopped by {signal.Signals(number).name}; go on with: {how}")
+        self.number = number
         self.exit_code = 128 + number
 
 
