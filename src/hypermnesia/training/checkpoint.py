@@ -66,6 +66,7 @@ def capture(run: Fit) -> tuple[Tensors, Any]:
         "rngs": run.rngs,
         "noise": run.current_noise(),
         "order": run.order,
+        "selection": run.selection,
         "position": run.position,
         "records": run.records,
     }
@@ -94,7 +95,7 @@ def restore(run: Fit, tensors: Tensors, form: Any) -> None:
         run.rngs, run.noise = values["rngs"], values["noise"]
         asked = run.train.threads
         run.threads = asked if isinstance(asked, int) else values["threads"]
-        run.order = values["order"]
+        run.order, run.selection = values["order"], values.get("selection")
         if run.order is not None:
             run.order.rng = run.rngs["order"]  # one generator, not a copy of it
         learner.task = run.position.task if run.position.started else run.position.task - 1

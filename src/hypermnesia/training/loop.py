@@ -22,7 +22,7 @@ from hypermnesia.evaluation.records import Records
 from hypermnesia.evaluation.schedule import Schedule, note
 from hypermnesia.methods.base import Method, Penalty
 from hypermnesia.methods.learner import Learner, Net, Phase, Samples, Step
-from hypermnesia.training import determinism
+from hypermnesia.training import determinism, selection
 from hypermnesia.training.batches import Batches, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.guards import check_loss, check_tensors
@@ -102,6 +102,8 @@ class Fit:
         self.learner.inference_state = self.inference.init(self.learner)
         self.position, self.records = Position(), Records()
         self.order: Order | None = None
+        self.selection: selection.Selection | None = None
+        selection.check(train, self.optimizer_options, stream)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.optimizer_of: dict[str, OptimizerOptions] = {}
         self._asked_to_leave = False
@@ -138,8 +140,6 @@ class Fit:
         """The models that some phase starts from their initial parameters."""
         learners = [replace(self.learner, task=task) for task in range(len(self.stream.tasks))]
         return {p.model for learner in learners for p in self.method.phases(learner) if p.restart}
-
-    # ------------------------------------------------------------------------------------------------ the loop
 
     def __iter__(self) -> Iterator[Event]:
         device = self.learner.device
@@ -224,7 +224,7 @@ class Fit:
             yield from self._run_phase(task, phase)
             self.position.phase += 1
             self.position.step, self.position.phase_started = 0, False
-            self.order = None
+            self.order = self.selection = None
 
     def _run_phase(self, task: Task, phase: Phase) -> Iterator[Event | StepRequest]:
         learner = self.learner
@@ -266,6 +266,8 @@ class Fit:
             self.records.steps += 1
             self.records.seconds += result.seconds + time.perf_counter() - started
             self._check(result, last=self.position.step == steps)
+            if self.selection is not None:
+                self.selection = self.selection.look(learner, task, self.position.step, steps, order)
             taken = Taken(result.loss, dict(result.step.aux.terms))
             yield from self._announce(task, phase, steps, taken)
 
@@ -287,14 +289,16 @@ class Fit:
             self._restart(phase.model, model)
         options, epochs = phase.optimizer or self.optimizer_options, phase.epochs or self.train.epochs
         endless = phase.iterations is not None or (epochs is None and phase.epochs is None)
-        batch_size = phase.batch_size or self.train.batch_size
         shuffle = not (self.stream.ordered and phase.data is None)
-        self.order = Order(size, batch_size, endless, self.rngs["order"], shuffle)
+        self.order = Order(
+            size, phase.batch_size or self.train.batch_size, endless, self.rngs["order"], shuffle
+        )
         if phase.trains:
             fresh = optim.build(options, model.trainable())
             if options.reset != "task" and phase.model in self.optimizers:
                 optim.carry_over(self.optimizers[phase.model], fresh, table=options.reset == "table")
             self.optimizers[phase.model], self.optimizer_of[phase.model] = fresh, options
+        self.selection = selection.begun(phase, self.train, options, self.evaluation)
         self.position.phase_started = True
 
     def _restart(self, name: str, model: Model) -> None:
@@ -316,7 +320,8 @@ class Fit:
         learner.progress = self.position.step / steps
         learner.models[phase.model].set_progress((self.position.step + 1) / steps)
         if optimizer is not None:
-            optim.set_progress(optimizer, phase.optimizer or self.optimizer_options, learner.progress)
+            lowered = self.selection.lowered if self.selection else 0
+            optim.set_progress(optimizer, self.optimizer_of[phase.model], learner.progress, lowered)
 
     def _batches(self, part: Samples, phase: Phase, order: Order) -> Batches:
         fixed = phase.data is None  # a memory may change with every step

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError, unknown
 
 MOST_THREADS = 1024
 MOST_SAMPLES = 1_000_000
@@ -33,6 +33,12 @@ class TrainOptions:
     threads: int | Literal["auto"] | None = "auto"
     """CPU threads. auto: one, or all cores where the first step is faster with them; none = torch's own choice. Bit-equal
     results need the same number."""
+    select: Literal["last", "best_validation"] = "last"
+    """Which model a task ends with: the last, or the one of the best accuracy on the task's validation part, the task
+    given (HyperMask on CIFAR-100 and Tiny ImageNet). What a method remembers is not taken back."""
+    look_every: int | None = None
+    """Steps between looks at the validation part, for `select` and `optimizer.schedule=plateau`, ≥ 1; none = as many as
+    a pass over the task's samples takes. The last step always looks."""
     check: Literal["loss", "all"] = "loss"
     """loss stops the run at the first loss that is not finite; all looks at every gradient too and names it."""
 
@@ -42,7 +48,9 @@ class TrainOptions:
                 f"give either train.iterations or train.epochs, not both and not neither; "
                 f"got iterations={self.iterations}, epochs={self.epochs}"
             )
-        for name in ("iterations", "batch_size", "threads"):
+        if self.select not in ("last", "best_validation"):
+            raise unknown("train.select", str(self.select), ("last", "best_validation"))
+        for name in ("iterations", "batch_size", "threads", "look_every"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise HypermnesiaError(f"train.{name}={value} must be at least 1")

@@ -61,6 +61,8 @@ def why_apart(runs: Sequence[Fit]) -> str:
         return "their optimizers differ in more than learning rates"
     if len({run.optimizer_options.apart for run in runs}) > 1:
         return "the embeddings of some have a learning rate of their own"
+    if first.optimizer_options.schedule == "plateau":
+        return "each run's learning rate follows its own validation accuracy"
     if len(first.learner.models) > 1:
         return "the approach trains several models"
     if first.method.custom_gradients:
