@@ -108,7 +108,7 @@ def test_no_file_is_longer_than_a_reader_can_hold():
 def test_allowed_imports():
     assert not faults(
         {
-            "__init__.py": "from hypermnesia.training.loop import fit",
+            "__init__.py": "from hypermnesia.training.fit import fit",
             "core/tensors.py": "from .errors import HypermnesiaError\nimport torch",
             "data/split.py": "from .sources import source\nfrom ..core.rng import derive",
             "methods/er.py": "from .replay import rehearsal\nfrom hypermnesia.methods.base import Method",

@@ -47,8 +47,8 @@ from .methods.replay.generative import GenerativeOptions as GenerativeOptions
 from .methods.replay.rehearsal import MemoryOptions as MemoryOptions
 from .runs.directory import Place as Place
 from .runs.execute import execute as execute
+from .training.fit import fit as fit
 from .training.loop import Fit as Fit
-from .training.loop import fit as fit
 from .training.options import Seeds as Seeds
 from .training.options import TrainOptions as TrainOptions
 from .weights import ChunkedOptions as ChunkedOptions

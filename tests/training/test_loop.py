@@ -23,7 +23,8 @@ from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step
 from hypermnesia.methods.lwf import LwF
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
-from hypermnesia.training.loop import Fit, fit
+from hypermnesia.training.fit import fit
+from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import Model
 from hypermnesia.weights.options import Plain

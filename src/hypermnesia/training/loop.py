@@ -2,11 +2,9 @@
 
 import contextlib
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -383,23 +381,3 @@ class Fit:
         found = self._measured(untrained=True)
         if found is not None:
             yield found
-
-
-def fit(
-    model: Model | Mapping[str, Model], stream: Stream, method: Method, train: TrainOptions, **options: Any
-) -> Records:
-    """Train to the end and return what was measured; `options` are those of `Fit`.
-
-    Warns when nothing holds what a generator wrote for earlier tasks: such weights forget.
-    """
-    run = Fit(model, stream, method, train, **options)
-    written = run.learner.model.generator is not None
-    if written and len(stream.tasks) > 1 and "main" not in method.held_models:
-        warnings.warn(
-            f"these weights are written by a generator, and {type(method).__name__} alone lets it forget earlier "
-            "tasks: add a drift penalty, combine(method, Drift(beta=0.01))",
-            stacklevel=2,
-        )
-    for _ in run:
-        pass
-    return run.records
