@@ -1,15 +1,20 @@
 """What SECURITY.md promises and no other test looks at."""
 
 import ast
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from contract import TINY
 from faults import hostile
+from PIL import Image
 from running import Said, files_below
 
 import hypermnesia
+from hypermnesia.experiments.resolve import resolve
+from hypermnesia.runs.execute import execute_seeds
 
 SOURCE = Path(hypermnesia.__file__).parent
 UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -80,3 +85,76 @@ def test_names_of_classes_lead_nowhere(command: Callable[..., Said], tmp_path: P
     assert new and all(name == "report.html" or name.startswith("o/seed-0/export/") for name in new)
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text and names[0] not in text
+
+
+@pytest.fixture(scope="module")
+def received(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DIR/seed-0 of a finished run."""
+    directory = tmp_path_factory.mktemp("received") / "run"
+    execute_seeds(resolve("split-digits", "hnet", TINY), [0], directory)
+    return directory / "seed-0"
+
+
+@pytest.mark.parametrize(
+    ("command_line", "key"),
+    [
+        (f"{name} DIR{more}", key)
+        for key in ("approach", "net.name")
+        for name, more in {
+            "predict": " x.png",
+            "export": " --task 1",
+            "resume": "",
+            "learn": " data",
+            "unlearn": " 0",
+        }.items()
+    ],
+)
+def test_a_received_run_directory_runs_no_code_of_its_own(
+    command: Callable[..., Said],
+    received: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command_line: str,
+    key: str,
+) -> None:
+    """Its configuration names a module that lies where the command is given; only --trust-code imports that."""
+    module = "evil_" + re.sub(r"\W", "_", f"{command_line}_{key}")
+    shutil.copytree(received, tmp_path / "DIR")
+    (tmp_path / f"{module}.py").write_text("open('it-ran', 'w').close()\ndef build(shape, outputs): ...\n")
+    _name_code(tmp_path / "DIR", key, f"python:{module}:build")
+    (tmp_path / "data").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "x.png")
+    if command_line.startswith("resume"):
+        (tmp_path / "DIR" / "result.json").unlink()
+    monkeypatch.chdir(tmp_path)
+    said = command(*command_line.split())
+    assert said.code == 2 and not (tmp_path / "it-ran").exists()
+    assert (
+        "DIR names code of its own, which this command would run; where you trust it, add --trust-code"
+        in said.err
+    )
+    command(*command_line.split(), "--trust-code")
+    assert (tmp_path / "it-ran").exists()
+
+
+def test_showing_and_reporting_run_no_code_at_all(
+    command: Callable[..., Said], received: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(received, tmp_path / "DIR")
+    (tmp_path / "evil_shown.py").write_text("open('it-ran', 'w').close()\n")
+    _name_code(tmp_path / "DIR", "approach", "python:evil_shown:build")
+    monkeypatch.chdir(tmp_path)
+    assert command("show", "DIR").code == command("report", "DIR").code == 0
+    assert not (tmp_path / "it-ran").exists()
+
+
+def _name_code(directory: Path, key: str, reference: str) -> None:
+    """Name code as the approach or the network of a saved configuration."""
+    path = directory / "config.toml"
+    text = path.read_text(encoding="utf-8")
+    if key == "approach":
+        text, found = re.subn(r"(?m)^approach = .*$", f'approach = "{reference}"', text)
+    else:
+        text, found = re.subn(r"(?m)^\[net\]\n(?:[^\[].*\n|\n)*", f'[net]\nname = "{reference}"\n\n', text)
+    assert found == 1
+    path.write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from hypermnesia.commands.arguments import (
     Stack,
     StackWherePays,
     Track,
+    TrustCode,
     Words,
 )
 from hypermnesia.commands.reproducing import reproduce
@@ -142,6 +143,7 @@ def resume(
     data_dir: DataDir = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="as before")] = None,
     track: Track = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Go on with an interrupted run, from its last checkpoint and with its own configuration.
 
@@ -159,7 +161,9 @@ def resume(
         device and arguments.device(device),
         arguments.listening(track),
     )
-    _show(resume_seeds(directory, place, chosen, listen), directory)
+    with arguments.code_of(directory, trust_code):
+        summary = resume_seeds(directory, place, chosen, listen)
+    _show(summary, directory)
 
 
 @app.command()
@@ -241,6 +245,7 @@ def learn(
     data_dir: DataDir = None,
     device: Device = "auto",
     track: Track = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Let a finished run learn further classes, without the data of the earlier ones: learn DIR NEW_DATA [key=value ...]
 
@@ -250,17 +255,18 @@ def learn(
     from hypermnesia.commands.progress import console
     from hypermnesia.runs.learn import learn as learned
 
-    found = learned(
-        directory,
-        data,
-        words or [],
-        out=out,
-        apart=apart,
-        retest=retest,
-        data_dir=arguments.data_dir(data_dir),
-        device=arguments.device(device),
-        listen=arguments.listening(track),
-    )
+    with arguments.code_of(directory, trust_code):
+        found = learned(
+            directory,
+            data,
+            words or [],
+            out=out,
+            apart=apart,
+            retest=retest,
+            data_dir=arguments.data_dir(data_dir),
+            device=arguments.device(device),
+            listen=arguments.listening(track),
+        )
     page = console()
     page.print()
     page.print(tables.summary(found.summary))
@@ -285,6 +291,7 @@ def unlearn(
     data_dir: DataDir = None,
     device: Device = "auto",
     track: Track = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Take classes out of a finished run, as if it had never seen them: unlearn DIR CLASS...
 
@@ -294,14 +301,15 @@ def unlearn(
     from hypermnesia.commands.progress import console
     from hypermnesia.runs.unlearn import unlearn as without
 
-    found = without(
-        directory,
-        classes,
-        out=out,
-        data_dir=arguments.data_dir(data_dir),
-        device=arguments.device(device),
-        listen=arguments.listening(track),
-    )
+    with arguments.code_of(directory, trust_code):
+        found = without(
+            directory,
+            classes,
+            out=out,
+            data_dir=arguments.data_dir(data_dir),
+            device=arguments.device(device),
+            listen=arguments.listening(track),
+        )
     page = console()
     page.print()
     page.print(tables.summary(found.summary))

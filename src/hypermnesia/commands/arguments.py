@@ -1,7 +1,9 @@
 """What the commands take from their words, checked. Imports what is heavy only when asked."""
 
+import contextlib
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +39,11 @@ StackWherePays = Annotated[
 ]
 Track = Annotated[
     list[str] | None, typer.Option(help="Also log to csv, tensorboard, wandb or mlflow.", show_default=False)
+]
+
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Run the code (python:MODULE:NAME) that DIR's configuration names."),
 ]
 
 _SETTING = re.compile(r"[A-Za-z_][\w.-]*\s*=")
@@ -102,6 +109,17 @@ def listening(track: Sequence[str] | None) -> "Listen":
     from hypermnesia.runs.trackers import tracking
 
     return together(showing(console()), tracking(track or ()))
+
+
+def code_of(directory: Path, trusted: bool) -> AbstractContextManager[None]:
+    """The block in which code that the configuration in `directory` names is run only if it is trusted."""
+    if trusted:
+        return contextlib.nullcontext()
+    from hypermnesia.core.registry import refusing
+
+    return refusing(
+        f"{directory} names code of its own, which this command would run; where you trust it, add --trust-code"
+    )
 
 
 def results(directory: Path) -> list[dict[str, Any]]:

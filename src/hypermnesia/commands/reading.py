@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hypermnesia.commands import arguments
-from hypermnesia.commands.arguments import Device, Directory, Words
+from hypermnesia.commands.arguments import Device, Directory, TrustCode, Words
 from hypermnesia.core.errors import HypermnesiaError
 
 # What is heavy is imported inside the commands, as in app.py.
@@ -87,11 +87,13 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="OUT", show_default="DIR/seed-K/export")
     ] = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write a task's network as plain weights (safetensors) and as a torch.export program."""
     from hypermnesia.runs.export import export_task
 
-    files = export_task(arguments.one_seed(directory), task - 1, out)
+    with arguments.code_of(directory, trust_code):
+        files = export_task(arguments.one_seed(directory), task - 1, out)
     for path in (files.weights, files.program, files.description):
         print(path)
 
@@ -101,6 +103,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
     task: Annotated[str, typer.Option(help="auto, or a task's number from 1.")] = "auto",
     device: Device = "auto",
+    trust_code: TrustCode = False,
 ) -> None:
     """Classify images, or texts, with a run's learner."""
     from hypermnesia.commands import tables
@@ -112,5 +115,6 @@ def predict(
         raise HypermnesiaError(f"--task {task}: expected auto or a task's number from 1")
     seed = arguments.one_seed(directory)
     number = None if task == "auto" else int(task) - 1
-    found = predicting(seed, images, number, arguments.device(device))
+    with arguments.code_of(directory, trust_code):
+        found = predicting(seed, images, number, arguments.device(device))
     console().print(tables.predictions(found, task_names(seed)))

@@ -1,8 +1,9 @@
 """Parts that are chosen by name: the package's own, and a user's as `python:package.module:Name`."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,22 @@ PREFIX = "python:"
 PART = {"part": True}
 """Metadata of a field that holds the options of a part, where there is one, and is no option itself."""
 T = TypeVar("T")
+_refused_for: list[str] = []
+"""Why no code that is named may be imported now, by the blocks of `refusing` that are open; of all threads."""
+
+
+class Untrusted(HypermnesiaError):
+    """Code that is named by somebody who is not trusted."""
+
+
+@contextlib.contextmanager
+def refusing(reason: str) -> Iterator[None]:
+    """Import no code that is named within the block: `imported` raises `Untrusted`, with the reason."""
+    _refused_for.append(reason)
+    try:
+        yield
+    finally:
+        _refused_for.pop()
 
 
 class Registry(dict[str, type[T]], Generic[T]):
@@ -46,12 +63,15 @@ class Registry(dict[str, type[T]], Generic[T]):
 
 
 def imported(word: str, reference: str) -> Any:
-    """What `python:package.module:Name` names; `word` is how the user said it. Only its module is imported."""
+    """What `python:package.module:Name` names; `word` is how the user said it. Only its module is imported, and
+    within `refusing` none."""
     path, colon, name = reference.removeprefix(PREFIX).partition(":")
     if not (reference.startswith(PREFIX) and colon and path and name):
         raise HypermnesiaError(
             f"{word}: expected python:package.module:factory, such as python:my_nets.cnn:build"
         )
+    if _refused_for:
+        raise Untrusted(f"{word}: {_refused_for[-1]}")
     if os.getcwd() not in sys.path:
         # last, so that it hides nothing: the user's own file lies where the command is given
         sys.path.append(os.getcwd())

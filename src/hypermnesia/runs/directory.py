@@ -21,6 +21,7 @@ from hypermnesia.core.files import (
     temporary_beside,
     write_synced,
 )
+from hypermnesia.core.registry import Untrusted
 from hypermnesia.data import Stream
 from hypermnesia.data.outline import from_outline, outline
 from hypermnesia.evaluation.schema import Damaged, Environment, Result, read_object, read_plain, seeds_in
@@ -40,6 +41,8 @@ def saved_config(directory: Path) -> Config:
         return from_toml((directory / "config.toml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise Unusable(f"{directory} is no run directory: config.toml cannot be read ({error})") from error
+    except Untrusted:
+        raise
     except HypermnesiaError as error:
         raise Unusable(f"{directory} is damaged or of another version: config.toml: {error}") from error
 
