@@ -23,7 +23,7 @@ FLOORS = (
 """From the ground up. Rooms of one floor do not know each other."""
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_TORCH = (
-    *("report/", "core/errors.py", "core/files.py", "core/units.py", "core/secrets.py"),
+    *("report/", "core/errors.py", "core/files.py", "core/printable.py", "core/units.py", "core/secrets.py"),
     *("evaluation/__init__.py", "evaluation/metrics.py", "evaluation/statistics.py"),
     *("evaluation/schema.py", "evaluation/figures.py", "evaluation/event_lines.py"),
 )

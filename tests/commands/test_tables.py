@@ -1,13 +1,17 @@
 """Results as tables."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from hypermnesia.commands import tables
+from hypermnesia.commands.progress import console
 from hypermnesia.evaluation import metrics
 from hypermnesia.evaluation.statistics import statistics
+from hypermnesia.runs.predict import Prediction
 
 MATRIX = [[0.9, 0.5, 0.4], [0.8, 0.7, None], [0.6, 0.7, 1.0]]
 
@@ -109,3 +113,13 @@ def test_the_compression_ratio_stands_below_the_costs():
     last = rows_of(shown(tables.costs({"costs": costs})))[-1]
     assert last == ["compression", "ratio,", "generator", "to", "target", "0.997"]
     assert "compression" not in shown(tables.costs({"costs": {"target_parameters": statistics([9.0])}}))
+
+
+def test_names_of_predictions_neither_break_lines_nor_reach_the_terminal(capsys):
+    evil = "\x1b[2J\nhypermnesia: all is well"
+    found = [Prediction(Path(f"{evil}.png"), 0, True, ((evil, 0.9), (f"{evil}2", 0.1)))]
+    console().print(tables.predictions(found, [evil]))
+    console().print(Text(f"{evil}"))
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "\x1b".encode("unicode_escape").decode() + "[2J" in said
+    assert not [line for line in said.splitlines()[:-1] if line.startswith("hypermnesia")]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hypermnesia import report
+from hypermnesia.report import tables
 
 
 def text(runs: Any, format: str) -> str:
@@ -94,3 +95,9 @@ def test_a_sweep_alone_makes_empty_tables(runs: Any) -> None:
     runs.sweep()
     assert text(runs, "md").strip() == ""
     assert text(runs, "csv").startswith("row,benchmark,approach,seed,n")
+
+
+@pytest.mark.parametrize("escape", [tables._markdown_text, tables._latex_text])
+def test_names_in_texts_hold_no_escape_sequences(escape: Any) -> None:
+    shown = escape("cat\x1b[2J\x9b")
+    assert "\x1b" not in shown and "\x9b" not in shown and "x1b" in shown

@@ -24,6 +24,7 @@ from hypermnesia.commands.arguments import (
 from hypermnesia.commands.reproducing import reproduce
 from hypermnesia.commands.sweep import sweep
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.printable import printable
 from hypermnesia.training import threads
 
 # What is heavy is imported inside the commands: `hypermnesia --help` waits for none of it.
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         app(args=None if argv is None else list(argv), prog_name="hypermnesia")
     except HypermnesiaError as error:
-        print(f"hypermnesia: {error}", file=sys.stderr)
+        print(f"hypermnesia: {printable(str(error))}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
@@ -208,9 +209,9 @@ def compare(
     for note in found.notes:
         page.print(f"note: {note}", soft_wrap=True)
     for text in found.skipped:
-        print(f"hypermnesia: skipped: {text}", file=sys.stderr)
+        print(f"hypermnesia: skipped: {printable(text)}", file=sys.stderr)
     for text in found.failed:
-        print(f"hypermnesia: failed: {text}", file=sys.stderr)
+        print(f"hypermnesia: failed: {printable(text)}", file=sys.stderr)
     page.print(f"\nreport: hypermnesia report {' '.join(map(str, found.directories))}", soft_wrap=True)
     if found.failed:
         raise typer.Exit(3)
@@ -272,7 +273,7 @@ def learn(
     page.print(tables.summary(found.summary))
     for kind, names in (("new", found.classes), ("known before", found.known)):
         if names:
-            page.print(f"{kind}: {', '.join(names)}", soft_wrap=True)
+            page.print(f"{kind}: {', '.join(map(printable, names))}", soft_wrap=True)
     page.print(
         f"files: {found.directory}   more: hypermnesia predict {found.directory} IMAGE...", soft_wrap=True
     )
@@ -313,7 +314,9 @@ def unlearn(
     page = console()
     page.print()
     page.print(tables.summary(found.summary))
-    page.print(f"taken out: {', '.join(found.classes)} ({found.samples} samples)", soft_wrap=True)
+    page.print(
+        f"taken out: {', '.join(map(printable, found.classes))} ({found.samples} samples)", soft_wrap=True
+    )
     page.print(
         f"files: {found.directory}   more: hypermnesia predict {found.directory} IMAGE...", soft_wrap=True
     )

@@ -3,13 +3,15 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Column
 
+from hypermnesia.core.printable import printable
 from hypermnesia.core.units import duration
 from hypermnesia.evaluation.metrics import accuracy_so_far
 from hypermnesia.experiments.resolve import Config
@@ -23,12 +25,20 @@ REFRESH = 0.25
 _WIDTH_ELSEWHERE = 160  # columns of a table that goes to a file or a pipe
 
 
+class _Page(Console):
+    """A page on which no text moves the cursor or changes colours, whoever wrote it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(printable(part.text, breaks=True), part.style)
+
+
 def console(stderr: bool = False) -> Console:
     """The terminal, or a plain and wide page where that stream is none."""
-    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    found = _Page(stderr=stderr, highlight=False, markup=False, emoji=False)
     if found.is_terminal or "COLUMNS" in os.environ:
         return found
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=_WIDTH_ELSEWHERE)
+    return _Page(stderr=stderr, highlight=False, markup=False, emoji=False, width=_WIDTH_ELSEWHERE)
 
 
 def together(*listens: Listen) -> Listen:

@@ -9,6 +9,7 @@ import typer
 from hypermnesia.commands import arguments
 from hypermnesia.commands.arguments import Device, Directory, TrustCode, Words
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.printable import printable
 
 # What is heavy is imported inside the commands, as in app.py.
 
@@ -78,7 +79,8 @@ def report(
     from hypermnesia.report import write
 
     made = write(directories, output or (Path("report.html") if format == "html" else None), format)
-    print(made if isinstance(made, Path) else made.rstrip("\n"))
+    text = str(made) if isinstance(made, Path) else made.rstrip("\n")
+    print(printable(text, breaks=True) if sys.stdout.isatty() else text)  # CSV keeps names as they are
 
 
 def export(

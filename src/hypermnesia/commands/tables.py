@@ -10,6 +10,7 @@ from rich.text import Text
 from hypermnesia.commands.compare import Comparison
 from hypermnesia.commands.reproduce import Reproduction
 from hypermnesia.core import units
+from hypermnesia.core.printable import printable
 from hypermnesia.evaluation import metrics
 from hypermnesia.evaluation.figures import COSTS, METRICS, RETURNING
 from hypermnesia.evaluation.statistics import statistics
@@ -238,8 +239,13 @@ def predictions(found: Sequence[Prediction], task_names: Sequence[str]) -> Table
     table.columns[3].justify = table.columns[4].justify = "left"
     for prediction in found:
         (name, share), *others = prediction.ranked
-        then = ", ".join(f"{other} {100 * value:.1f} %" for other, value in others[:2])
-        where = "any" if prediction.task is None else f"{prediction.task + 1}: {task_names[prediction.task]}"
+        then = ", ".join(f"{printable(other)} {100 * value:.1f} %" for other, value in others[:2])
+        where = (
+            "any"
+            if prediction.task is None
+            else f"{prediction.task + 1}: {printable(task_names[prediction.task])}"
+        )
         inferred = " (inferred)" if prediction.inferred else ""
-        table.add_row(str(prediction.image), name, f"{100 * share:.1f} %", where + inferred, then)
+        image, answer = printable(str(prediction.image)), printable(name)
+        table.add_row(image, answer, f"{100 * share:.1f} %", where + inferred, then)
     return table

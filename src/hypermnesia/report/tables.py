@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 
+from hypermnesia.core.printable import printable
 from hypermnesia.core.units import interval
 from hypermnesia.report.load import Note, Runs
 from hypermnesia.report.summary import Row, Summary
@@ -123,7 +124,7 @@ def _cells(summary: Summary, escape: Escape, bold: Callable[[str], str]) -> tupl
 
 
 def _markdown_text(words: str) -> str:
-    one_line = re.sub(r"\s+", " ", words).strip()
+    one_line = printable(re.sub(r"\s+", " ", words).strip())
     one_line = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", one_line)
 
@@ -145,11 +146,13 @@ _LATEX = {
 
 
 def _latex_text(words: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in re.sub(r"\s+", " ", words))
+    return "".join(_LATEX.get(character, character) for character in printable(re.sub(r"\s+", " ", words)))
 
 
 def _latex_comments(notes: Sequence[Note]) -> str:
-    return "\n".join(f"% not read: {' '.join(f'{note.path}: {note.reason}'.split())}" for note in notes)
+    return "\n".join(
+        f"% not read: {printable(' '.join(f'{note.path}: {note.reason}'.split()))}" for note in notes
+    )
 
 
 def _csv_text(words: str) -> str:

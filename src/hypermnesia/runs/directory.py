@@ -21,6 +21,7 @@ from hypermnesia.core.files import (
     temporary_beside,
     write_synced,
 )
+from hypermnesia.core.printable import printable
 from hypermnesia.core.registry import Untrusted
 from hypermnesia.data import Stream
 from hypermnesia.data.outline import from_outline, outline
@@ -253,4 +254,4 @@ def locked(directory: Path) -> Iterator[None]:
 
 def reporter(directory: Path) -> Callable[[str], None]:
     """Says something about a run's directory on standard error."""
-    return lambda text: print(f"hypermnesia: {directory}: {text}", file=sys.stderr)
+    return lambda text: print(f"hypermnesia: {printable(f'{directory}: {text}')}", file=sys.stderr)
