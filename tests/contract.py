@@ -111,6 +111,11 @@ ROWS = (
     Row("der", _MEMORY, same=(Same(("method.alpha=0",), "finetune", exact=False),)),
     Row("derpp", _MEMORY, same=(Same(("method.alpha=0", "method.beta=0"), "finetune", exact=False),)),
     Row("er-ace", _MEMORY, same=(Same(("stream.tasks=1",), "finetune", ("stream.tasks=1",)),)),
+    Row(
+        "mir",
+        (*_MEMORY, "method.candidates=9"),
+        same=(Same(("method.candidates=6",), "er", _MEMORY, exact=False),),
+    ),
     Row("fdr", _MEMORY, same=(Same(("method.alpha=0",), "finetune", exact=False),)),
     Row(
         "hcr",

@@ -109,6 +109,7 @@ class Run:
         ("der", MEMORY, {"size": 20, "count": 15}),
         ("derpp", MEMORY, {"size": 20, "count": 15}),
         ("er-ace", MEMORY, {"size": 20, "count": 15}),
+        ("mir", (*MEMORY, "candidates=18"), {"size": 20, "count": 15, "candidates": 18}),
         ("fdr", MEMORY, {"size": 20, "count": 15}),
         ("agem", MEMORY, {"size": 20, "count": 15}),
         ("hcr", (*MEMORY, "alpha=0.5", "rank=0.5"), {"size": 20, "count": 15, "alpha": 0.5, "rank": 0.5}),

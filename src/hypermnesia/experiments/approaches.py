@@ -97,6 +97,7 @@ _ALL = (
         "answers on remembered samples stay near those at their task's end (Benjamin et al. 2019)",
         "fdr:FDR",
     ),
+    Approach("mir", "replay of what the coming step would harm most (Aljundi et al. 2019)", "mir:MIR"),
     Approach("hcr", "hierarchical correlations replay (Wang et al. 2022)", "hcr:HCR"),
     Approach("agem", "gradients projected to agree with the memory's (Chaudhry et al. 2019)", "agem:AGEM"),
     Approach(
