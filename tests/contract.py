@@ -133,6 +133,7 @@ ROWS = (
             Same(("ewc.strength=7",), "ewc", ("method.strength=7",)),
         ),
     ),
+    Row("mas", same=(Same(("method.strength=0",), "finetune"), Same((), "finetune", ("mas.strength=1",)))),
     Row("si", same=(Same(("method.c=0",), "finetune"), Same((), "finetune", ("si.c=1",)))),
     Row("lwf", same=(Same(("method.alpha=0",), "finetune"),)),
     Row(

@@ -43,6 +43,7 @@ from .methods.mir import MIR as MIR
 from .methods.penalties.anchor import Anchor as Anchor
 from .methods.penalties.drift import Drift as Drift
 from .methods.penalties.ewc import EWC as EWC
+from .methods.penalties.mas import MAS as MAS
 from .methods.penalties.si import SI as SI
 from .methods.replay.generative import GenerativeOptions as GenerativeOptions
 from .methods.replay.rehearsal import MemoryOptions as MemoryOptions

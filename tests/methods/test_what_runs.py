@@ -114,6 +114,7 @@ class Run:
         ("agem", MEMORY, {"size": 20, "count": 15}),
         ("hcr", (*MEMORY, "alpha=0.5", "rank=0.5"), {"size": 20, "count": 15, "alpha": 0.5, "rank": 0.5}),
         ("ewc", (), {}),
+        ("mas", (), {}),
         ("si", (), {}),
         ("lwf", (), {}),
     ],

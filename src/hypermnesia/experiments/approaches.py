@@ -112,6 +112,7 @@ _ALL = (
         "elastic weight consolidation, separate or online (Kirkpatrick et al. 2017)",
         "penalties.ewc:EWC",
     ),
+    Approach("mas", "memory aware synapses (Aljundi et al. 2018)", "penalties.mas:MAS"),
     Approach("si", "synaptic intelligence (Zenke et al. 2017)", "penalties.si:SI"),
     Approach(
         "lwf", "learning without forgetting: distillation from the old network (Li & Hoiem 2016)", "lwf:LwF"

@@ -22,6 +22,7 @@ from hypermnesia.methods.base import Penalty
 from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.methods.penalties.ewc import EWC
+from hypermnesia.methods.penalties.mas import MAS
 from hypermnesia.methods.penalties.si import SI
 from hypermnesia.methods.replay import generative
 from hypermnesia.nets import NETS, Factory
@@ -32,7 +33,7 @@ from hypermnesia.weights.options import WEIGHTS, Plain, Weights, of_kind
 DRIFTS = {"drift": "main", "drift_vae": generative.MODEL}
 """The drift penalties by their sections: the model whose written weights each holds."""
 PENALTIES = (*DRIFTS, "anchor")
-JOINING: dict[str, type[Penalty]] = {"ewc": EWC, "si": SI}
+JOINING: dict[str, type[Penalty]] = {"ewc": EWC, "mas": MAS, "si": SI}
 """Penalties that join any method once something is said of them, such as `er ewc.strength=100`."""
 
 SELECTORS = {

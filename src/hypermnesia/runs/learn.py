@@ -32,7 +32,7 @@ from hypermnesia.runs.recorder import EVENTS
 from hypermnesia.training import checkpoint, events
 from hypermnesia.training.loop import Fit
 
-MAY_CHANGE = ("train", "optimizer", "evaluate", "checkpoint", "method", "ewc", "si", "drift", "anchor")
+MAY_CHANGE = ("train", "optimizer", "evaluate", "checkpoint", "method", "ewc", "mas", "si", "drift", "anchor")
 """Sections whose settings may be other ones for the new task; all else is part of what was learned."""
 
 

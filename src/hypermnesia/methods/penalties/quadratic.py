@@ -1,4 +1,4 @@
-"""The quadratic pull towards old values that EWC and SI have in common, with its gradient written out.
+"""The quadratic pull towards old values that EWC, MAS and SI have in common, with its gradient written out.
 
 Autograd would pass every parameter's numbers nine times, more than half of them on the way back; by hand it is four.
 """
