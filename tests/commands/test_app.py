@@ -92,7 +92,7 @@ def test_notes_tell_how_defaults_were_found(command):
 
 
 def test_trackers_are_no_part_of_the_configuration(command, tmp_path):
-    assert command("run", "split-digits", "er", *SHORT, "--track", "csv").code == 0
+    assert command("run", "split-digits", "er", *SHORT, "--track", "csv,csv").code == 0
     assert command("run", "split-digits", "er", *SHORT).code == 0
     [directory] = tmp_path.glob("runs/split-digits/*")
     assert (directory / "seed-0" / "events.csv").exists()
@@ -207,7 +207,7 @@ def test_reports(command, finished, tmp_path):
 # --------------------------------------------------------------------------------------------- compare, reproduce
 
 
-def test_compare(command, tmp_path):
+def test_compare(command, tmp_path, monkeypatch):
     words = ("compare", "split-digits", "er", "hnet", *SHORT, "beta=0.01,0.5")
     done = command(*words)
     assert done.code == 0 and done.err == ""
@@ -225,6 +225,16 @@ def test_compare(command, tmp_path):
     table = done.out[done.out.index("approach") :]
     assert again.out[again.out.index("approach") :] == table
     assert "joint" not in command(*words, "--no-bounds").out
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = command(*words).out
+    lines = narrow[narrow.index("approach") : narrow.index("report:")].splitlines()
+    assert max(map(len, lines)) <= 80
+    tables = sum(line.startswith("approach ") for line in lines)
+    assert tables > 1 and sum(line.startswith("finetune (lower bound) ") for line in lines) == tables
+    monkeypatch.delenv("COLUMNS")
+    listed = command("list", "runs")
+    assert listed.code == 0 and listed.out.count("split-digits") == 2 * 5
+    assert "there are no runs below nowhere; name the directory" in command("list", "runs", "nowhere").err
 
 
 def test_a_damaged_run_is_skipped(command, tmp_path):
@@ -341,7 +351,7 @@ def nothing() -> None:
 BAD = [
     (nothing, "run split-digit", 2, "unknown benchmark 'split-digit'; did you mean"),
     (nothing, "run split-digits hnett", 2, "unknown approach 'hnett'; did you mean 'hnet'?"),
-    (nothing, "run hnet", 2, "unknown benchmark 'hnet'"),
+    (nothing, "run hnet split-mnist", 2, "the benchmark comes first: hypermnesia run split-mnist hnet"),
     (nothing, "run split-digits hnet betta=1", 2, "unknown key 'betta'; did you mean 'drift.beta'?"),
     (nothing, "run split-digits hnet drift.beta=high", 2, "drift.beta: expected number, got text high"),
     (nothing, "run split-digits hnet beta=1 drift.beta=2", 2, "drift.beta is given twice"),

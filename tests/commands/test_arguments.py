@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hypermnesia.commands import arguments
 from hypermnesia.commands.arguments import MOST, parse_seeds
 from hypermnesia.core.errors import HypermnesiaError
 
@@ -48,6 +49,29 @@ def test_garbage_is_told(text, fault):
         parse_seeds(text)
     assert fault in str(error.value)
     assert str(error.value).endswith("write 0,1,2 or 0..4 (both ends included)")
+
+
+@pytest.mark.parametrize(
+    ("names", "right"),
+    [
+        (["hnet", "split-mnist"], "split-mnist hnet"),
+        (["er"], "split-digits er"),
+        (["er", "hnet"], "split-digits er"),
+    ],
+)
+def test_swapped_names_are_recognised(names, right):
+    with pytest.raises(HypermnesiaError, match=f"the benchmark comes first: hypermnesia run {right}$"):
+        arguments.benchmark_and_approach(names, ("split-digits", "hnet"))
+
+
+def test_data_lie_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("HYPERMNESIA_DATA", str(tmp_path))
+    assert arguments.data_dir(None) == tmp_path
+    assert arguments.data_dir(None, environment=False) is None
+    monkeypatch.setenv("HYPERMNESIA_DATA", "nowhere")
+    assert arguments.data_dir(tmp_path) == tmp_path
+    with pytest.raises(HypermnesiaError, match="HYPERMNESIA_DATA nowhere is no directory"):
+        arguments.data_dir(None)
 
 
 @given(st.text(alphabet="0123456789., -x", max_size=12))

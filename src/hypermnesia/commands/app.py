@@ -100,12 +100,10 @@ def run(
     from hypermnesia.runs.execute import execute_seeds
 
     names, settings = arguments.sorted_words(words)
-    if len(names) > 2:
-        raise HypermnesiaError(f"run takes one benchmark and one approach; {names[2]!r} is one word too many")
     numbers, place = parse_seeds(seeds), arguments.data_dir(data_dir)
     file = arguments.settings_of(config)
-    found = [file.pop(key, default) for key, default in zip(("benchmark", "approach"), DEFAULTS, strict=True)]
-    benchmark, approach = [*names, *map(str, found[len(names) :])]
+    defaults = str(file.pop("benchmark", DEFAULTS[0])), str(file.pop("approach", DEFAULTS[1]))
+    benchmark, approach = arguments.benchmark_and_approach(names, defaults)
     cfg = resolve(benchmark, approach, settings, file)
     page = console()
     for note in cfg.notes:
@@ -158,7 +156,7 @@ def resume(
             "start another one with: hypermnesia run"
         )
     place, chosen, listen = (
-        arguments.data_dir(data_dir),
+        arguments.data_dir(data_dir, environment=False),
         device and arguments.device(device),
         arguments.listening(track),
     )
@@ -205,7 +203,7 @@ def compare(
     )
     page = console()
     page.print()
-    page.print(tables.comparison(found))
+    page.print(tables.comparison(found, page.width))
     for note in found.notes:
         page.print(f"note: {note}", soft_wrap=True)
     for text in found.skipped:

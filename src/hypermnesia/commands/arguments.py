@@ -1,6 +1,7 @@
 """What the commands take from their words, checked. Imports what is heavy only when asked."""
 
 import contextlib
+import os
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +20,12 @@ Words = Annotated[list[str] | None, typer.Argument(metavar="WORD...", show_defau
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A run's directory, or one seed's in it.")]
 Seeds = Annotated[str, typer.Option(help="0,1,2 or 0..4 (both ends included).")]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Where data sets lie as NAME/*.parquet.", metavar="P", show_default=False)
+    Path | None,
+    typer.Option(
+        help="Where data sets lie as NAME/*.parquet. Default: $HYPERMNESIA_DATA.",
+        metavar="P",
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path | None, typer.Option(help="Where the run goes.", metavar="DIR", show_default="below runs/")
@@ -38,7 +44,10 @@ StackWherePays = Annotated[
     ),
 ]
 Track = Annotated[
-    list[str] | None, typer.Option(help="Also log to csv, tensorboard, wandb or mlflow.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        help="Also log to csv, tensorboard, wandb, mlflow, or several: csv,tensorboard.", show_default=False
+    ),
 ]
 
 TrustCode = Annotated[
@@ -56,6 +65,22 @@ def sorted_words(words: Sequence[str] | None) -> tuple[list[str], list[str]]:
     return [word for word in words if not _SETTING.match(word)], settings
 
 
+def benchmark_and_approach(names: Sequence[str], defaults: tuple[str, str]) -> tuple[str, str]:
+    """The two that `names` and, for what they leave out, `defaults` give. Raises for too many and for swapped ones."""
+    from hypermnesia.data import BENCHMARKS
+    from hypermnesia.experiments.approaches import APPROACHES
+
+    if len(names) > 2:
+        raise HypermnesiaError(f"run takes one benchmark and one approach; {names[2]!r} is one word too many")
+    if names and names[0] in APPROACHES and names[0] not in BENCHMARKS:
+        benchmark = names[1] if len(names) > 1 and names[1] not in APPROACHES else defaults[0]
+        raise HypermnesiaError(
+            f"{names[0]!r} is an approach, and the benchmark comes first: hypermnesia run {benchmark} {names[0]}"
+        )
+    benchmark, approach = [*names, *defaults[len(names) :]]
+    return benchmark, approach
+
+
 def settings_of(file: Path | None) -> dict[str, object]:
     """The dotted settings in a TOML file."""
     from hypermnesia.experiments.config import from_toml
@@ -71,10 +96,13 @@ def settings_of(file: Path | None) -> dict[str, object]:
         raise HypermnesiaError(f"--config {file} cannot be read: {error.strerror or error}") from error
 
 
-def data_dir(path: Path | None) -> Path | None:
-    """`path`, if it is a directory."""
+def data_dir(path: Path | None, environment: bool = True) -> Path | None:
+    """`path`, or what HYPERMNESIA_DATA says if `environment` may; raises unless it is a directory."""
+    said = "--data-dir"
+    if path is None and environment and os.environ.get("HYPERMNESIA_DATA"):
+        path, said = Path(os.environ["HYPERMNESIA_DATA"]), "HYPERMNESIA_DATA"
     if path is not None and not path.is_dir():
-        raise HypermnesiaError(f"--data-dir {path} is no directory; expected one that holds NAME/*.parquet")
+        raise HypermnesiaError(f"{said} {path} is no directory; expected one that holds NAME/*.parquet")
     return path
 
 
@@ -108,7 +136,8 @@ def listening(track: Sequence[str] | None) -> "Listen":
     from hypermnesia.commands.progress import console, showing, together
     from hypermnesia.runs.trackers import tracking
 
-    return together(showing(console()), tracking(track or ()))
+    names = [name.strip() for several in track or () for name in several.split(",")]
+    return together(showing(console()), tracking(names))
 
 
 def code_of(directory: Path, trusted: bool) -> AbstractContextManager[None]:

@@ -19,6 +19,8 @@ from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.config.words import write_value
 from hypermnesia.experiments.resolve import SELECTORS, chosen, resolve
 from hypermnesia.nets import NETS
+from hypermnesia.runs.directory import Unusable, environment_of, read_result, saved_config, seed_directories
+from hypermnesia.runs.results import summary_of
 from hypermnesia.weights import GENERATORS
 
 
@@ -116,6 +118,36 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def run_table(root: Path) -> Table:
+    """Every run below `root`: what it is, how many of its seeds are finished, and how accurate it is in the end."""
+    table = plain_table("run", "benchmark", "approach", "seeds", "accuracy in %", left=3)
+    for directory in sorted({path.parent.parent for path in root.rglob("seed-*/config.toml")}):
+        if any(part.startswith(".") for part in directory.relative_to(root).parts):
+            continue  # being made
+        try:
+            table.add_row(str(directory), *_run(directory))
+        except Unusable as error:
+            table.add_row(str(directory), str(error), "", "", "")
+    if not table.row_count:
+        raise HypermnesiaError(
+            f"there are no runs below {root}; name the directory they lie in: list runs DIR"
+        )
+    return table
+
+
+def _run(directory: Path) -> tuple[str, ...]:
+    """Benchmark, approach, finished seeds of all, and mean accuracy by scenario."""
+    seeds = seed_directories(directory)
+    cfg, results = saved_config(seeds[0]), [found for seed in seeds if (found := read_result(seed))]
+    asked = {seed.name for seed in seeds}
+    asked |= {f"seed-{k}" for seed in seeds for k in environment_of(seed).get("seeds", ())}
+    done = f"{len(results)} of {len(asked)}" if len(results) < len(asked) else str(len(asked))
+    scenarios = summary_of(results)["scenarios"] if results else {}
+    means = {name: (found or {}).get("average_accuracy", {}).get("mean") for name, found in scenarios.items()}
+    shown = ", ".join(f"{name} {units.percent(mean, 1)}" for name, mean in means.items() if mean is not None)
+    return cfg.benchmark, cfg.approach.name, done, shown or units.MISSING
+
+
 LISTS: dict[str, Callable[[], Table]] = {
     "benchmarks": _benchmarks,
     "approaches": _approaches,
@@ -127,8 +159,8 @@ LISTS: dict[str, Callable[[], Table]] = {
 
 
 def listed(kind: str, words: Sequence[str], ledger: Path) -> Table | Group:
-    """The table of `kind`: one of `LISTS`, `recipes`, or `options` with an approach and perhaps a benchmark in
-    `words`, and `key=value` words that change what there is."""
+    """The table of `kind`: one of `LISTS`, `recipes`, `runs` with perhaps a directory in `words`, or `options` with an
+    approach and perhaps a benchmark in them, and `key=value` words that change what there is."""
     if kind == "options":
         settings = [word for word in words if "=" in word]
         names = [word for word in words if "=" not in word]
@@ -137,10 +169,12 @@ def listed(kind: str, words: Sequence[str], ledger: Path) -> Table | Group:
                 "list options APPROACH [BENCHMARK] [key=value …]; for example: list options hnet"
             )
         return option_table(names[0], names[1] if len(names) > 1 else "split-digits", settings)
+    if kind == "runs" and len(words) < 2:
+        return run_table(Path(words[0]) if words else Path("runs"))
     if words:
         raise HypermnesiaError(f"list {kind} takes nothing more, but got: {' '.join(words)}")
     if kind == "recipes":
         return recipe_table(ledger)
     if kind not in LISTS:
-        raise unknown("list", kind, [*LISTS, "recipes", "options"])
+        raise unknown("list", kind, [*LISTS, "recipes", "options", "runs"])
     return LISTS[kind]()

@@ -55,12 +55,12 @@ def metrics(
 def list_(
     what: Annotated[
         str,
-        typer.Argument(metavar="benchmarks|approaches|nets|generators|inferences|recipes|options"),
+        typer.Argument(metavar="benchmarks|approaches|nets|generators|inferences|recipes|options|runs"),
     ],
     words: Words = None,
     ledger: Annotated[Path, typer.Option(help="Where recipes' reproductions are recorded.")] = LEDGER,
 ) -> None:
-    """List what there is: list benchmarks, ..., list options APPROACH [BENCHMARK] [key=value ...]"""
+    """List what there is: list benchmarks, ..., list options APPROACH [BENCHMARK] [key=value ...], list runs [DIR]"""
     from hypermnesia.commands.listing import listed
     from hypermnesia.commands.progress import console
 

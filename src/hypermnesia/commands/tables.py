@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -170,20 +172,53 @@ def pasted(console: Console, rows: Sequence[Sequence[float | None]]) -> None:
     console.print(variants(metrics.variants(rows), "every definition"))
 
 
-def comparison(found: Comparison) -> Group:
-    """A row for each approach, the best first: metrics and costs with intervals, and the difference to the best."""
+def comparison(found: Comparison, width: int) -> Group:
+    """A row for each approach, the best first: metrics and costs with intervals, and the difference to the best.
+
+    Where `width` columns do not hold the table, it is cut into several below one another, all with the names whole.
+    """
     summary, keys = found.summary, found.summary.main
     heads = [f"{_head(summary.column(key))}" for key in keys]
     seeds = max(row.statistics[f"{summary.primary}.average_accuracy"]["n"] for row in summary.rows)
     about = f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "1 seed: no intervals, no differences"
-    table = plain_table("approach", *heads, "to the best")
+    names, columns = [Text("approach")], [[Text(head)] for head in [*heads, "to the best"]]
     for row in summary.rows:
         label = row.group.label + (f" ({row.bound})" if row.bound else "")
-        cells = [
-            Text(summary.written(row, key), style="bold" if summary.wins(row, key) else "") for key in keys
-        ]
-        table.add_row(Text(label, style="bold" if row.is_best else ""), *cells, _difference(row))
-    return block(table, summary.benchmark.name, about)
+        names.append(Text(label, style="bold" if row.is_best else ""))
+        for column, key in zip(columns, keys, strict=False):
+            column.append(Text(summary.written(row, key), style="bold" if summary.wins(row, key) else ""))
+        columns[-1].append(Text(_difference(row)))
+    first, *others = _cut(names, columns, width)
+    return Group(
+        block(first, summary.benchmark.name),
+        *(Padding(t, (1, 0, 0, 0)) for t in others),
+        Text(about, style="dim"),
+    )
+
+
+def _cut(names: Sequence[Text], columns: Sequence[Sequence[Text]], width: int) -> list[Table]:
+    """Tables that each begin with the names and have as many of the columns as fit, at least one."""
+    room = width - _widest(names)
+    parts: list[list[Sequence[Text]]] = [[]]
+    for column in columns:
+        if parts[-1] and sum(_widest(c) + _GAP for c in [*parts[-1], column]) > room:
+            parts.append([])
+        parts[-1].append(column)
+    tables = []
+    for part in parts:
+        table = plain_table(names[0].plain, *(column[0].plain for column in part))
+        for cells in zip(names[1:], *(column[1:] for column in part), strict=True):
+            table.add_row(*cells)
+        tables.append(table)
+    return tables
+
+
+_GAP = 2
+"""Blanks between two columns of a table."""
+
+
+def _widest(cells: Iterable[Text]) -> int:
+    return max(cell_len(line) for cell in cells for line in cell.plain.splitlines() or [""])
 
 
 def _head(column: Column) -> str:
