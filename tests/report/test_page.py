@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 
 from hypermnesia import report
+from hypermnesia.core.errors import HypermnesiaError
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -141,3 +144,32 @@ def test_any_matrix_makes_a_page(runs: Any, scenario: dict) -> None:
 def test_a_run_without_any_optional_key_makes_a_page(runs: Any) -> None:
     runs.seed("er", runs.result("er", 0, costs={}, class_names=[], task_names=[]), events=False)
     Outline(report.render(report.load([runs.root]), "html"))
+
+
+def test_links_and_pipes_are_written_to_and_stay(full: Any, tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "target.html", tmp_path / "link.html", tmp_path / "pipe"
+    target.write_text("older")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    got: list[str] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()), daemon=True)
+    reader.start()
+    report.write([full.root], pipe)
+    reader.join(10)
+    report.write([full.root], link)
+    assert pipe.is_fifo() and link.is_symlink()
+    assert got == [target.read_text()] and "<!doctype html>" in got[0]
+    assert report.write([full.root], Path("/dev/null")) and Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("", "name a file, such as report.html"), ("n" * 300, "File name too long")]
+)
+def test_names_that_cannot_be_are_told(full: Any, name: str, fault: str) -> None:
+    with pytest.raises(HypermnesiaError, match=f"cannot write the report to .*: {fault}"):
+        report.write([full.root], Path(name))
+
+
+def test_a_name_as_long_as_names_may_be(full: Any, tmp_path: Path) -> None:
+    assert report.write([full.root], tmp_path / ("n" * 255)) == tmp_path / ("n" * 255)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".partial"] == []

@@ -247,7 +247,8 @@ def render(runs: Runs, format: str) -> str:
 def write(directories: Sequence[Path], output: Path | None = None, format: str = "html") -> Path | str:
     """Read the runs in or below `directories` and report them.
 
-    Returns `output` once the file is complete (an older one is replaced in one go), or the text when `output`
+    Returns `output` once the file is complete (an older one is replaced in one go; a device, a pipe or the target of a link
+    is written to), or the text when `output`
     is None. Raises `HypermnesiaError` when nothing usable was found, for an unknown format and for a place
     that cannot be written to. Damaged runs are skipped and named in the report.
     """
@@ -256,6 +257,10 @@ def write(directories: Sequence[Path], output: Path | None = None, format: str =
     made = render(load(directories), format)
     if output is None:
         return made
+    if not output.name:
+        raise HypermnesiaError(
+            f"cannot write the report to {str(output)!r}: name a file, such as report.html"
+        )
     try:
         _replace(output, made)
     except OSError as error:
@@ -264,7 +269,11 @@ def write(directories: Sequence[Path], output: Path | None = None, format: str =
 
 
 def _replace(output: Path, made: str) -> None:
-    partial = output.with_name(f".{output.name}.partial")
+    """Only files and new names are replaced; devices, pipes and what links lead to are written to."""
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        output.write_text(made, encoding="utf-8")
+        return
+    partial = output.with_name(f".report.{os.getpid()}.partial")
     try:
         partial.write_text(made, encoding="utf-8")
         os.replace(partial, output)
