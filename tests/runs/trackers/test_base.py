@@ -1,11 +1,13 @@
 """What all trackers share."""
 
+import contextlib
 import json
 
 import pytest
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.evaluation.metrics import accuracy_so_far
+from hypermnesia.experiments.resolve import resolve
 from hypermnesia.runs import trackers as track
 from hypermnesia.runs.trackers import tracking
 from hypermnesia.runs.trackers.base import Reader, Run, history
@@ -107,3 +109,31 @@ def test_secrets_are_not_among_the_settings(tmp_path):
     assert run.name == "split-digits er-01234567 seed 3"
     assert "abc" not in str(run.settings) and "pass" not in str(run.settings)
     assert run.settings["seed"] == "3" and run.settings["net.name"] == "mlp"
+
+
+@pytest.mark.parametrize(("where", "heard"), [("init", 0), ("step", 1), ("finish", 3)])
+def test_a_tracker_that_fails_is_told_once_and_then_off(where, heard, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    @contextlib.contextmanager
+    def failing(run, past):
+        if where == "init":
+            raise OSError("no network")
+
+        def hear(record):
+            calls.append(record)
+            if where == "step":
+                raise OSError("no network")
+
+        yield hear
+        raise OSError("no network")
+
+    monkeypatch.setattr(track, "_opener", lambda name: failing)
+    cfg = resolve("split-digits", "er", [])
+    with tracking(["wandb"])(cfg, 0, tmp_path) as hear:
+        for task in range(3):
+            hear(TaskStarted(task, "a", 3))
+    assert len(calls) == heard
+    assert capsys.readouterr().err == (
+        f"hypermnesia: {tmp_path}: --track wandb: OSError: no network; it is off now, and the run goes on\n"
+    )
