@@ -23,6 +23,21 @@ def text(kind: str, *words: str, ledger=None, tmp_path=None) -> str:
     return page.file.getvalue()
 
 
+def test_runs_are_listed_and_their_code_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, toml in (("mine", 'benchmark = "b"\napproach = "python:theirs:Bomb"\n'), ("broken", "?")):
+        seed = tmp_path / name / "seed-0"
+        seed.mkdir(parents=True)
+        (seed / "config.toml").write_text(toml)
+        (seed / "environment.json").write_text('{"seed": 0, "seeds": [0, 1, 2]}')
+    (tmp_path / "theirs.py").write_text("raise SystemExit")
+    broken, mine = text("runs", ".").splitlines()[1:]
+    assert mine.split()[-4:] == ["0", "of", "3", "–"] and " b " in mine and "python:theirs:Bomb" in mine
+    assert "broken/seed-0 is damaged: config.toml cannot be used" in broken
+    with pytest.raises(HypermnesiaError, match="there are no runs below nowhere; name the directory"):
+        text("runs", "nowhere")
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [

@@ -1,5 +1,6 @@
 """What there is to choose from, as tables: benchmarks, approaches, networks, recipes, options."""
 
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.config.words import write_value
 from hypermnesia.experiments.resolve import SELECTORS, chosen, resolve
 from hypermnesia.nets import NETS
-from hypermnesia.runs.directory import Unusable, environment_of, read_result, saved_config, seed_directories
+from hypermnesia.runs.directory import Unusable, environment_of, read_result, seed_directories
 from hypermnesia.runs.results import summary_of
 from hypermnesia.weights import GENERATORS
 
@@ -138,14 +139,19 @@ def run_table(root: Path) -> Table:
 def _run(directory: Path) -> tuple[str, ...]:
     """Benchmark, approach, finished seeds of all, and mean accuracy by scenario."""
     seeds = seed_directories(directory)
-    cfg, results = saved_config(seeds[0]), [found for seed in seeds if (found := read_result(seed))]
+    try:  # read as text: code that a configuration of somebody else names is not run by listing it
+        about = tomllib.loads((seeds[0] / "config.toml").read_text(encoding="utf-8"))
+        named = str(about["benchmark"]), str(about["approach"])
+    except (OSError, ValueError, KeyError) as error:
+        raise Unusable(f"{seeds[0]} is damaged: config.toml cannot be used ({error!r})") from error
+    results = [found for seed in seeds if (found := read_result(seed))]
     asked = {seed.name for seed in seeds}
     asked |= {f"seed-{k}" for seed in seeds for k in environment_of(seed).get("seeds", ())}
     done = f"{len(results)} of {len(asked)}" if len(results) < len(asked) else str(len(asked))
     scenarios = summary_of(results)["scenarios"] if results else {}
     means = {name: (found or {}).get("average_accuracy", {}).get("mean") for name, found in scenarios.items()}
     shown = ", ".join(f"{name} {units.percent(mean, 1)}" for name, mean in means.items() if mean is not None)
-    return cfg.benchmark, cfg.approach.name, done, shown or units.MISSING
+    return *named, done, shown or units.MISSING
 
 
 LISTS: dict[str, Callable[[], Table]] = {
