@@ -16,8 +16,8 @@ from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.locks import InUse
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import resolve
-from hypermnesia.runs.directory import Place, Unusable, default_directory, locked, seed_directories
-from hypermnesia.runs.execute import execute, execute_seeds, restored, resume, summarise
+from hypermnesia.runs.directory import Place, Unusable, create, default_directory, locked, seed_directories
+from hypermnesia.runs.execute import execute, execute_seeds, restored, resume, run_of, summarise
 from hypermnesia.runs.recorder import Interrupted
 from hypermnesia.training import checkpoint
 from hypermnesia.training.events import StepDone, TaskEnded
@@ -337,3 +337,12 @@ def test_a_result_of_another_configuration_is_told(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"config_sha256": "0"}))
     with pytest.raises(Unusable, match="is not of the configuration beside it; remove it to run again"):
         execute_seeds(cfg, [0], tmp_path / "run")
+
+
+def test_a_directory_that_another_process_has_just_made_is_in_use(tmp_path):
+    cfg, place = resolve("split-digits", "finetune", SHORT), Place(tmp_path / "seed-0")
+    run = run_of(cfg, 0, place)
+    create(cfg, 0, place, run)
+    with pytest.raises(Unusable, match="seed-0 is in use: another process has just begun a run there"):
+        create(cfg, 0, place, run)
+    assert [path.name for path in tmp_path.iterdir()] == ["seed-0"]

@@ -1,6 +1,7 @@
 """What a run directory holds, read back and checked."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -230,6 +231,10 @@ def create(
         sync_directory(directory.parent)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise Unusable(
+                f"{directory} is in use: another process has just begun a run there; {_OTHER}"
+            ) from error
         raise HypermnesiaError(
             f"cannot create the run directory {directory}: {error.strerror or error}"
         ) from error
