@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from hypermnesia.core import files
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import clear_abandoned, make_directory, replace_file, temporary_beside
+from hypermnesia.data.sources import cache
 
 
 def test_many_at_once_leave_one_of_their_contents(tmp_path: Path) -> None:
@@ -51,3 +53,21 @@ def test_every_directory_that_is_made_is_synced_in_the_one_above(
     monkeypatch.setattr(files, "sync_directory", synced.append)
     make_directory(tmp_path / "a" / "b")
     assert set(synced) == {tmp_path, tmp_path / "a"}
+
+
+def test_homes_that_are_not_there_are_told():
+    with pytest.raises(
+        HypermnesiaError, match="~nosuchuser/x: there is no such home directory; write the path in full"
+    ):
+        files.expanded("~nosuchuser/x")
+    assert files.expanded("a/~b") == Path("a/~b")
+
+
+def test_no_home_for_decoded_data_is_told(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("HYPERMNESIA_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(HypermnesiaError, match="there is no home directory .*; set HYPERMNESIA_CACHE"):
+        cache.directory()

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hypermnesia.core.errors import HypermnesiaError
+
 _COUNT = itertools.count()
 _TEMPORARY = re.compile(r"(\d+)-\d+\.part")
 
@@ -61,6 +63,14 @@ def make_directory(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for made in missing:
         sync_directory(made.parent)
+
+
+def expanded(path: str | Path) -> Path:
+    """`path` with `~` and `~NAME` as home directories; an error where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise HypermnesiaError(f"{path}: there is no such home directory; write the path in full") from error
 
 
 def temporary_beside(path: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import expanded
 from hypermnesia.data.build import capped, with_validation
 from hypermnesia.data.options import StreamOptions, refuse_others
 from hypermnesia.data.sources.decode import with_channels
@@ -72,7 +73,7 @@ def named(data: str) -> str:
     user = user_source(data)
     if user is not None and user.kind == "hub":
         return data
-    path = Path(user.where if user else data).expanduser()
+    path = expanded(user.where if user else data)
     if not path.exists():
         if user is None and data.isidentifier():
             return data  # a known data set

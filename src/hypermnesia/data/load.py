@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import expanded
 from hypermnesia.data.benchmarks import ANY_SPLIT, COMMON, OWN_TASKS, Benchmark, find_benchmark
 from hypermnesia.data.build import beginning, blurry, capped, with_validation
 from hypermnesia.data.options import StreamOptions, refuse_others
@@ -68,7 +69,7 @@ def load(
         return [open_source(name, data_dir=data_dir, size=chosen.size, text=form) for name in names]
 
     if entry.scenario is OWN_TASKS:
-        folders = task_folders(Path(name.partition(":")[2]).expanduser())
+        folders = task_folders(expanded(name.partition(":")[2]))
         parts, names = opened(f"folder:{folder}" for folder in folders), [folder.name for folder in folders]
         parts = parts if through is None else [through(part) for part in parts]
         stream = stream_of(parts, names=names, preprocess=preprocess, name=name)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import expanded
 from hypermnesia.core.tensors import Tensors, under_prefix
 from hypermnesia.evaluation.schema import seeds_in
 from hypermnesia.nets.stages import classifier
@@ -52,7 +53,7 @@ def read_base(path: str | Path) -> Base:
 
     Raises `HypermnesiaError` where there are none.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         return Base(_of_run(path), path)
     if path.suffix != ".safetensors":

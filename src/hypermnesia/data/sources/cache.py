@@ -29,7 +29,13 @@ log = logging.getLogger(__name__)
 
 def directory() -> Path:
     """`$HYPERMNESIA_CACHE`, else `~/.cache/hypermnesia`."""
-    return Path(os.environ.get("HYPERMNESIA_CACHE") or Path.home() / ".cache" / "hypermnesia")
+    named = os.environ.get("HYPERMNESIA_CACHE")
+    try:
+        return Path(named) if named else Path.home() / ".cache" / "hypermnesia"
+    except RuntimeError as error:
+        raise HypermnesiaError(
+            "there is no home directory for decoded data; set HYPERMNESIA_CACHE to a directory, or HOME"
+        ) from error
 
 
 def fingerprint(files: Sequence[Path], root: Path | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.core.files import expanded
 from hypermnesia.data.sources.builtin import read_digits, read_docstrings
 from hypermnesia.data.sources.csv import read_csv
 from hypermnesia.data.sources.folder import read_folder
@@ -65,7 +66,7 @@ def open_source(
             raise HypermnesiaError(
                 f"{name}: these are several tasks, each a source; hm.load makes their stream"
             )
-        return READERS[user.kind](name, Path(user.where).expanduser(), size, text)
+        return READERS[user.kind](name, expanded(user.where), size, text)
     if name == "digits":
         return read_digits(size)
     if name == "docstrings":
