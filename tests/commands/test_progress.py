@@ -10,7 +10,7 @@ from rich.console import Console
 from running import SHORT
 
 from hypermnesia.commands import progress as display
-from hypermnesia.commands.progress import Progress, showing, together
+from hypermnesia.commands.progress import RunProgress, showing, together
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.runs.execute import execute_seeds
 from hypermnesia.runs.recorder import Interrupted
@@ -101,9 +101,9 @@ def test_losses_are_looked_at_now_and_then(tmp_path, monkeypatch):
     assert 20 <= Counting.looks <= 200
 
 
-def progress(monkeypatch, tasks: int = 3) -> Progress:
+def progress(monkeypatch, tasks: int = 3) -> RunProgress:
     monkeypatch.setattr(display, "task_names", lambda directory: ["a"] * tasks)
-    return Progress(CONFIG, 0, Path("nowhere"))
+    return RunProgress(CONFIG, 0, Path("nowhere"))
 
 
 def test_accuracy_so_far_is_over_the_tasks_learned(monkeypatch):

@@ -19,6 +19,8 @@ from hypermnesia.runs.execute import execute_seeds
 SOURCE = Path(hypermnesia.__file__).parent
 UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 RUNNING = {"eval", "exec", "torch.load", "np.load", "numpy.load", "os.system", "yaml.load"}
+OWN_PROCESSES = {"sweep/engines/local.py": {"joblib"}}
+"""What passes pickles between our own processes and reads none from a file."""
 SECRETS = {
     "WANDB_API_KEY": "k" * 39 + "1",
     "MLFLOW_TRACKING_PASSWORD": "hush-4711",
@@ -33,8 +35,16 @@ def used(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module.partition(".")[0]
-        elif isinstance(node, ast.Call):
+        elif isinstance(node, ast.Call) and not _reads_data_only(node):
             yield ast.unparse(node.func)
+
+
+def _reads_data_only(call: ast.Call) -> bool:
+    """Whether it is `torch.load` or `np.load` by the reader that executes nothing."""
+    said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    asked = {"torch.load": ("weights_only", "True"), "np.load": ("allow_pickle", "False")}
+    key, value = asked.get(ast.unparse(call.func), (None, None))
+    return key is not None and said.get(key) == value
 
 
 def test_no_code_unpickles_or_evaluates() -> None:
@@ -42,11 +52,14 @@ def test_no_code_unpickles_or_evaluates() -> None:
     assert len(files) > 100
     for path in files:
         found = set(used(ast.parse(path.read_text(encoding="utf-8")))) & (UNPICKLING | RUNNING)
+        found -= OWN_PROCESSES.get(path.relative_to(SOURCE).as_posix(), set())
         assert not found, f"{path} uses {found}"
 
 
 def test_the_check_above_sees_what_it_looks_for() -> None:
     assert {"pickle", "torch.load"} <= set(used(ast.parse("import pickle\ntorch.load(f)")))
+    assert "torch.load" not in set(used(ast.parse("torch.load(f, weights_only=True)")))
+    assert "torch.load" in set(used(ast.parse("torch.load(f, weights_only=False)")))
 
 
 def test_keys_of_trackers_are_nowhere(

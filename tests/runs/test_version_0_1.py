@@ -22,7 +22,14 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return Path(shutil.copytree(OLD / request.param, tmp_path / "old"))
 
 
-@pytest.mark.parametrize("old", INTERRUPTED, indirect=True)
+def test_partial_hypernetworks_go_on(tmp_path: Path) -> None:
+    """Their stored biases begin at 0 now, so that a run begun today is another one; this one goes on with its own."""
+    old = Path(shutil.copytree(OLD / "phn", tmp_path / "old"))
+    assert resume(old / "seed-0")["costs"]["steps"] == 12
+    assert restored(old / "seed-0").learner.model.num_tasks == 3
+
+
+@pytest.mark.parametrize("old", [name for name in INTERRUPTED if name != "phn"], indirect=True)
 def test_it_goes_on_and_ends_as_if_never_interrupted(old: Path, tmp_path: Path) -> None:
     result = resume(old / "seed-0")
     assert result["costs"]["steps"] > 0

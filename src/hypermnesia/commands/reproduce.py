@@ -180,7 +180,7 @@ def _entry(done: Reproduction) -> dict[str, Any]:
         "platform": _text(about, "platform"),
         "threads": about.get("threads"),
         "steps": sum(cost.get("steps") or 0 for cost in costs),
-        "seconds": round(sum(cost.get("train_seconds") or 0.0 for cost in costs), 1),
+        "seconds": round(sum(cost.get("train_seconds") or 0.0 for cost in costs), 3),
         "commit": _text(about, "commit") or "unknown: run outside a checkout",
         "versions": {
             "hypermnesia": _text(about, "hypermnesia"),

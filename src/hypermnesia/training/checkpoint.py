@@ -81,8 +81,7 @@ def restore(run: Fit, tensors: Tensors, form: Any) -> None:
     learner = run.learner
     modules = modules_of(run.method, learner.state, run.inference, learner.inference_state)
     try:
-        parts = [[key, migrated(part) if key == "state" else part] for key, part in form["dict"]]
-        values = unpack({"dict": parts}, tensors, modules, learner.device)
+        values = unpack(migrated(form), tensors, modules, learner.device)
         if values["device"] != learner.device.type:
             raise CheckpointError(
                 f"the run was made on {values['device']}, and only there it goes on exactly: "

@@ -166,15 +166,27 @@ NOW_PENALTIES = ("hypermnesia.methods.ewc:EWCState", "hypermnesia.methods.si:SIS
 """States of what was a method in version 0.1 and is a penalty now."""
 
 
+COMBINED = ("hypermnesia.combined:CombinedState", "hypermnesia.methods.combine:CombinedState")
+
+
 def migrated(form: Any) -> Any:
-    """The form of a run's state as it is written now; version 0.1 had EWC and SI for methods."""
-    own, penalties = form, []
-    if isinstance(form, dict) and str(form.get("type")).endswith(":CombinedState"):
-        own, penalties = form["fields"]["method"], form["fields"]["penalties"]["tuple"]
+    """The form of a whole run as it is written now, given what any version wrote."""
+    if not (isinstance(form, dict) and isinstance(form.get("dict"), list)):
+        return form  # no run: whoever reads it says so
+    return {"dict": [_with_penalties(part) for part in form["dict"]]}
+
+
+def _with_penalties(part: Any) -> Any:
+    """A part of a run; version 0.1 had EWC and SI for methods, and so their states for the method's."""
+    if not (isinstance(part, list) and len(part) == 2 and part[0] == "state"):
+        return part
+    own, penalties = part[1], []
+    if isinstance(own, dict) and own.get("type") in COMBINED:
+        own, penalties = own["fields"]["method"], own["fields"]["penalties"]["tuple"]
     if not isinstance(own, dict) or own.get("type") not in NOW_PENALTIES:
-        return form
+        return part
     joined = {"method": None, "penalties": {"tuple": [own, *penalties]}}
-    return {"type": "hypermnesia.methods.combine:CombinedState", "fields": joined}
+    return ["state", {"type": "hypermnesia.methods.combine:CombinedState", "fields": joined}]
 
 
 def _dataclass(reference: str, modules: frozenset[str]) -> type:

@@ -160,7 +160,7 @@ def test_dreams_are_augmented_as_real_images_are() -> None:
 
 
 def test_the_autoencoder_trains_on_the_task_for_as_long_as_the_others_or_as_told() -> None:
-    assert OPTIONS.phase() == Phase("vae", model="vae", data="task", iterations=None)
+    assert OPTIONS.phase() == Phase("vae", model="vae", iterations=None)
     assert replace(OPTIONS, iterations=7).phase().iterations == 7
 
 
