@@ -56,7 +56,8 @@ def unlearn(
     """
     if not classes:
         raise HypermnesiaError("name the classes to take out: hypermnesia unlearn DIR CLASS...")
-    target = out or directory.with_name(f"{directory.name}-without-{'-'.join(classes)}")
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in "-".join(classes))[:80]
+    target = out or directory.with_name(f"{directory.name}-without-{safe}")
     if target.exists():
         raise Unusable(f"{target} exists already; give another --out, or remove it")
     taken = 0
