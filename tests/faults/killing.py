@@ -47,7 +47,7 @@ KILLS_IN_A_ROW = 6
 """After so many a run is left to finish, and another one begins."""
 SOON = 10.0
 """Seconds within which a run that was asked to stop has to end."""
-WHILE_IT_TRAINS = 4, 14
+WHILE_IT_TRAINS = 20, 36
 """The calls that touch the disk after the first ones, which set the run up, and before the last checkpoint."""
 PATIENCE = 120.0
 """Seconds that a child may take."""

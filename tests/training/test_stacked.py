@@ -90,8 +90,8 @@ def test_each_run_is_what_it_is_by_itself(approach: str, words: list[str]) -> No
         ("lwf", [], ["alpha=0.5", "alpha=3.0"]),
         (
             "hnet",
-            ["drift.look_ahead=none", "generator.chunk=500", "optimizer.name=sgd", "lr=0.01"],
-            ["drift.beta=0.01", "drift.beta=10.0"],
+            [*HNET, "optimizer.name=sgd"],
+            ["drift.beta=0.01 lr=0.005", "drift.beta=0.1 lr=0.001"],
         ),
     ],
 )
@@ -129,7 +129,7 @@ def test_memories_hold_the_same_samples() -> None:
     for _ in together(stacked):
         pass
     for ours, theirs in zip(stacked, single, strict=True):
-        assert torch.equal(ours.state.memory.x, theirs.state.memory.x)
+        assert torch.equal(ours.learner.state.memory.x, theirs.learner.state.memory.x)
         assert torch.equal(ours.rngs["method"].get_state(), theirs.rngs["method"].get_state())
         assert torch.equal(ours.rngs["order"].get_state(), theirs.rngs["order"].get_state())
 
@@ -164,8 +164,8 @@ def test_one_that_lags_behind_catches_up() -> None:
         ("hnet", ["drift.look_ahead=optimizer"], "its gradients are more than those of one loss"),
         ("agem", MEMORY, "its gradients are more than those of one loss"),
         ("gdumb", MEMORY[:1], "it does more than train on each task's samples"),
-        ("finetune", ["net.dropout=0.5"], "the network has dropout or running statistics"),
-        ("finetune", ["net=resnet18", "net.width=4"], "the network has dropout or running statistics"),
+        ("finetune", ["net.dropout=0.5"], "the network has dropout, noise or running statistics"),
+        ("finetune", ["net=resnet18", "net.width=4"], "the network has dropout, noise or running statistics"),
     ],
 )
 def test_what_cannot_be_stacked_says_why(approach: str, words: list[str], said: str) -> None:
