@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import small
 import torch
+from PIL import Image
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import StreamOptions
@@ -14,6 +15,9 @@ from hypermnesia.experiments.build import build
 from hypermnesia.experiments.features import featured, through
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.nets.backbones import Backbone
+from hypermnesia.runs.directory import Place
+from hypermnesia.runs.execute import execute
+from hypermnesia.runs.predict import predict
 
 
 class Counted:
@@ -82,6 +86,17 @@ def test_what_cannot_be() -> None:
         HypermnesiaError, match=r"counted takes images, and these samples have the shape \(6,\)"
     ):
         featured(source, backbone(Counted()))
+
+
+def test_a_picture_is_predicted_through_the_same_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "open_backbone", lambda name, size: backbone(Counted()))
+    words = ["stream.features=pretrained", "stream.tasks=2", "train.threads=1"]
+    execute(resolve("split-digits", "ncm", words), 0, Place(tmp_path / "seed-0"))
+    Image.fromarray(torch.arange(64, dtype=torch.uint8).view(8, 8).numpy()).save(tmp_path / "one.png")
+    [found] = predict(tmp_path / "seed-0", [tmp_path / "one.png"])
+    assert len(found.ranked) == 4 and sum(share for _, share in found.ranked) == pytest.approx(1.0)
 
 
 @pytest.mark.skipif(

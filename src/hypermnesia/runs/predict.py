@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data import Stream
 from hypermnesia.data.sources.decode import decode, with_channels
 from hypermnesia.data.sources.text import TextForm, tokenise
+from hypermnesia.experiments.features import backbone_of
 from hypermnesia.methods.learner import Answer
 from hypermnesia.runs.directory import saved_config
 from hypermnesia.runs.execute import restored
@@ -45,11 +47,7 @@ def predict(
     """
     run = restored(directory, device)
     learner, stream = run.learner, run.tested_on
-    if stream.kind == "vectors":
-        raise HypermnesiaError(
-            f"{directory}: this run has learned vectors of {stream.shape[0]} numbers; predict reads images and texts"
-        )
-    raw = _read(directory, images, stream.shape)
+    raw = _read(directory, images, stream)
     if task is None:
         answer = learner.answer(raw)
     else:
@@ -63,12 +61,21 @@ def predict(
     ]
 
 
-def _read(directory: Path, files: Sequence[Path], shape: Sequence[int]) -> Tensor:
-    """(N, *shape) of image files, or of text files where the run has learned texts."""
-    if len(shape) != 1:
-        return read_images(files, shape)
-    vocabulary = saved_config(directory).sections["stream"].vocabulary or TextForm.vocabulary
-    return tokenise(files, lambda i: str(files[i]), TextForm(shape[0], vocabulary))
+def _read(directory: Path, files: Sequence[Path], stream: Stream) -> Tensor:
+    """(N, *shape) of image files, or of text files where the run has learned texts; features of images where it has
+    learned those."""
+    if len(stream.shape) != 1:
+        return read_images(files, stream.shape)
+    options = saved_config(directory).sections["stream"]
+    if stream.kind == "texts":
+        form = TextForm(stream.shape[0], options.vocabulary or TextForm.vocabulary)
+        return tokenise(files, lambda i: str(files[i]), form)
+    backbone = backbone_of(options)
+    if backbone is None:
+        raise HypermnesiaError(
+            f"{directory}: this run has learned vectors of {stream.shape[0]} numbers; predict reads images and texts"
+        )
+    return backbone.features(decode(files, lambda i: str(files[i]), backbone.size))
 
 
 def read_images(images: Sequence[Path], shape: Sequence[int]) -> Tensor:
