@@ -89,9 +89,8 @@ def open_backbone(name: str, size: int | None = None) -> Backbone:
 
 def _timm(name: str, architecture: str, weights: Path | None, size: int | None) -> Backbone:
     timm = _import_timm(name)
-    if architecture not in timm.list_models(architecture.partition(".")[0]):
-        if architecture.partition(".")[0] not in timm.list_models():
-            raise HypermnesiaError(f"{name}: timm knows no network called {architecture!r}")
+    if architecture.partition(".")[0] not in timm.list_models():
+        raise HypermnesiaError(f"{name}: timm knows no network called {architecture!r}")
     net = timm.create_model(architecture, pretrained=False)
     if weights is None:
         net.load_state_dict(_hub(name, lambda: timm.create_model(architecture, pretrained=True)).state_dict())

@@ -129,12 +129,14 @@ class Entry:
     place: Place
 
 
+def path_safe(text: str) -> str:
+    """`text` with the characters that paths dislike replaced."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+
+
 def default_directory(cfg: Config, root: Path = Path("runs")) -> Path:
     """runs/BENCHMARK/APPROACH-<first 8 of the configuration's hash>; characters that paths dislike are replaced."""
-    benchmark, approach = (
-        "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".")
-        for name in (cfg.benchmark, cfg.approach.name)
-    )
+    benchmark, approach = (path_safe(name).strip(".") for name in (cfg.benchmark, cfg.approach.name))
     return root / (benchmark or "stream") / f"{approach}-{cfg.sha256[:8]}"
 
 

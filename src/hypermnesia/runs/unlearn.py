@@ -14,6 +14,7 @@ from hypermnesia.runs.directory import (
     Unusable,
     create,
     environment_of,
+    path_safe,
     saved_config,
     seed_directories,
 )
@@ -56,8 +57,7 @@ def unlearn(
     """
     if not classes:
         raise HypermnesiaError("name the classes to take out: hypermnesia unlearn DIR CLASS...")
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in "-".join(classes))[:80]
-    target = out or directory.with_name(f"{directory.name}-without-{safe}")
+    target = out or directory.with_name(f"{directory.name}-without-{path_safe('-'.join(classes))[:80]}")
     if target.exists():
         raise Unusable(f"{target} exists already; give another --out, or remove it")
     taken = 0
