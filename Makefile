@@ -6,6 +6,9 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11 pytho
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests run side by side, each on one thread; `make test JOBS=8` where there are more cores.
+JOBS ?= 2
+
 EXTRAS := hub,nets,sweep,ray,slurm,track,test
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
@@ -28,7 +31,7 @@ demo: $(VENV)/core.stamp
 	$(BIN)/hypermnesia report runs/demo -o '$(CURDIR)/report.html'
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 test-slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m slow
