@@ -11,17 +11,18 @@ from hypermnesia.core.checks import check_choices
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import NamedTensors, Tensors, add, dot
 from hypermnesia.data import Task
-from hypermnesia.methods.base import Lookahead, Method
+from hypermnesia.methods.base import Lookahead
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.buffer import Memory, insert
+from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
 
 Filling = Literal["reservoir", "task"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AGEM(Method):
+class AGEM(ReplayMethod):
     """g ← g − (g·r / r·r) r where g·r < 0 (Chaudhry et al. 2019, arXiv:1812.00420).
 
     g is the gradient of the batch's cross-entropy, r that of a draw from memory, both over all active outputs; a
@@ -57,13 +58,10 @@ class AGEM(Method):
                 f"memory.size={self.memory.size} leaves no sample for each of {len(learner.classes)} tasks: "
                 f"give at least memory.size={len(learner.classes)}"
             )
-        return ReplayState(rehearsal.empty_memory(learner, self.memory))
+        return super().init(learner)
 
     def _share(self, learner: Learner) -> int:
         return self.task_samples or self.memory.size // len(learner.classes)
-
-    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
-        return rehearsal.rehearse(state.memory, learner, self.memory, rng)
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         """The batch's loss alone; the memory only bends its gradient."""
@@ -85,11 +83,7 @@ class AGEM(Method):
     def after_step(
         self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
     ) -> ReplayState:
-        return (
-            ReplayState(rehearsal.remember(state.memory, step.batch, rng))
-            if self.fill == "reservoir"
-            else state
-        )
+        return super().after_step(state, learner, step, rng) if self.fill == "reservoir" else state
 
     def end_task(self, state: ReplayState, learner: Learner, task: Task, rng: torch.Generator) -> ReplayState:
         if self.fill == "reservoir":

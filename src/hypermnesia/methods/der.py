@@ -3,29 +3,27 @@ remembered sample went by; DER++ to the samples' labels as well.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.checks import check_not_negative
-from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
     ReplayState,
-    empty_memory,
     forward,
     rehearse,
-    remember,
     squared_error,
-    with_more_outputs,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DER(Method):
+class DER(ReplayMethod):
     """L = CE(f(x), y) + alpha · MSE(f(x'), z') (Buzzega et al. 2020, arXiv:2004.07211).
 
     z' are the logits of the training forward in which x' came by, before that step's update; the memory holds x'
@@ -37,6 +35,8 @@ class DER(Method):
     own task's network and is compared on that task's outputs.
     """
 
+    keeps_logits: ClassVar[bool] = True
+
     alpha: float = 0.3
     """Weight of the remembered logits, ≥ 0. Published 0.1 to 1; 0.3 for split CIFAR-10 at every memory size."""
     joint_forward: bool | None = None
@@ -46,15 +46,6 @@ class DER(Method):
 
     def __post_init__(self) -> None:
         check_not_negative("der.alpha", self.alpha)
-
-    def init(self, learner: Learner) -> ReplayState:
-        return ReplayState(empty_memory(learner, self.memory, logits=True))
-
-    def begin_task(self, state: ReplayState, learner: Learner) -> ReplayState:
-        return ReplayState(with_more_outputs(state.memory, learner))
-
-    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
-        return rehearse(state.memory, learner, self.memory, rng)
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         replays = [] if draw is None else [draw]
@@ -67,18 +58,13 @@ class DER(Method):
             value = value + remembered
         return value, Aux(terms, logits.detach())
 
-    def after_step(
-        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
-    ) -> ReplayState:
-        return ReplayState(remember(state.memory, step.batch, rng, step.aux.logits))
-
 
 Draws = tuple[Replay, Replay]
 """The draw compared by logits and the one compared by labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DERPP(Method):
+class DERPP(ReplayMethod):
     """L = CE(f(x), y) + alpha · MSE(f(x'), z') + beta · CE(f(x''), y'') (Buzzega et al. 2020, arXiv:2004.07211).
 
     x' and x'' are two independent draws. z' are the logits of the training forward in which x' came by, before that
@@ -88,6 +74,8 @@ class DERPP(Method):
     gives the same loss; (2) on weights that depend on the task, each remembered sample passes its own task's
     network and is compared on that task's outputs.
     """
+
+    keeps_logits: ClassVar[bool] = True
 
     alpha: float = 0.1
     """Weight of the remembered logits, ≥ 0. Published 0.1 to 1; 0.1 for split CIFAR-10 with 200 samples."""
@@ -101,12 +89,6 @@ class DERPP(Method):
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             check_not_negative(f"derpp.{name}", getattr(self, name))
-
-    def init(self, learner: Learner) -> ReplayState:
-        return ReplayState(empty_memory(learner, self.memory, logits=True))
-
-    def begin_task(self, state: ReplayState, learner: Learner) -> ReplayState:
-        return ReplayState(with_more_outputs(state.memory, learner))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws | None:
         by_logits = rehearse(state.memory, learner, self.memory, rng)
@@ -123,8 +105,3 @@ class DERPP(Method):
             terms |= {"logits": remembered.detach(), "labels": labelled.detach()}
             value = value + remembered + labelled
         return value, Aux(terms, logits.detach())
-
-    def after_step(
-        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
-    ) -> ReplayState:
-        return ReplayState(remember(state.memory, step.batch, rng, step.aux.logits))

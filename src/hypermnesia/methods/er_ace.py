@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay.buffer import Memory
+from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
@@ -41,7 +41,7 @@ class ERACEDraw:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ERACE(Method):
+class ERACE(ReplayMethod):
     """Asymmetric cross-entropy (Caccia et al. 2022, arXiv:2104.05025).
 
     L = CE(f(x) with old absent classes closed, y) + CE(f(x'), y'), x' a draw from memory with all outputs open. A

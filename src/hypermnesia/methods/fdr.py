@@ -3,6 +3,7 @@ their task ended (Benjamin, Rolnick & Kording 2019, arXiv:1805.08289).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +11,15 @@ from torch import Tensor
 
 from hypermnesia.core.checks import check_not_negative
 from hypermnesia.data import Task
-from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay.buffer import insert
+from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
     ReplayState,
-    empty_memory,
     forward,
-    rehearse,
     widened,
-    with_more_outputs,
 )
 from hypermnesia.weights.model import evaluating
 
@@ -30,7 +28,7 @@ _ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class FDR(Method):
+class FDR(ReplayMethod):
     """L = CE(f(x), y) + alpha · 1/m Σ ‖softmax f(x') − softmax z'‖₂ (Benjamin et al. 2019, arXiv:1805.08289).
 
     z' are the logits of x' at the end of its task, in evaluation mode and without augmentation; the m draws are augmented
@@ -42,6 +40,8 @@ class FDR(Method):
     that depend on the task, each remembered sample passes its own task's network and is compared on that task's outputs.
     """
 
+    keeps_logits: ClassVar[bool] = True
+
     alpha: float = 1.0
     """Weight of the distance, ≥ 0. Published 0.2 to 1."""
     joint_forward: bool | None = None
@@ -51,15 +51,6 @@ class FDR(Method):
 
     def __post_init__(self) -> None:
         check_not_negative("fdr.alpha", self.alpha)
-
-    def init(self, learner: Learner) -> ReplayState:
-        return ReplayState(empty_memory(learner, self.memory, logits=True))
-
-    def begin_task(self, state: ReplayState, learner: Learner) -> ReplayState:
-        return ReplayState(with_more_outputs(state.memory, learner))
-
-    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
-        return rehearse(state.memory, learner, self.memory, rng)
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         replays = [] if draw is None else [draw]
@@ -72,6 +63,11 @@ class FDR(Method):
             terms["distance"] = moved.detach()
             value = value + moved
         return value, Aux(terms, logits.detach())
+
+    def after_step(
+        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
+    ) -> ReplayState:
+        return state
 
     def end_task(self, state: ReplayState, learner: Learner, task: Task, rng: torch.Generator) -> ReplayState:
         memory, model = state.memory, learner.model

@@ -2,23 +2,21 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.checks import check_not_negative
-from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
     ReplayState,
-    empty_memory,
     forward,
     rehearse,
-    remember,
-    with_more_outputs,
 )
 
 MARGIN = 0.2
@@ -35,7 +33,7 @@ Draws = tuple[Replay | None, Replay | None, Replay | None, Replay | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HCR(Method):
+class HCR(ReplayMethod):
     """L = CE(f(x), y) + alpha·ICR + beta·ER + rank·RANK + gamma·DIST, each term on a draw of its own.
 
     With o = f(aug(x')) of the draw, z' the logits remembered with x', and distances between unit-normalised logits:
@@ -60,6 +58,8 @@ class HCR(Method):
     matter of the network.
     """
 
+    keeps_logits: ClassVar[bool] = True
+
     alpha: float = 0.01
     """Weight of ICR, ≥ 0. Released: 0.01 (0.5 with 5120 samples), split CIFAR-10."""
     beta: float = 0.9
@@ -78,12 +78,6 @@ class HCR(Method):
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma", "rank"):
             check_not_negative(f"hcr.{name}", getattr(self, name))
-
-    def init(self, learner: Learner) -> ReplayState:
-        return ReplayState(empty_memory(learner, self.memory, logits=True))
-
-    def begin_task(self, state: ReplayState, learner: Learner) -> ReplayState:
-        return ReplayState(with_more_outputs(state.memory, learner))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws:
         def drawn(weight: float) -> Replay | None:
@@ -112,11 +106,6 @@ class HCR(Method):
             terms["dist"] = self.gamma * measure(student, teacher, distributed.y)
         total = torch.stack(list(terms.values())).sum()
         return total, Aux({name: term.detach() for name, term in terms.items()}, logits.detach())
-
-    def after_step(
-        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
-    ) -> ReplayState:
-        return ReplayState(remember(state.memory, step.batch, rng, step.aux.logits))
 
 
 def comparable(net: Net, logits: Tensor, replay: Replay) -> tuple[Tensor, Tensor]:

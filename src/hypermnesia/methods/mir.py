@@ -11,15 +11,16 @@ from torch import Tensor
 from hypermnesia.core.checks import check_count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.methods.base import Lookahead, Method
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.base import Lookahead
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay import rehearsal
+from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import Block, MemoryOptions, Replay, ReplayState
 from hypermnesia.weights.model import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
-class MIR(Method):
+class MIR(ReplayMethod):
     """Experience replay of those candidates x' whose loss a step on the batch alone would raise most (Aljundi et al. 2019,
     arXiv:1908.04742, criterion MI-1).
 
@@ -44,23 +45,11 @@ class MIR(Method):
                 f"{self.memory.batch_size}: give at least as many candidates"
             )
 
-    def init(self, learner: Learner) -> ReplayState:
-        return ReplayState(rehearsal.empty_memory(learner, self.memory))
-
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
         """All candidates."""
         most = min(self.memory.tasks_per_step, self.memory.batch_size)
         options = replace(self.memory, batch_size=self.candidates, tasks_per_step=most)
         return rehearsal.rehearse(state.memory, learner, options, rng)
-
-    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
-        """One mean of the cross-entropy over the batch and all that is given of the memory."""
-        if draw is None:
-            value = F.cross_entropy(net(batch.x, batch.task), batch.target)
-        else:
-            logits = rehearsal.joint_logits(net, batch.x, batch.task, draw)
-            value = F.cross_entropy(logits, torch.cat([batch.target, draw.target]))
-        return value, Aux({"cross_entropy": value.detach()})
 
     def gradients(
         self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Lookahead
@@ -71,11 +60,6 @@ class MIR(Method):
             change = {name: value.detach() for name, value in candidate(alone, plain=True).items()}
             draw = chosen(draw, interference(net, change, draw), self.memory.batch_size)
         return super().gradients(net, state, batch, draw, candidate)
-
-    def after_step(
-        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
-    ) -> ReplayState:
-        return ReplayState(rehearsal.remember(state.memory, step.batch, rng))
 
 
 def interference(net: Net, change: Tensors, draw: Replay) -> Tensor:

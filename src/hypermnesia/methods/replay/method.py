@@ -1,0 +1,47 @@
+"""What methods that replay from a memory have in common."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.replay import rehearsal
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, ReplayState
+
+
+class ReplayMethod(Method):
+    """Draws from a memory in each step, and offers each batch to the memory after it.
+
+    Not a dataclass: a method declares the field `memory` at its own place among its options. A state other than
+    `ReplayState` has a field `memory`, and an `init` of its own.
+    """
+
+    memory: MemoryOptions
+    keeps_logits: ClassVar[bool] = False
+    """Whether the memory keeps the logits that `loss` hands out, beside the samples."""
+
+    def init(self, learner: Learner) -> Any:
+        return ReplayState(rehearsal.empty_memory(learner, self.memory, logits=self.keeps_logits))
+
+    def begin_task(self, state: Any, learner: Learner) -> Any:
+        return replace(state, memory=rehearsal.with_more_outputs(state.memory, learner))
+
+    def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
+        return rehearsal.rehearse(state.memory, learner, self.memory, rng)
+
+    def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
+        """Experience replay: one mean of the cross-entropy over the batch and what was drawn."""
+        if draw is None:
+            value = F.cross_entropy(net(batch.x, batch.task), batch.target)
+        else:
+            logits = rehearsal.joint_logits(net, batch.x, batch.task, draw)
+            value = F.cross_entropy(logits, torch.cat([batch.target, draw.target]))
+        return value, Aux({"cross_entropy": value.detach()})
+
+    def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
+        logits = step.aux.logits if self.keeps_logits else None
+        return replace(state, memory=rehearsal.remember(state.memory, step.batch, rng, logits))
