@@ -144,6 +144,7 @@ ROWS = (
     ),
     *(Row(name, ("net.hidden=[]",), weights=("plain",), steps=0) for name in ("ncm", "slda", "ridge")),
     Row("ranpac", ("net.hidden=[]", "method.width=20"), weights=("plain",), steps=0),
+    Row("fecam", ("net.hidden=[]", "method.width=20"), weights=("plain",), steps=0),
 )
 BY_NAME = {row.approach: row for row in ROWS}
 

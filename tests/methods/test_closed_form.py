@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import small
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.data import Stream
-from hypermnesia.methods.closed_form import NCM, SLDA, ClosedForm, RanPAC, Ridge
+from hypermnesia.methods.closed_form import NCM, SLDA, ClosedForm, FeCAM, RanPAC, Ridge
 from hypermnesia.training.loop import Fit
 
-METHODS = (NCM(), NCM(metric="euclidean"), SLDA(), Ridge(), RanPAC(width=50))
+METHODS = (NCM(), NCM(metric="euclidean"), SLDA(), Ridge(), RanPAC(width=50), FeCAM(), FeCAM(width=14))
 each = pytest.mark.parametrize(
     "method", METHODS, ids=lambda m: f"{type(m).__name__}-{getattr(m, 'metric', '')}"
 )
@@ -84,6 +85,8 @@ def test_what_is_forgotten_has_never_been_seen(method: ClosedForm) -> None:
     without = fitted(method, replace(stream, tasks=(stream.tasks[0], replace(stream.tasks[2], index=1))))
     for ours, theirs in zip((state.weight, state.bias), classifier(without), strict=True):
         assert torch.equal(ours, theirs)
+    if state.precisions is not None:
+        assert torch.equal(state.precisions, without.learner.state.precisions)
     scores = method.scores(state, run.learner, x.float(), 0)
     assert scores is not None and bool(scores[:, list(gone.classes)].isneginf().all())
     with pytest.raises(HypermnesiaError, match="never put in"):
@@ -92,7 +95,9 @@ def test_what_is_forgotten_has_never_been_seen(method: ClosedForm) -> None:
 
 @each
 def test_it_learns(method: ClosedForm) -> None:
-    last = fitted(method, small.split_stream()).records.rows["class"][-1]
+    records = fitted(method, small.split_stream()).records
+    last = records.rows["class"][-1]
+    assert records.seconds > 0, "what is done at a task's end is training"
     assert all(value is not None and value > 0.9 for value in last)
 
 
@@ -117,6 +122,25 @@ def test_slda_is_linear_discriminant_analysis() -> None:
     assert np.mean(scores.argmax(1).numpy() == twin.predict(noise.numpy())) > 0.98
 
 
+def test_fecam_is_the_mahalanobis_distance_to_each_class() -> None:
+    stream = small.split_stream()
+    x, y = pixels(stream)
+    run = fitted(FeCAM(), stream)
+    z = x.sign() * x.abs().sqrt()
+    expected = []
+    for c in range(6):
+        s = np.cov(z[y == c].double().numpy().T)
+        beside = ~np.eye(16, dtype=bool)
+        s = s + np.diag(s).mean() * ~beside + s[beside].mean() * beside
+        s = s / np.sqrt(np.outer(np.diag(s), np.diag(s)))
+        mean = z[y == c].mean(0)
+        apart = (F.normalize(z) - F.normalize(mean, dim=0)).double().numpy()
+        expected.append(-np.einsum("bi,ij,bj->b", apart, np.linalg.inv(s), apart))
+    scores = run.method.scores(run.learner.state, run.learner, x.view(-1, 1, 4, 4), 0)
+    assert scores is not None
+    np.testing.assert_allclose(scores.numpy(), np.stack(expected, 1), rtol=2e-2, atol=2e-3)
+
+
 def test_ncm_answers_the_nearest_mean() -> None:
     stream = small.split_stream()
     x, y = pixels(stream)
@@ -133,6 +157,8 @@ def test_ncm_answers_the_nearest_mean() -> None:
         (Ridge, {"strength": 0.0}, "method.strength=0.0 must be above 0"),
         (SLDA, {"shrinkage": 2.0}, "method.shrinkage=2.0 must be above 0 and at most 1"),
         (NCM, {"metric": "manhattan"}, "method.metric='manhattan': expected cosine or euclidean"),
+        (FeCAM, {"tukey": -1.0}, "method.tukey=-1.0 must be above 0, or none"),
+        (FeCAM, {"shrink": 0}, "method.shrink"),
         (RanPAC, {"width": 0}, "method.width=0 must be at least 1"),
         (NCM, {"scale": 20}, "method.scale=20 must be a whole number from 0 to 19"),
     ],

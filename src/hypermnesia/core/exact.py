@@ -32,7 +32,7 @@ class Moments:
     """Exact first and second moments of features (N, d) with classes. Changed in place by `add`."""
 
     gram: Tensor
-    """(d, d) int64: Σ q qᵀ over all samples."""
+    """(d, d) int64: Σ q qᵀ over all samples; or (C, d, d), of each class."""
     sums: Tensor
     """(C, d) int64: Σ q of each class."""
     counts: Tensor
@@ -44,10 +44,10 @@ class Moments:
         return self.counts > 0
 
 
-def empty(classes: int, width: int) -> Moments:
-    """The moments of no samples."""
+def empty(classes: int, width: int, by_class: bool = False) -> Moments:
+    """The moments of no samples; `by_class`: with second moments of each class."""
     return Moments(
-        torch.zeros(width, width, dtype=torch.int64),
+        torch.zeros(*([classes] if by_class else []), width, width, dtype=torch.int64),
         torch.zeros(classes, width, dtype=torch.int64),
         torch.zeros(classes, dtype=torch.int64),
     )
@@ -63,19 +63,28 @@ def add(moments: Moments, q: Tensor, y: Tensor, sign: int = 1) -> Moments:
         raise HypermnesiaError("samples are to be taken out that were never put in")
     if int(counts.sum()) > MOST_SAMPLES:
         raise HypermnesiaError(f"more than {MOST_SAMPLES} samples cannot be summed up exactly")
-    for rows in q.split(ROWS):
-        moments.gram += sign * (rows.T @ rows).to(torch.int64)
+    if moments.gram.ndim == 3:
+        for c in y.unique().tolist():
+            _add_products(moments.gram[c], q[y == c], sign)
+    else:
+        _add_products(moments.gram, q, sign)
     moments.sums.index_add_(0, y, sign * q.to(torch.int64))
     moments.counts.copy_(counts)
     return moments
 
 
-def projected(q: Tensor, weight: Tensor, shift: int) -> Tensor:
-    """relu(q W) / 2^shift rounded down, cut to 20 bits, as whole numbers (N, M) float64; exact as well.
+def _add_products(gram: Tensor, q: Tensor, sign: int) -> None:
+    for rows in q.split(ROWS):
+        gram += sign * (rows.T @ rows).to(torch.int64)
 
-    `weight`: (d, M) float64 of whole numbers of at most 2⁸; d ≤ 2¹² keeps each sum below 2⁵³.
+
+def projected(q: Tensor, weight: Tensor, shift: int, least: int = 0) -> Tensor:
+    """q W / 2^shift rounded down, cut to `least` .. 2²⁰ − 1, as whole numbers (N, M) float64; exact as well.
+
+    `weight`: (d, M) float64 of whole numbers of at most 2⁸; d ≤ 2¹² keeps each sum below 2⁵³. `least`: 0 is a
+    rectifier, −`MOST` keeps the sign.
     """
-    return ((q @ weight).clamp_min(0) * 2.0**-shift).floor().clamp_max(MOST)
+    return ((q @ weight) * 2.0**-shift).floor().clamp(least, MOST)
 
 
 def grown(moments: Moments, classes: int) -> Moments:
@@ -84,4 +93,5 @@ def grown(moments: Moments, classes: int) -> Moments:
     if more <= 0:
         return moments
     pad = torch.nn.functional.pad
-    return Moments(moments.gram, pad(moments.sums, (0, 0, 0, more)), pad(moments.counts, (0, more)))
+    gram = pad(moments.gram, (0, 0, 0, 0, 0, more)) if moments.gram.ndim == 3 else moments.gram
+    return Moments(gram, pad(moments.sums, (0, 0, 0, more)), pad(moments.counts, (0, more)))

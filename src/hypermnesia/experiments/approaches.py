@@ -133,6 +133,12 @@ _ALL = (
     Approach(
         "ranpac", "ridge on random features (RanPAC, McDonnell et al. 2023)", "closed_form:RanPAC", NO_HIDDEN
     ),
+    Approach(
+        "fecam",
+        "nearest mean by each class's covariance (Goswami et al. 2023)",
+        "closed_form:FeCAM",
+        NO_HIDDEN,
+    ),
 )
 
 APPROACHES: dict[str, Approach] = {approach.name: approach for approach in _ALL}

@@ -11,13 +11,15 @@ layers, what the frozen backbone made of each image, once.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core import exact
+from hypermnesia.core.checks import check_count
+from hypermnesia.core.covariance import normalised, shrunk
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.exact import Moments
 from hypermnesia.core.rng import generator
@@ -44,12 +46,18 @@ class ClosedFormState:
     """(C,) float64, −∞ for classes without samples."""
     projection: Tensor | None = None
     """(d, M) float64 of whole numbers, where features are projected."""
+    precisions: Tensor | None = None
+    """(C, d, d) float32 for `fecam`: of each class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedForm(Method):
     """What the classifiers of this file share. Nothing is trained: a task's samples are shown once, at its end."""
 
+    by_class: ClassVar[bool] = False
+    """Whether it needs second moments of each class."""
+    least: ClassVar[int] = 0
+    """Of a projected feature: 0 is a rectifier."""
     scale: int = 12
     """Features are rounded to multiples of 2^−scale and cut at ±2^(20 − scale); 0..19."""
 
@@ -103,12 +111,16 @@ class ClosedForm(Method):
         """(B, C) scores; −∞ for classes without samples. None before the first task's end."""
         if state.weight is None or state.bias is None:
             return None
-        h = self._seen_through(state, _features(learner, x))
-        return self.answers(h, state.weight.to(h.device), state.bias.to(h.device)).float()
+        h = self._integers(state, _features(learner, x)) * 2.0**-self.scale
+        return self.answers(h, state.weight.to(h.device), state.bias.to(h.device), state).float()
 
-    def answers(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def answers(self, h: Tensor, weight: Tensor, bias: Tensor, state: ClosedFormState) -> Tensor:
         """Scores (B, C) of features h (B, d)."""
         return h @ weight + bias
+
+    def transformed(self, features: Tensor) -> Tensor:
+        """Features (N, d) before they are rounded. Default: as they are."""
+        return features
 
     def projection(self, width: int, learner: Learner) -> Tensor | None:
         """(d, M) whole numbers, or None where features are taken as they are."""
@@ -121,22 +133,21 @@ class ClosedForm(Method):
         if state.moments is None:
             projection = self.projection(features.shape[1], learner)
             width = features.shape[1] if projection is None else projection.shape[1]
-            state = replace(state, moments=exact.empty(learner.num_classes, width), projection=projection)
+            state = replace(
+                state, moments=exact.empty(learner.num_classes, width, self.by_class), projection=projection
+            )
         assert state.moments is not None
         moments = exact.grown(state.moments, learner.num_classes)
         q = self._integers(state, features)
         return replace(state, moments=exact.add(moments, q.cpu(), y.cpu(), sign))
 
     def _integers(self, state: ClosedFormState, features: Tensor) -> Tensor:
-        q = exact.quantised(features, self.scale)
+        q = exact.quantised(self.transformed(features), self.scale)
         if state.projection is None:
             return q
         width = len(state.projection)
         shift = max(0, round(torch.log2(torch.tensor(WEIGHT_SCALE * width**0.5)).item()) - 4)
-        return exact.projected(q, state.projection.to(q.device), shift)
-
-    def _seen_through(self, state: ClosedFormState, features: Tensor) -> Tensor:
-        return self._integers(state, features) * 2.0**-self.scale
+        return exact.projected(q, state.projection.to(q.device), shift, self.least)
 
     def _gram(self, moments: Moments) -> Tensor:
         return moments.gram.double() * 2.0 ** (-2 * self.scale)
@@ -164,8 +175,8 @@ class NCM(ClosedForm):
             return F.normalize(means, dim=0), means.new_zeros(means.shape[1])
         return means, -means.square().sum(0) / 2
 
-    def answers(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return super().answers(F.normalize(h, dim=1) if self.metric == "cosine" else h, weight, bias)
+    def answers(self, h: Tensor, weight: Tensor, bias: Tensor, state: ClosedFormState) -> Tensor:
+        return super().answers(F.normalize(h, dim=1) if self.metric == "cosine" else h, weight, bias, state)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,10 +245,77 @@ class RanPAC(Ridge):
             raise HypermnesiaError(f"method.width={self.width} must be at least 1")
 
     def projection(self, width: int, learner: Learner) -> Tensor:
-        if width > exact.ROWS:
-            raise HypermnesiaError(f"features of more than {exact.ROWS} numbers cannot be projected exactly")
-        drawn = torch.randn(width, self.width, generator=generator(self.seed, "ranpac"), dtype=torch.float64)
-        return (drawn * WEIGHT_SCALE).round().clamp(-WEIGHT_MOST, WEIGHT_MOST)
+        return _random(width, self.width, self.seed, "ranpac")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeCAM(ClosedForm):
+    """Nearest class mean by each class's own Mahalanobis distance (Goswami et al. 2023, arXiv:2309.14062).
+
+    score_c = −(f − μ_c)ᵀ S_c⁻¹ (f − μ_c), f and μ_c L2-normalised, S_c the class's covariance, shrunk and brought to
+    correlations. Difference: features of more than `width` numbers are brought to that many by a random linear map first,
+    for S_c takes width² numbers of each class.
+    """
+
+    by_class: ClassVar[bool] = True
+    least: ClassVar[int] = -exact.MOST
+
+    tukey: float | None = 0.5
+    """Power to which features are raised, keeping their sign, > 0; none = as they are."""
+    shrink: int = 1
+    """How often S_c is shrunk: S + mean(diagonal) I + mean(off-diagonal entries that are not 0) (1 − I); at least 1."""
+    width: int | None = 512
+    """Numbers of a feature at most; none = all there are."""
+    seed: int = 0
+    """Of the random map: part of the method rather than of a run."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("method.shrink", self.shrink)
+        if self.tukey is not None and not self.tukey > 0:
+            raise HypermnesiaError(f"method.tukey={self.tukey} must be above 0, or none")
+        if self.width is not None:
+            check_count("method.width", self.width)
+
+    def transformed(self, features: Tensor) -> Tensor:
+        return features if self.tukey is None else features.sign() * features.abs() ** self.tukey
+
+    def projection(self, width: int, learner: Learner) -> Tensor | None:
+        return _random(width, self.width, self.seed, "fecam") if self.width and width > self.width else None
+
+    def solved(self, state: ClosedFormState) -> ClosedFormState:
+        assert state.moments is not None
+        gram, counts = state.moments.gram, state.moments.counts
+        found = torch.zeros(gram.shape, dtype=torch.float32)
+        with _one_thread():
+            for c in state.moments.seen.nonzero().flatten().tolist():
+                total = self._sums(state.moments)[:, c]
+                scatter = gram[c].double() * 2.0 ** (-2 * self.scale) - torch.outer(total, total) / counts[c]
+                s = normalised(shrunk(scatter / max(int(counts[c]) - 1, 1), self.shrink))
+                factor, failed = torch.linalg.cholesky_ex(s)
+                found[c] = torch.linalg.pinv(s, hermitian=True) if failed else torch.cholesky_inverse(factor)
+        return replace(super().solved(state), precisions=found)
+
+    def classifier(self, moments: Moments) -> tuple[Tensor, Tensor]:
+        means = self._sums(moments) / moments.counts.clamp_min(1)
+        return F.normalize(means, dim=0), means.new_zeros(means.shape[1])
+
+    def answers(self, h: Tensor, weight: Tensor, bias: Tensor, state: ClosedFormState) -> Tensor:
+        assert state.precisions is not None
+        h, means = F.normalize(h, dim=1).float(), weight.float()
+        distances = torch.zeros(len(h), len(bias), device=h.device)
+        for c in bias.isfinite().nonzero().flatten().tolist():
+            apart = h - means[:, c]
+            distances[:, c] = ((apart @ state.precisions[c].to(h.device)) * apart).sum(1)
+        return bias - distances
+
+
+def _random(width: int, to: int, seed: int, name: str) -> Tensor:
+    """(width, to) normal numbers as whole multiples of 1 / `WEIGHT_SCALE`."""
+    if width > exact.ROWS:
+        raise HypermnesiaError(f"features of more than {exact.ROWS} numbers cannot be projected exactly")
+    drawn = torch.randn(width, to, generator=generator(seed, name), dtype=torch.float64)
+    return (drawn * WEIGHT_SCALE).round().clamp(-WEIGHT_MOST, WEIGHT_MOST)
 
 
 def _samples(learner: Learner, task: Task) -> Iterator[tuple[Tensor, Tensor]]:

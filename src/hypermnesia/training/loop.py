@@ -347,10 +347,12 @@ class Fit:
         for model in learner.models.values():
             model.set_progress(1.0)
         if not position.ended:
+            started = time.perf_counter()
             with self._leavable(whole=False):
                 learner.state = self.method.end_task(learner.state, learner, task, self.rngs["method"])
                 with torch.no_grad():
                     learner.inference_state = self.inference.end_task(learner.inference_state, learner, task)
+            self.records.seconds += time.perf_counter() - started
             position.ended = True
         event = self._measured()
         index = position.task

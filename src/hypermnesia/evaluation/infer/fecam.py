@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.checks import check_choices, check_count
+from hypermnesia.core.covariance import normalised, shrunk
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
@@ -87,25 +88,6 @@ def covariance(z: Tensor) -> Tensor:
     """(d, d) of samples (n, d), divided by n − 1; zeros for a single sample."""
     centred = z - z.mean(0)
     return centred.T @ centred / max(len(z) - 1, 1)
-
-
-def shrunk(s: Tensor, times: int) -> Tensor:
-    """`s` (d, d), `times` over plus its mean variance on the diagonal and its mean covariance beside it.
-
-    Covariances that are exactly 0 do not count in that mean.
-    """
-    identity = torch.eye(len(s), dtype=s.dtype, device=s.device)
-    for _ in range(times):
-        beside = s * (1 - identity)
-        mean = beside.sum() / beside.count_nonzero().clamp_min(1)
-        s = s + s.diagonal().mean() * identity + mean * (1 - identity)
-    return s
-
-
-def normalised(s: Tensor) -> Tensor:
-    """`s` (d, d) as correlations s_ij / √(s_ii s_jj); a feature that never varies has none with others."""
-    scale = s.diagonal().clamp_min(torch.finfo(s.dtype).tiny).sqrt()
-    return (s / scale / scale[:, None]).fill_diagonal_(1)
 
 
 def precision(correlations: Tensor) -> Tensor:
