@@ -14,6 +14,8 @@ import pytest
 
 from hypermnesia.commands.reproduce import read_ledger
 from hypermnesia.commands.reproduction import page as reproduction_page
+from hypermnesia.data import find_benchmark
+from hypermnesia.experiments.resolve import resolve
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -21,6 +23,7 @@ PAGES = [
     "docs/api.md",
     "docs/architecture.md",
     "docs/new-method.md",
+    "docs/parts.md",
     "docs/search.md",
     "docs/your-own.md",
 ]
@@ -65,6 +68,18 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_words_beside_hypnettorchs_are_ours():
+    section = (ROOT / "docs/parts.md").read_text("utf-8").partition("## hypnettorch's example")[2]
+    cells = [line.split("|")[2] for line in section.splitlines() if line.startswith("| `--")]
+    said = [word for cell in cells for word in re.findall(r"`([^`]+)`", cell)]
+    words = [word for word in said if "=" in word and not word.endswith("…")]
+    assert len(words) > 20
+    for word in words:
+        resolve("split-mnist", "hnet", [word])
+    for name in (word for word in said if "=" not in word and not word.startswith("--")):
+        find_benchmark(name)
 
 
 @pytest.mark.parametrize("page", ALL_PAGES)

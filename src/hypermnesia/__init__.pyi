@@ -9,6 +9,7 @@ from .data import Task as Task
 from .data import from_arrays as from_arrays
 from .data import from_tensors as from_tensors
 from .data import load as load
+from .data import loader as loader
 from .data import open_source as open_source
 from .data import permuted as permuted
 from .data import rotated as rotated
@@ -46,6 +47,7 @@ from .methods.penalties.ewc import EWC as EWC
 from .methods.penalties.mas import MAS as MAS
 from .methods.penalties.si import SI as SI
 from .methods.replay.generative import GenerativeOptions as GenerativeOptions
+from .methods.replay.memory import ReplayMemory as ReplayMemory
 from .methods.replay.rehearsal import MemoryOptions as MemoryOptions
 from .runs.directory import Place as Place
 from .runs.execute import execute as execute
@@ -60,6 +62,8 @@ from .weights import LowRankOptions as LowRankOptions
 from .weights import MaskOptions as MaskOptions
 from .weights import Model as Model
 from .weights.build import model_for as model_for
+from .weights.hypernetwork import Hypernetwork as Hypernetwork
+from .weights.hypernetwork import drift as drift
 from .weights.options import Hyper as Hyper
 from .weights.options import LoRA as LoRA
 from .weights.options import Mask as Mask

@@ -4,6 +4,7 @@ from hypermnesia.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
 from hypermnesia.data.build import blurry, capped, with_validation
 from hypermnesia.data.domain import noisy, permuted, rotated
 from hypermnesia.data.load import load
+from hypermnesia.data.loader import loader
 from hypermnesia.data.mnist360 import mnist360
 from hypermnesia.data.options import StreamOptions
 from hypermnesia.data.own_tasks import stream_of
@@ -36,6 +37,7 @@ __all__ = [
     "geometric",
     "joined",
     "load",
+    "loader",
     "mnist360",
     "noisy",
     "open_source",
