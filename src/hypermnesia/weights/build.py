@@ -31,7 +31,7 @@ def build_model(
         norms = [name for name in norm_parameters(net) if name in shapes]
         scales = [name for name in norms if name.endswith("weight")]
         shifts = [name for name in norms if name not in scales]
-        writer = weights.generator.build(shapes, rng, scales, shifts)
+        writer = weights.generator.fitted(shapes).build(shapes, rng, scales, shifts)
         _zero_stored_biases(net, assigned)
     statistics = weights.statistics
     if statistics == "auto":

@@ -57,7 +57,9 @@ class Hypernetwork(nn.Module):
         norms = [name for name in norm_parameters(net) if name in shapes]
         scales = [name for name in norms if name.endswith("weight")]
         shifts = [name for name in norms if name not in scales]
-        self.generator = options.build(shapes, rng.generator(seed, "generator"), scales, shifts)
+        self.generator = options.fitted(shapes).build(
+            shapes, rng.generator(seed, "generator"), scales, shifts
+        )
         self._rng = rng.generator(seed, "init")
         for _ in range(tasks):
             self.grow()

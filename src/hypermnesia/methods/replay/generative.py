@@ -73,7 +73,8 @@ class GenerativeOptions:
             for name, _ in vae.named_parameters()
         }
         shapes = {name: value.shape for name, value in vae.named_parameters() if roles[name] == "generated"}
-        return Model(vae, None, roles, self.generator.build(shapes, generator(seed, MODEL, "generator")))
+        writer = self.generator.fitted(shapes).build(shapes, generator(seed, MODEL, "generator"))
+        return Model(vae, None, roles, writer)
 
     def phase(self) -> Phase:
         """The training of the autoencoder on the current task. The last one is no exception: more may come later."""

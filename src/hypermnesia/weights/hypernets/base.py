@@ -3,6 +3,7 @@
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, overload
 
 import torch
@@ -10,15 +11,20 @@ from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
+from hypermnesia.weights.hypernets import sizing
 from hypermnesia.weights.hypernets.factors import Factor, Shapes, assemble
 from hypermnesia.weights.hypernets.layers import TaskRows
 
 __all__ = ["Factor", "Generator", "GeneratorOptions"]
 
 
+@dataclass(frozen=True, kw_only=True)
 class GeneratorOptions(ABC):
     """What every generator's options are: a frozen dataclass that builds it."""
 
+    compression: float | None = None
+    """Share of the numbers that it writes which the generator itself shall have, above 0, without the tasks' own embeddings:
+    then its widths, and a chunk's size, are chosen, in the proportions that are given. none = as they are given."""
     matrices_only: ClassVar[bool] = False
     """Whether it writes no tensor of one dimension: then every task stores its own."""
 
@@ -26,6 +32,11 @@ class GeneratorOptions(ABC):
     def writing(cls, role: str | None) -> Self:
         """Its defaults where a network's weights have this role: `generated`, `masked`, `added`; None: single ones."""
         return cls()
+
+    def fitted(self, shapes: Mapping[str, torch.Size]) -> Self:
+        """These options with the sizes that `compression` asks for where the tensors `shapes` are written."""
+        sizing.check(self.compression)
+        return self if self.compression is None else sizing.by_widths(self, shapes)
 
     @abstractmethod
     def build(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod, sqrt
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 from warnings import warn
 
 import torch
@@ -17,7 +17,7 @@ from hypermnesia.core.checks import (
     check_widths,
 )
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.weights.hypernets import initial
+from hypermnesia.weights.hypernets import initial, sizing
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
 from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
@@ -72,6 +72,10 @@ class ChunkedOptions(GeneratorOptions):
         check_not_negative("generator.embedding_noise", self.embedding_noise)
         check_not_negative("generator.chunk_std", self.chunk_std)
         check_choice("generator.init", self.init, get_args(ChunkedInit))
+
+    def fitted(self, shapes: Mapping[str, torch.Size]) -> Self:
+        sizing.check(self.compression)
+        return self if self.compression is None else sizing.by_chunk(self, shapes)
 
     def build(
         self,
