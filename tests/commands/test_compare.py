@@ -1,13 +1,16 @@
 """Comparisons: what takes part, what is run, what is passed over."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from running import SHORT, read
 
 from hypermnesia.commands import compare as comparing
+from hypermnesia.commands import tables
 from hypermnesia.commands.compare import candidates, compare
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.experiments import recipes
@@ -176,8 +179,21 @@ def test_a_bound_that_saw_less_than_a_rival_says_so(compared, tmp_path):
     fair = compare("split-digits", ["separate", "er"], SHORT, [0, 1], out=compared, listen=heard)
     assert fair.notes == ()
     words = ["train.threads=1", "train.iterations=4,8"]
-    [note] = compare("split-digits", ["er"], words, out=tmp_path).notes
+    unequal = compare("split-digits", ["er"], words, out=tmp_path)
+    [note] = unequal.notes
     assert note.startswith("joint saw 640 samples, er 1,280: it may be no upper bound; say train.iterations")
+    page = Console(file=io.StringIO(), width=80)
+    page.print(tables.comparison(unequal, 80))
+    assert isinstance(page.file, io.StringIO)
+    said = page.file.getvalue()
+    assert (
+        said.startswith("NOT ALL ROWS CAN BE COMPARED: only those of one set")
+        and "budget: train.iterations is " in said
+    )
+    assert all(
+        name in said
+        for name in ("er (iterations=8) [", "er (iterations=4) [", "joint (iterations=8) (upper bound) [")
+    )
 
 
 def test_a_contender_without_published_settings_says_so(tmp_path, monkeypatch):

@@ -60,6 +60,7 @@ def test_every_part_is_there(page: str) -> None:
         "Search: hnet on permuted-digits",
     ]
     assert [words for level, words in outline.headings if level == "h3"] == [
+        "Accuracy and what it costs",
         "Summary",
         "Accuracy, forgetting and cost",
         "Average accuracy after each task",
@@ -77,7 +78,7 @@ def test_every_part_is_there(page: str) -> None:
 def test_contents_lead_to_every_section(page: str) -> None:
     outline = Outline(page)
     assert len(outline.ids) == len(set(outline.ids))
-    assert len(outline.links) == 13 and {link.removeprefix("#") for link in outline.links} <= set(outline.ids)
+    assert len(outline.links) == 14 and {link.removeprefix("#") for link in outline.links} <= set(outline.ids)
 
 
 def test_hostile_text_is_escaped_everywhere(page: str) -> None:
@@ -105,7 +106,8 @@ def test_streams_that_differ_are_a_warning(runs: Any) -> None:
     for approach, stream in (("er", "a"), ("hnet", "b"), ("joint", "c")):
         runs.seed(approach, runs.result(approach, 0, stream_sha256=stream))
     page = report.render(report.load([runs.root]), "html")
-    assert "Seed 0: not all approaches ran on the same stream" in page
+    assert "<strong>Not all rows can be compared.</strong> The sets A, B differ" in page
+    assert "data: the stream of equal seeds is number 1 in A and number 2 in B" in page
 
 
 def test_environments_are_merged(runs: Any) -> None:

@@ -41,13 +41,17 @@ def test_paired_difference_uses_common_seeds_on_the_same_stream(runs: Any) -> No
     seeds(runs, "hnet", [0.90, 0.92, 0.97])
     seeds(runs, "er", [0.80, 0.84], first=0)
     seeds(runs, "ewc", [0.70, 0.72], first=2)
-    seeds(runs, "other", [0.60, 0.61, 0.62], stream_sha256="another stream")
-    best, er, ewc, other = summary(runs).rows
+    best, er, ewc = summary(runs).rows
     assert best.is_best and best.difference is None
     assert er.difference is not None and er.difference["n"] == 2
     assert er.difference["mean"] == pytest.approx(-0.09)
     assert ewc.difference is None, "one common seed is no pair of pairs"
-    assert other.difference is None, "seeds on other streams are no pairs"
+
+
+def test_seeds_on_other_streams_are_no_pairs(runs: Any) -> None:
+    seeds(runs, "hnet", [0.90, 0.92, 0.97])
+    seeds(runs, "other", [0.60, 0.61, 0.62], stream_sha256="another stream")
+    assert [row.difference for row in summary(runs).rows] == [None, None]
 
 
 def test_ties_as_shown_all_win_and_a_single_approach_wins_nothing(runs: Any) -> None:
@@ -63,7 +67,7 @@ def test_less_forgetting_and_less_cost_win(runs: Any) -> None:
         scenarios = accuracy(runs, 0.9, forgetting=forgetting, backward_transfer=-forgetting)
         runs.seed(approach, runs.result(approach, 0, scenarios=scenarios, costs={"stored_bytes": stored}))
     found = summary(runs)
-    winners = {key: found.winners.get(key) for key in found.main}
+    winners = {key: found.winners.get(("", key)) for key in found.main}
     assert winners == {
         "class.average_accuracy": "90.00",
         "class.forgetting": "10.00",
@@ -93,3 +97,39 @@ def test_metrics_between_task_ends_stand_with_the_rest(runs: Any) -> None:
     found = summary(runs)
     assert found.written(found.rows[0], "anytime.class.stability_gap") == "5.00 ± 0.00"
     assert "anytime.class.stability_gap" in found.rest
+
+
+def test_what_is_small_by_construction_wins_nothing(runs: Any) -> None:
+    for approach, forgetting, size in (("gdumb", 0.0, 3), ("er", 0.1, 5), ("hnet", 0.2, 0)):
+        scenarios = accuracy(runs, 0.9, forgetting=forgetting)
+        costs = {"stored_bytes": 100.0, "trainable_parameters": size}
+        runs.seed(approach, runs.result(approach, 0, scenarios=scenarios, costs=costs))
+    found = summary(runs)
+    winning = {row.group.label: [key for key in found.main if found.wins(row, key)] for row in found.rows}
+    assert [found.winners["", f"{of}"] for of in ("class.forgetting", "costs.trainable_parameters")] == [
+        "10.00",
+        "3",
+    ]
+    assert "class.forgetting" in winning["er"] and "class.forgetting" not in winning["gdumb"]
+    assert "costs.trainable_parameters" not in winning["hnet"], "nothing is trained: a cost of 0 is no merit"
+    told = "Forgetting of gdumb is small by construction (trained anew on its memory after each task) and wins nothing."
+    assert found.remarks == (told,)
+
+
+def test_times_of_different_machines_win_nothing(runs: Any) -> None:
+    for approach, processor in (("er", "a"), ("hnet", "b")):
+        directory = runs.seed(approach, runs.result(approach, 0))
+        (directory / "environment.json").write_text(f'{{"processor": "{processor}"}}')
+    found = summary(runs)
+    assert ("", "costs.train_seconds") not in found.winners and ("", "costs.stored_bytes") in found.winners
+    assert found.remarks[-1].startswith("Times were taken on different processors")
+
+
+def test_with_weights_for_each_task_the_task_scenario_comes_first(runs: Any) -> None:
+    kinds = {"hnet": "hyper", "hypermask": "mask", "er": "plain", "finetune": "plain"}
+    for approach, kind in kinds.items():
+        runs.seed(approach, runs.result(approach, 0), f'[weights]\nkind = "{kind}"\n')
+    found = summary(runs)
+    assert found.primary == "task" and found.main[:2] == ("task.average_accuracy", "class.average_accuracy")
+    runs.seed("der", runs.result("der", 0), '[weights]\nkind = "plain"\n')
+    assert summary(runs).primary == "class", "half of them are not most"

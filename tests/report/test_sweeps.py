@@ -108,3 +108,15 @@ def test_the_page_tells_the_search(runs: Any) -> None:
     ):
         assert words in page
     assert "<figcaption>Parallel coordinates</figcaption>" in page
+
+
+def test_a_search_begins_with_what_was_found(runs: Any) -> None:
+    runs.sweep()
+    page = report.render(report.load([runs.root]), "html")
+    found = re.search(r'<p class="verdict">(.*?)</p>', page)
+    assert found is not None and page.index(found[0]) < page.index("<dl")
+    assert re.fullmatch(
+        r"train.lr=0.00\d+, train.batch_size=\d+, net=lenet: 0.9\d+, the best of 22 complete trials. "
+        r"train.lr mattered most: alone it explains \d\d % of the variance.",
+        found[1],
+    )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hypermnesia import report
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.report import tables
 
 
@@ -101,3 +102,15 @@ def test_a_sweep_alone_makes_empty_tables(runs: Any) -> None:
 def test_names_in_texts_hold_no_escape_sequences(escape: Any) -> None:
     shown = escape("cat\x1b[2J\x9b")
     assert "\x1b" not in shown and "\x9b" not in shown and "x1b" in shown
+
+
+def test_columns_are_chosen(two: Any) -> None:
+    runs = report.load([two.root])
+    lines = report.render(runs, "md", ["costs.stored_bytes", "forgetting"]).splitlines()
+    assert lines[2] == "| Approach | Seeds | Stored | Forgetting, task-incremental (points) | Difference |"
+    head = report.render(runs, "csv", ["average_accuracy"]).splitlines()[0]
+    assert head == "row,benchmark,approach,seed,n,task.average_accuracy [%],task.average_accuracy [%] ci95"
+    with pytest.raises(HypermnesiaError, match=r"unknown column 'forgeting'; did you mean 'forgetting'\?"):
+        report.render(runs, "latex", ["forgeting"])
+    with pytest.raises(HypermnesiaError, match="the page has all columns"):
+        report.render(runs, "html", ["forgetting"])

@@ -74,11 +74,20 @@ def report(
         typer.Option("--output", "-o", metavar="FILE", show_default="report.html; others to the terminal"),
     ] = None,
     format: Annotated[str, typer.Option(help="html, md, latex or csv.")] = "html",
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="Of a table: class.forgetting, or accuracy of every scenario: average_accuracy; with commas.",
+            metavar="NAMES",
+            show_default="the main ones",
+        ),
+    ] = "",
 ) -> None:
     """Report runs on one page, or as a table for a paper."""
     from hypermnesia.report import write
 
-    made = write(directories, output or (Path("report.html") if format == "html" else None), format)
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    made = write(directories, output or (Path("report.html") if format == "html" else None), format, names)
     text = str(made) if isinstance(made, Path) else made.rstrip("\n")
     print(printable(text, breaks=True) if sys.stdout.isatty() else text)  # CSV keeps names as they are
 

@@ -16,7 +16,7 @@ from hypermnesia.core.printable import printable
 from hypermnesia.evaluation import metrics
 from hypermnesia.evaluation.figures import COSTS, METRICS, RETURNING
 from hypermnesia.evaluation.statistics import statistics
-from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row
+from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
 from hypermnesia.runs.predict import Prediction
 
 SOURCES = {
@@ -175,7 +175,8 @@ def pasted(console: Console, rows: Sequence[Sequence[float | None]]) -> None:
 def comparison(found: Comparison, width: int) -> Group:
     """A row for each approach, the best first: metrics and costs with intervals, and the difference to the best.
 
-    Where `width` columns do not hold the table, it is cut into several below one another, all with the names whole.
+    Where `width` columns do not hold the table, it is cut into several below one another, all with the names whole. Where not
+    all rows can be compared, their sets have letters, and a banner tells in what these differ.
     """
     summary, keys = found.summary, found.summary.main
     heads = [f"{_head(summary.column(key))}" for key in keys]
@@ -183,17 +184,32 @@ def comparison(found: Comparison, width: int) -> Group:
     about = f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "1 seed: no intervals, no differences"
     names, columns = [Text("approach")], [[Text(head)] for head in [*heads, "to the best"]]
     for row in summary.rows:
-        label = row.group.label + (f" ({row.bound})" if row.bound else "")
+        label = (
+            row.group.label + (f" ({row.bound})" if row.bound else "") + (f" [{row.set}]" if row.set else "")
+        )
         names.append(Text(label, style="bold" if row.is_best else ""))
         for column, key in zip(columns, keys, strict=False):
             column.append(Text(summary.written(row, key), style="bold" if summary.wins(row, key) else ""))
         columns[-1].append(Text(_difference(row)))
     first, *others = _cut(names, columns, width)
     return Group(
+        *_banner(summary),
         block(first, summary.benchmark.name),
         *(Padding(t, (1, 0, 0, 0)) for t in others),
-        Text(about, style="dim"),
+        Text(" ".join([about, *summary.remarks]), style="dim"),
     )
+
+
+def _banner(summary: Summary) -> list[Text]:
+    """What differs between rows beside the approach; nothing where they can be compared."""
+    if not summary.differing:
+        return []
+    lines = [
+        "NOT ALL ROWS CAN BE COMPARED: only those of one set, [A], [B] …, which differ in",
+        *(f"  {one}" for one in summary.differing),
+        "Settings that are said hold for all: train.iterations=300, for example.",
+    ]
+    return [Text("\n".join([*lines, ""]), style="yellow")]
 
 
 def _cut(names: Sequence[Text], columns: Sequence[Sequence[Text]], width: int) -> list[Table]:

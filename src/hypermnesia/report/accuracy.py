@@ -14,7 +14,7 @@ from hypermnesia.report.draw.heat import heat_map
 from hypermnesia.report.draw.plots import Dot, Series, dots, lines
 from hypermnesia.report.draw.svg import Scale
 from hypermnesia.report.load import Group
-from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
+from hypermnesia.report.summary import Column, Row, Summary, scenario_title
 
 _FEW_TASKS = 10  # up to here a legend names every task and lines have markers
 _FEW_MARKS = 20  # tasks up to which lines of averages have markers
@@ -23,10 +23,8 @@ _FEW_MARKS = 20  # tasks up to which lines of averages have markers
 def numbers(summary: Summary) -> Section:
     """Dot plots of the columns of the main table."""
     blocks = [
-        _dot_block(
-            summary, "Average accuracy", [f"{name}.average_accuracy" for name in summary.benchmark.scenarios]
-        ),
-        _dot_block(summary, "Forgetting", [f"{name}.forgetting" for name in summary.benchmark.scenarios]),
+        _dot_block(summary, "Average accuracy", [f"{name}.average_accuracy" for name in summary.scenarios]),
+        _dot_block(summary, "Forgetting", [f"{name}.forgetting" for name in summary.scenarios]),
         _dot_block(
             summary,
             "Cost",
@@ -75,11 +73,7 @@ def _costs(name: str, column: Column, rows: Sequence[Dot]) -> Markup:
     log = smallest > 0 and largest / smallest > 30
     axis, x_format = column.title.lower(), units.size_tick if name.endswith("bytes") else units.tick
     if name.endswith("seconds"):
-        seconds, unit = next(
-            found
-            for found in ((3600, "h"), (60, "min"), (1, "s"))
-            if largest >= 2 * found[0] or found[0] == 1
-        )
+        seconds, unit = time_unit(largest)
         rows = [
             replace(row, mean=row.mean / seconds, half_width=_times(1 / seconds, row.half_width))
             for row in rows
@@ -90,14 +84,21 @@ def _costs(name: str, column: Column, rows: Sequence[Dot]) -> Markup:
     return dots(rows, column.title, axis, low=0.0, x_format=x_format)
 
 
+def time_unit(largest: float) -> tuple[int, str]:
+    """Seconds of the unit that an axis up to `largest` seconds has, and its name."""
+    return next(
+        found for found in ((3600, "h"), (60, "min"), (1, "s")) if largest >= 2 * found[0] or found[0] == 1
+    )
+
+
 def _times(scale: float, value: float | None) -> float | None:
     return None if value is None else scale * value
 
 
 def over_time(summary: Summary) -> Section:
     """Average accuracy after each task, every approach in one picture per scenario."""
-    figures, marked = [], True
-    for scenario in summary.benchmark.scenarios:
+    figures, marked, drawn = [], True, set[int]()
+    for scenario in summary.scenarios:
         found = [(row, matrices) for row in summary.rows if (matrices := _matrices(row.group, scenario))]
         if not found:
             continue
@@ -106,15 +107,16 @@ def over_time(summary: Summary) -> Section:
         series = [
             Series(row.group.label, points, row.look, level=tasks > 1) for row, points in averaged if points
         ]
-        if series:
+        if any(len(one.points) > 1 for one in series):
+            drawn |= {row.look for row, points in averaged if points}
             marked = marked and tasks <= _FEW_MARKS
-            label = f"Average accuracy after each task, {_title(scenario)}"
+            label = f"Average accuracy after each task, {scenario_title(scenario)}"
             axes = ("tasks learned", "average accuracy (%)")
             picture = lines(
                 series, label, *axes, limits=(0, 100), whole=True, marked=tasks <= _FEW_MARKS, height=280
             )
-            figures.append(Figure(_title(scenario), picture))
-    keys = [key(row.group.label, row.look, marked=marked) for row in summary.rows]
+            figures.append(Figure(scenario_title(scenario), picture))
+    keys = [key(row.group.label, row.look, marked=marked) for row in summary.rows if row.look in drawn]
     about = (
         "Mean accuracy over the tasks learned so far; bands are 95 % intervals over the seeds. "
         "An approach that was evaluated only once, such as joint training, is a level line."
@@ -149,7 +151,7 @@ def _averages(matrix: Matrix) -> list[float | None]:
 def per_task(summary: Summary) -> Section:
     """Accuracy of every task over time: a picture per approach, a line per task."""
     blocks = []
-    for scenario in _primary_first(summary):
+    for scenario in summary.scenarios:
         figures: list[Figure] = []
         names: list[str] = []
         for row in summary.rows:
@@ -163,13 +165,15 @@ def per_task(summary: Summary) -> Section:
             marked = total <= _FEW_TASKS
             shown = range(total) if marked else (0, total // 2, total - 1)
             keys = [ordered_key(names[test], test, total, marked=marked) for test in shown]
-            blocks.append(Block(_title(scenario), figures, keys, collapsed=scenario != summary.primary))
+            blocks.append(
+                Block(scenario_title(scenario), figures, keys, collapsed=scenario != summary.primary)
+            )
     about = "Mean over the seeds of the accuracy on each test set, from its first evaluation to the end."
     return Section("Accuracy of every task over time", about, blocks)
 
 
 def _lines_of_tests(label: str, mean: list[list[float | None]], names: Sequence[str]) -> list[Figure]:
-    """One figure with a line per test set; none if nothing was evaluated."""
+    """One figure with a line per test set; none if no test set was looked at twice."""
     few = len(names) <= _FEW_TASKS
     series = []
     for test, name in enumerate(names):
@@ -177,7 +181,7 @@ def _lines_of_tests(label: str, mean: list[list[float | None]], names: Sequence[
         points = [(t, 100 * value, None) for t, value in column if value is not None]
         if points:
             series.append(Series(name, points, order=(test, len(names)), thin=not few))
-    if not series:
+    if not any(len(one.points) > 1 for one in series):
         return []
     spoken = f"Accuracy of every test over time, {label}"
     y = Scale(0, 100, 188, 28)
@@ -188,10 +192,12 @@ def _lines_of_tests(label: str, mean: list[list[float | None]], names: Sequence[
 def matrices(summary: Summary) -> Section:
     """Accuracy matrices as heat maps."""
     blocks = []
-    for scenario in _primary_first(summary):
+    for scenario in summary.scenarios:
         figures = [figure for row in summary.rows if (figure := _matrix_figure(row, scenario)) is not None]
         if figures:
-            blocks.append(Block(_title(scenario), figures, scale=True, collapsed=scenario != summary.primary))
+            blocks.append(
+                Block(scenario_title(scenario), figures, scale=True, collapsed=scenario != summary.primary)
+            )
     about = "Row: after learning that task. Column: accuracy on that test set in %, mean over the seeds."
     return Section("Accuracy matrices", about, blocks)
 
@@ -201,6 +207,8 @@ def _matrix_figure(row: Row, scenario: str) -> Figure | None:
     if not found:
         return None
     mean = mean_matrix(found)
+    if all(value is None for line in mean for value in line):
+        return None
     result = row.group.first.result
     square = len(mean) == len(mean[0])
     tests = names_of_tests(result, len(mean[0]))
@@ -210,15 +218,6 @@ def _matrix_figure(row: Row, scenario: str) -> Figure | None:
     columns = [str(i + 1) for i in range(len(tests))] if square or rows == ["all tasks"] else tests
     picture = heat_map(mean, f"Accuracy matrix of {row.group.label}", rows, columns, "after", "tested on")
     return Figure(row.group.label, picture)
-
-
-def _primary_first(summary: Summary) -> list[str]:
-    return sorted(summary.benchmark.scenarios, key=lambda name: name != summary.primary)
-
-
-def _title(scenario: str) -> str:
-    words = SCENARIO_NAMES.get(scenario, scenario)
-    return words[:1].upper() + words[1:]
 
 
 def _matrices(group: Group, scenario: str) -> list[Matrix]:

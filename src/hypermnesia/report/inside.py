@@ -86,7 +86,7 @@ def confusion(summary: Summary) -> Section:
 def _of_seeds(group: Group, part: Callable[[Result], Matrix]) -> tuple[list[Matrix], Result]:
     """That part of every seed's result, of those that have it in the shape of the first such seed."""
     found = [part(seed.result) for seed in group.seeds]
-    found = [matrix for matrix in found if matrix]
+    found = [matrix for matrix in found if any(value is not None for row in matrix for value in row)]
     same = [matrix for matrix in found if (len(matrix), len(matrix[0])) == (len(found[0]), len(found[0][0]))]
     return same, group.first.result
 
@@ -174,11 +174,11 @@ def memory(summary: Summary, notes: list[Note]) -> Section:
     for row in summary.rows:
         seed = next((s for s in row.group.seeds if s.result.memory is not None), None)
         held = seed.result.memory if seed is not None else None
-        if seed is None or held is None or not (held.classes or held.images):
+        if seed is None or held is None:
             continue
         total = sum(held.classes.values())
         figures = []
-        if held.classes:
+        if total:
             picture = columns(
                 list(held.classes),
                 list(held.classes.values()),
@@ -194,7 +194,8 @@ def memory(summary: Summary, notes: list[Note]) -> Section:
         if (bad := len(held.images[:_MOST_IMAGES]) - len(images)) > 0:
             notes.append(Note(seed.path, f"memory.images: {bad} left out: not a small PNG picture in base64"))
         addresses = [f"data:image/png;base64,{image}" for image in images]
-        blocks.append(Block(row.group.label, figures, images=addresses))
+        if figures or addresses:
+            blocks.append(Block(row.group.label, figures, images=addresses))
     return Section("Replay memory", "What the memory held when the last task had been learned.", blocks)
 
 

@@ -12,11 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hypermnesia.core import units
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.secrets import flatten
-from hypermnesia.evaluation.schema import Sweep
-from hypermnesia.report import accuracy, inside, sweeps, tables
+from hypermnesia.evaluation.schema import Sweep, Trial
+from hypermnesia.report import accuracy, inside, sweeps, tables, tradeoff, verdict
 from hypermnesia.report.blocks import Block, Figure, Section, colour_bar, key
 from hypermnesia.report.load import Benchmark, Note, Runs, SweepRecord, load
-from hypermnesia.report.summary import BOUNDS, SCENARIO_MEANINGS, SCENARIO_NAMES, Summary, summarise
+from hypermnesia.report.summary import SCENARIO_MEANINGS, SCENARIO_NAMES, Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Chapter:
 
     anchor: str
     summary: Summary
+    verdicts: Sequence[tuple[str, str]]
+    """(scenario, what was found in a sentence)."""
+    opening: Section
     facts: Sequence[tuple[str, str]]
     warnings: Sequence[str]
     sections: Sequence[Section]
@@ -37,6 +40,8 @@ class SweepChapter:
 
     anchor: str
     record: SweepRecord
+    found: str
+    """What came of it, in a sentence or two."""
     facts: Sequence[tuple[str, str]]
     winner: Sequence[tuple[str, str]]
     space: Sequence[tuple[str, str]]
@@ -90,6 +95,8 @@ def _chapter(anchor: str, summary: Summary, notes: list[Note]) -> Chapter:
     return Chapter(
         anchor,
         summary,
+        verdict.verdicts(summary),
+        tradeoff.accuracy_and_cost(summary),
         _facts(summary),
         _warnings(summary.benchmark),
         [section for section in sections if section.blocks],
@@ -126,24 +133,11 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 
 def _warnings(benchmark: Benchmark) -> list[str]:
-    """What makes the numbers of this benchmark hard to compare."""
-    streams: dict[int, set[str]] = {}
-    for group in benchmark.groups:
-        for seed in group.seeds:
-            if seed.result.stream_sha256 is not None and group.approach not in BOUNDS:
-                streams.setdefault(seed.result.seed, set()).add(seed.result.stream_sha256)
-    mixed = _ranges(number for number, found in streams.items() if len(found) > 1)
-    warnings = []
-    if mixed:
-        warnings.append(
-            f"Seed {mixed}: not all approaches ran on the same stream, so more than the approach differs."
-        )
+    """What makes the numbers of this benchmark hard to compare, beside settings in which they differ."""
     sets = {frozenset(seed.result.seed for seed in group.seeds) for group in benchmark.groups}
     if len(sets) > 1:
-        warnings.append(
-            "Not all approaches have the same seeds; paired differences use those that both have."
-        )
-    return warnings
+        return ["Not all approaches have the same seeds; paired differences use those that both have."]
+    return []
 
 
 _NOT_ENVIRONMENT = ("seed", "data_dir")  # told elsewhere; a path of the machine that nobody else has
@@ -181,8 +175,6 @@ def _sweep(anchor: str, record: SweepRecord) -> SweepChapter:
         ("Trials", f"{len(sweep.trials)} ({counts})" if counts else "0"),
         ("Total time", units.duration(sum(trial.seconds or 0 for trial in sweep.trials))),
     ]
-    if best is not None:
-        facts.append(("Best", f"trial {best.number}, {units.plain(best.value)}"))
     plots: list[tuple[str, Callable[[Sweep], Any], bool, str]] = [
         ("Importance of the settings", sweeps.importance_plot, False, _IMPORTANCE),
         (
@@ -197,6 +189,7 @@ def _sweep(anchor: str, record: SweepRecord) -> SweepChapter:
     return SweepChapter(
         anchor,
         record,
+        _found(sweep, best),
         facts,
         [] if best is None else _pairs(best.settings),
         _pairs(sweep.space),
@@ -216,6 +209,21 @@ def _sweep(anchor: str, record: SweepRecord) -> SweepChapter:
     )
 
 
+def _found(sweep: Sweep, best: Trial | None) -> str:
+    """The best trial, its settings, and which setting mattered most."""
+    if best is None:
+        return "No trial came to an end, so nothing was found."
+    chosen = ", ".join(f"{name}={sweeps.shown(value)}" for name, value in best.settings.items())
+    complete = len(sweeps.done(sweep))
+    said = (
+        f"{chosen or 'No setting varied'}: {units.plain(best.value)}, the best of {complete} complete trials."
+    )
+    mattered = sweeps.importance(sweep)
+    if mattered and mattered[0][1] > 0:
+        said += f" {mattered[0][0]} mattered most: alone it explains {100 * mattered[0][1]:.0f} % of the variance."
+    return said
+
+
 _LONGEST_VALUE = 200  # characters; what is longer, such as a matrix, is no line of a table
 _IMPORTANCE = (
     "ε²: variance between bins of one setting (its values, or quarters by rank), corrected for chance. "
@@ -228,24 +236,48 @@ def _pairs(tree: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, sweeps.shown(value)) for name, value in tree.items()]
 
 
-FORMATS: dict[str, Callable[[Runs, Sequence[Summary]], str]] = {
-    "html": html,
+TABLES: dict[str, Callable[[Runs, Sequence[Summary], Sequence[str]], str]] = {
     "md": tables.markdown,
     "latex": tables.latex,
     "csv": tables.comma_separated,
 }
+FORMATS = ("html", *TABLES)
 
 
-def render(runs: Runs, format: str) -> str:
-    """The report of `runs` as text. `format`: html (the page), md, latex or csv (the summary table)."""
-    if format not in FORMATS:
+def render(runs: Runs, format: str, columns: Sequence[str] = ()) -> str:
+    """The report of `runs` as text. `format`: html (the page), md, latex or csv (the summary table).
+
+    `columns` of a table: keys such as `class.forgetting` or `costs.stored_bytes`, or their last parts, which stand for all
+    scenarios (`forgetting`); none = those of the page's first table, in CSV all.
+    """
+    summaries = [summarise(benchmark) for benchmark in runs.benchmarks]
+    if format in TABLES:
+        made = TABLES[format](runs, summaries, _chosen(summaries, columns))
+    elif format != "html":
         raise unknown("report format", format, FORMATS)
-    made = FORMATS[format](runs, [summarise(benchmark) for benchmark in runs.benchmarks])
+    elif columns:
+        raise HypermnesiaError("the page has all columns; choose columns with --format md, latex or csv")
+    else:
+        made = html(runs, summaries)
     return made.encode("utf-8", "replace").decode()  # names of files may hold bytes that are no text
 
 
-def write(directories: Sequence[Path], output: Path | None = None, format: str = "html") -> Path | str:
-    """Read the runs in or below `directories` and report them.
+def _chosen(summaries: Sequence[Summary], columns: Sequence[str]) -> list[str]:
+    """The keys that `columns` stand for, in their order."""
+    known = list(dict.fromkeys(column.key for summary in summaries for column in summary.columns))
+    found: dict[str, None] = {}
+    for name in columns:
+        keys = [key for key in known if key == name or key.endswith(f".{name}")]
+        if not keys:
+            raise unknown("column", name, [*known, *{key.rpartition(".")[2] for key in known}])
+        found |= dict.fromkeys(keys)
+    return list(found)
+
+
+def write(
+    directories: Sequence[Path], output: Path | None = None, format: str = "html", columns: Sequence[str] = ()
+) -> Path | str:
+    """Read the runs in or below `directories` and report them; `columns` as in `render`.
 
     Returns `output` once the file is complete (an older one is replaced in one go; a device, a pipe or the target of a link
     is written to), or the text when `output`
@@ -254,7 +286,7 @@ def write(directories: Sequence[Path], output: Path | None = None, format: str =
     """
     if format not in FORMATS:
         raise unknown("report format", format, FORMATS)
-    made = render(load(directories), format)
+    made = render(load(directories), format, columns)
     if output is None:
         return made
     if not output.name:

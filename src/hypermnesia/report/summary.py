@@ -1,6 +1,7 @@
 """The numbers of a comparison: a row per group, a column per metric, differences to the best."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,12 +9,28 @@ from hypermnesia.core import units
 from hypermnesia.evaluation.figures import ANYTIME, COSTS, METRICS, Figure
 from hypermnesia.evaluation.schema import Result
 from hypermnesia.evaluation.statistics import PairedDifference, Statistics, paired_difference, statistics
+from hypermnesia.report.comparable import BOUNDS, Differing, same_machine, sets
 from hypermnesia.report.load import Benchmark, Group
 
-BOUNDS = {"joint": "upper bound", "finetune": "lower bound"}
-"""Approaches that frame a comparison and do not compete: never the best, never what others differ from."""
+_KEEPS = {
+    "gdumb": "trained anew on its memory after each task",
+    "separate": "a network for each task",
+    "frozen-heads": "a body that is frozen after the first task",
+    **dict.fromkeys(("ncm", "slda", "ridge", "ranpac"), "never trained, on frozen features"),
+}
+"""Approaches whose forgetting is small by construction, and why: it is shown and wins nothing."""
+_FORGETTING = ("forgetting", "backward_transfer")
+_TIMES = ("costs.train_seconds", "costs.steps_per_second")
 
 SCENARIO_NAMES = {"class": "class-incremental", "domain": "domain-incremental", "task": "task-incremental"}
+
+
+def scenario_title(name: str) -> str:
+    """`Class-incremental`, at the beginning of a heading."""
+    words = SCENARIO_NAMES.get(name, name)
+    return words[:1].upper() + words[1:]
+
+
 SCENARIO_MEANINGS = {
     "class": "Class-incremental: the task is inferred, or one head answers for all classes.",
     "domain": "Domain-incremental: every task has the same classes and the task is not given.",
@@ -37,9 +54,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One group's statistics by column key, and its paired difference to the best group (None: no pairs)."""
+    """One group's statistics by column key, and its paired difference to the best group of its set (None: no pairs)."""
 
     group: Group
+    set: str
+    """The letter of the rows that it can be compared with; empty where all can be."""
     bound: str | None
     statistics: dict[str, Statistics]
     difference: PairedDifference | None
@@ -49,13 +68,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows of a benchmark by average accuracy in the primary scenario, best first."""
+    """The rows of a benchmark by average accuracy in the primary scenario, best first.
+
+    `winners`: by set and column key the best mean as it is written, where at least two rows of the set compete.
+    """
 
     benchmark: Benchmark
     primary: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    winners: dict[str, str]  # column key -> the best mean as it is written; bounds do not compete
+    winners: dict[tuple[str, str], str]
+    differing: tuple[Differing, ...] = ()
+    """In what the sets of rows differ; empty where all rows can be compared."""
+    remarks: tuple[str, ...] = ()
+    """Which figures cannot win, and why."""
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """The benchmark's, the primary one first."""
+        return tuple(sorted(self.benchmark.scenarios, key=lambda name: name != self.primary))
 
     def column(self, key: str) -> Column:
         return next(column for column in self.columns if column.key == key)
@@ -68,15 +99,15 @@ class Summary:
         """Whether the row's mean is the best of its column, as far as the digits shown can tell."""
         mean = row.statistics[key]["mean"]
         return (
-            row.bound is None
-            and mean is not None
-            and self.column(key).write(mean, None) == self.winners.get(key)
+            mean is not None
+            and _competes(row, self.column(key))
+            and self.column(key).write(mean, None) == self.winners.get((row.set, key))
         )
 
     @property
     def main(self) -> tuple[str, ...]:
         """Keys of the columns that belong into the short table."""
-        wanted = [f"{name}.average_accuracy" for name in self.benchmark.scenarios]
+        wanted = [f"{name}.average_accuracy" for name in self.scenarios]
         wanted += [f"{self.primary}.forgetting", f"{self.primary}.backward_transfer"]
         wanted += ["costs.trainable_parameters", "costs.stored_bytes", "costs.train_seconds"]
         return tuple(key for key in wanted if any(row.statistics[key]["n"] for row in self.rows))
@@ -97,44 +128,81 @@ def summarise(benchmark: Benchmark) -> Summary:
         for group in benchmark.groups
     ]
     found.sort(key=lambda pair: -1.0 if (mean := pair[1][key]["mean"]) is None else mean, reverse=True)
-    best = next((group for group, _ in found if group.approach not in BOUNDS), None)
+    letters, differing = sets([group for group, _ in found])
+    best: dict[str, Group] = {}
+    rivals = Counter[str]()
+    for (group, _), letter in zip(found, letters, strict=True):
+        if group.approach not in BOUNDS:
+            best.setdefault(letter, group)
+            rivals[letter] += 1
     looks = {True: iter(range(-1, -len(found) - 1, -1)), False: iter(range(len(found)))}
     rows = tuple(
         Row(
             group,
+            letter,
             BOUNDS.get(group.approach),
             numbers,
-            _difference(group, best, primary),
-            group is best,
+            difference(group, best.get(letter), primary),
+            group is best.get(letter) and not (differing and rivals[letter] < 2),
             next(looks[group.approach in BOUNDS]),
         )
-        for group, numbers in found
+        for (group, numbers), letter in zip(found, letters, strict=True)
     )
-    return Summary(
-        benchmark, primary, columns, rows, {c.key: best_ for c in columns if (best_ := _winner(rows, c))}
-    )
+    alike = same_machine([row.group for row in rows if row.bound is None])
+    winners = {
+        (letter, column.key): winner
+        for letter in dict.fromkeys(letters)
+        for column in columns
+        if (alike or column.key not in _TIMES)
+        and (winner := _winner([row for row in rows if row.set == letter], column))
+    }
+    remarks = tuple(_remarks(rows, alike))
+    return Summary(benchmark, primary, columns, rows, winners, tuple(differing), remarks)
+
+
+def _remarks(rows: Sequence[Row], alike: bool) -> Iterator[str]:
+    for row in rows:
+        if row.group.approach in _KEEPS:
+            yield f"Forgetting of {row.group.label} is small by construction ({_KEEPS[row.group.approach]}) and wins nothing."
+    if not alike:
+        yield "Times were taken on different processors, devices or numbers of threads, so none is the best."
 
 
 def primary_scenario(benchmark: Benchmark) -> str:
-    """The scenario that most groups have an average accuracy for; of several the hardest."""
+    """The scenario that most groups have an average accuracy for; of several `task`, where most approaches have weights
+    for each task, and else the hardest."""
 
     def groups_with(name: str) -> int:
         return sum(
             any(_accuracy(seed.result, name) is not None for seed in g.seeds) for g in benchmark.groups
         )
 
-    return max(benchmark.scenarios, key=groups_with)
+    rivals = [group for group in benchmark.groups if group.approach not in BOUNDS]
+    by_task = 2 * sum(map(_weights_for_each_task, rivals)) > len(rivals)
+    return max(benchmark.scenarios, key=lambda name: (groups_with(name), by_task and name == "task"))
+
+
+def _weights_for_each_task(group: Group) -> bool:
+    own = group.first.settings
+    return own.get("weights.kind", "plain") != "plain" or own.get("weights.per_task", "[]") != "[]"
+
+
+def _competes(row: Row, column: Column) -> bool:
+    """Whether the row's mean may be the best of its column: bounds, what is small by construction, and costs of 0 do not."""
+    if row.bound is not None or (row.group.approach in _KEEPS and column.key.endswith(_FORGETTING)):
+        return False
+    return not (column.key.startswith("costs.") and row.statistics[column.key]["mean"] == 0)
 
 
 def _winner(rows: Sequence[Row], column: Column) -> str | None:
-    means = [row.statistics[column.key]["mean"] for row in rows if row.bound is None]
+    means = [row.statistics[column.key]["mean"] for row in rows if _competes(row, column)]
     known = [mean for mean in means if mean is not None]
     if column.better == 0 or len(known) < 2:
         return None
     return column.write(max(known) if column.better > 0 else min(known), None)
 
 
-def _difference(group: Group, best: Group | None, scenario: str) -> PairedDifference | None:
+def difference(group: Group, best: Group | None, scenario: str) -> PairedDifference | None:
     """The group's accuracy minus the best group's, over at least two seeds run on the same stream."""
     if best is None or group is best:
         return None

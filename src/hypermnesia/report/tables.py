@@ -13,15 +13,26 @@ from hypermnesia.report.summary import Row, Summary
 Escape = Callable[[str], str]
 
 
-def markdown(runs: Runs, summaries: Sequence[Summary]) -> str:
-    """A heading and a pipe table per benchmark, the best numbers in bold, then what was skipped."""
+def markdown(runs: Runs, summaries: Sequence[Summary], keys: Sequence[str] = ()) -> str:
+    """A heading and a pipe table per benchmark, the best numbers in bold, then what was skipped.
+
+    `keys`: of the columns; none = `Summary.main`.
+    """
     parts = []
     for summary in summaries:
-        head, body = _cells(summary, _markdown_text, bold="**{}**".format)
+        head, body = _cells(summary, keys, _markdown_text, bold="**{}**".format)
         rules = ["---", *["---:"] * (len(head) - 1)]
         rows = [f"| {' | '.join(cells)} |" for cells in (head, rules, *body)]
         parts.append(
-            "\n".join([f"## {_markdown_text(summary.benchmark.name)}", "", *rows, "", _caption(summary)])
+            "\n".join(
+                [
+                    f"## {_markdown_text(summary.benchmark.name)}",
+                    "",
+                    *rows,
+                    "",
+                    _markdown_text(_caption(summary)),
+                ]
+            )
         )
     if runs.notes:
         notes = [f"- {_markdown_text(note.path)}: {_markdown_text(note.reason)}" for note in runs.notes]
@@ -29,11 +40,11 @@ def markdown(runs: Runs, summaries: Sequence[Summary]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def latex(runs: Runs, summaries: Sequence[Summary]) -> str:
-    """A `table` per benchmark for the package booktabs; what was skipped stands in comments."""
+def latex(runs: Runs, summaries: Sequence[Summary], keys: Sequence[str] = ()) -> str:
+    """The same as a `table` per benchmark for the package booktabs; what was skipped stands in comments."""
     parts = [_latex_comments(runs.notes)] if runs.notes else []
     for summary in summaries:
-        head, body = _cells(summary, _latex_text, bold=r"\textbf{{{}}}".format)
+        head, body = _cells(summary, keys, _latex_text, bold=r"\textbf{{{}}}".format)
         rows = [" & ".join(cells) + r" \\" for cells in body]
         parts.append(
             "\n".join(
@@ -55,13 +66,14 @@ def latex(runs: Runs, summaries: Sequence[Summary]) -> str:
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
 
 
-def comma_separated(runs: Runs, summaries: Sequence[Summary]) -> str:
-    """Unrounded numbers, every metric: per group a row `mean` with intervals, then a row `seed` each.
+def comma_separated(runs: Runs, summaries: Sequence[Summary], keys: Sequence[str] = ()) -> str:
+    """Unrounded numbers, every metric or those of `keys`: per group a row `mean` with intervals, then a row `seed` each.
 
     Fractions are percentages; costs are counts, bytes and seconds. Texts that a spreadsheet would take for a
     formula get a leading apostrophe.
     """
-    columns = list({column.key: column for summary in summaries for column in summary.columns}.values())
+    known = {column.key: column for summary in summaries for column in summary.columns}
+    columns = [known[key] for key in keys or known]
     heads = [f"{column.key} [{column.raw_unit}]" if column.raw_unit else column.key for column in columns]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -100,14 +112,23 @@ def _caption(summary: Summary) -> str:
         "Mean ± 95 % interval over the seeds; accuracies in %, forgetting, backward transfer and differences "
         "in percentage points. Difference: to the best approach, over seeds that both have; bounds do not "
         "compete."
-    )
+    ) + "".join(f" {told}" for told in _told(summary))
 
 
-def _cells(summary: Summary, escape: Escape, bold: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
-    keys = summary.main
+def _told(summary: Summary) -> list[str]:
+    """What keeps the table from being misread."""
+    told = [f"Only rows of one set can be compared. {'. '.join(map(str, summary.differing))}."]
+    return [*(told if summary.differing else ()), *summary.remarks]
+
+
+def _cells(
+    summary: Summary, keys: Sequence[str], escape: Escape, bold: Callable[[str], str]
+) -> tuple[list[str], list[list[str]]]:
+    keys = [key for key in keys if key in {c.key for c in summary.columns}] or summary.main
     columns = [summary.column(key) for key in keys]
     head = [
         "Approach",
+        *(["Set"] if summary.differing else []),
         "Seeds",
         *(f"{c.title} ({c.unit})" if c.unit else c.title for c in columns),
         "Difference",
@@ -115,7 +136,7 @@ def _cells(summary: Summary, escape: Escape, bold: Callable[[str], str]) -> tupl
     body = []
     for row in summary.rows:
         label = f"{row.group.label} ({row.bound})" if row.bound else row.group.label
-        cells = [escape(label), str(len(row.group.seeds))]
+        cells = [escape(label), *([row.set] if summary.differing else []), str(len(row.group.seeds))]
         for key in keys:
             shown = escape(summary.written(row, key))
             cells.append(bold(shown) if summary.wins(row, key) else shown)

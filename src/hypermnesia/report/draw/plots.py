@@ -18,6 +18,7 @@ from hypermnesia.report.draw.svg import (
     path,
     picture,
     text,
+    tick_labels,
     whole_ticks,
 )
 
@@ -131,9 +132,8 @@ def dots(
     positive = [row.mean for row in rows]
     x = fitted(positive if log else bounds, 8, WIDTH - 14, low=low, limits=limits, log=log)
     parts: list[Markup] = []
-    for value in x.ticks():
-        parts.append(line(x(value), top, x(value), bottom, "grid"))
-        parts.append(text(x(value), bottom + 16, x_format(value), anchor="middle", kind="tick"))
+    parts += [line(x(value), top, x(value), bottom, "grid") for value in x.ticks()]
+    parts += tick_labels(x.ticks(), x, bottom + 16, x_format)
     parts.append(line(x.start, bottom, x.end, bottom, "rule"))
     parts.append(text(WIDTH / 2, bottom + 34, axis, anchor="middle", kind="axis"))
     for position, row in enumerate(rows):

@@ -14,6 +14,7 @@ from hypermnesia.core.units import tick as tick_text
 
 WIDTH = 340
 """The natural width of a picture."""
+_TICK_LETTER = 6.0  # pixels, about
 
 
 def el(tag: str, *children: object, **attributes: object) -> Markup:
@@ -160,11 +161,25 @@ class Frame:
             parts.append(line(left, self.y(value), right, self.y(value), "grid"))
             parts.append(text(left - 6, self.y(value) + 4, y_format(value), anchor="end", kind="tick"))
         parts.append(line(left, bottom, right, bottom, "rule"))
-        for value in self.x.ticks() if x_ticks is None else x_ticks:
-            parts.append(line(self.x(value), bottom, self.x(value), bottom + 4, "rule"))
-            parts.append(text(self.x(value), bottom + 16, x_format(value), anchor="middle", kind="tick"))
+        values = self.x.ticks() if x_ticks is None else x_ticks
+        parts += [line(self.x(value), bottom, self.x(value), bottom + 4, "rule") for value in values]
+        parts += tick_labels(values, self.x, bottom + 16, x_format)
         parts.append(text((left + right) / 2, bottom + 34, x_label, anchor="middle", kind="axis"))
         return Markup("").join(parts)
+
+
+def tick_labels(
+    values: Sequence[float], x: Scale, y: float, x_format: Callable[[float], str] = tick_text
+) -> list[Markup]:
+    """The labels of an axis, but for those that would lie on the one before."""
+    parts, end = [], -math.inf
+    for value in values:
+        words, at = x_format(value), x(value)
+        half = _TICK_LETTER * len(words) / 2
+        if at - half > end:
+            parts.append(text(at, y, words, anchor="middle", kind="tick"))
+            end = at + half + _TICK_LETTER
+    return parts
 
 
 def whole_ticks(first: int, last: int, most: int = 10) -> list[float]:
