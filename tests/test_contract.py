@@ -24,7 +24,7 @@ from hypermnesia.methods.learner import Batch, Net
 from hypermnesia.training.events import StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.graphs import SIGHTS, Graphs
 from hypermnesia.training.loop import Fit
-from hypermnesia.training.step import Gradients, StepRequest, by_graph, others
+from hypermnesia.training.step import Gradients, Held, StepRequest, by_graph, others
 
 torch.set_num_threads(1)
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.approach)
@@ -154,8 +154,10 @@ class Midway:
         optimizer = run.optimizers[run.learner.phase.model]
         return StepRequest(Net(self.model), self.state, self.batch, self.draw, optimizer, 99, lambda: "now")
 
-    def rest(self) -> Tensors:
-        return others(self.model, Net(self.model).params)
+    def held(self) -> Held:
+        params = Net(self.model).params
+        own = params, others(self.model, params)
+        return own, flat(*own)
 
     def whole_gradients(self) -> Gradients:
         """With a look-ahead or a projection, where the method has one."""
@@ -215,10 +217,10 @@ def test_its_gradients_are_one_graph(row: Row) -> None:
     graphs = Graphs("recording")
     one, other = Midway(row, 0), Midway(row, 1)
     for _ in range(SIGHTS + 1):
-        found = by_graph(graphs, one.run.method, one.request(), one.rest())
+        found = by_graph(graphs, one.run.method, one.request(), one.held())
     assert (graphs.forms, graphs.recorded) == (1, 1)
     assert_equal(found, one.whole_gradients())
-    found = by_graph(graphs, other.run.method, other.request(), other.rest())
+    found = by_graph(graphs, other.run.method, other.request(), other.held())
     if row.approach != "latent-replay":  # its draw holds a module, which is another one in another run
         assert (graphs.forms, graphs.recorded) == (1, 1)
     assert_equal(found, other.whole_gradients())

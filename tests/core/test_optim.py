@@ -7,7 +7,7 @@ import torch
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.lookahead import candidate
-from hypermnesia.core.optim import OptimizerOptions, build, carry_over, set_progress
+from hypermnesia.core.optim import OptimizerOptions, advance, build, carry_over, set_progress
 
 CASES = [
     {"name": "sgd"},
@@ -46,6 +46,22 @@ def test_the_candidate_is_the_optimizers_own_step(case: dict) -> None:
             torch.testing.assert_close(
                 parameter.detach() - before[name], expected[name], atol=1e-6, rtol=1e-4
             )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(f"{k}={v}" for k, v in c.items()))
+def test_a_move_has_the_bits_of_the_optimizers_own(case: dict) -> None:
+    sides = [parameters(), parameters()]
+    ours, torchs = (build(OptimizerOptions(lr=0.05, embedding_lr=0.01, **case), own) for own in sides)
+    rng = torch.Generator().manual_seed(1)
+    for step in range(4):
+        left = {"target.bias"} if step else set()
+        gradients = {n: torch.randn(p.shape, generator=rng) for n, p in sides[0].items() if n not in left}
+        advance(ours, gradients)
+        for name, parameter in sides[1].items():
+            parameter.grad = gradients.get(name)
+        torchs.step()
+        assert all(torch.equal(p, sides[1][n]) and p.grad is None for n, p in sides[0].items())
+        assert str(ours.state_dict()) == str(torchs.state_dict())
 
 
 def test_parameters_without_gradient_do_not_move() -> None:

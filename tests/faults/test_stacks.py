@@ -80,11 +80,11 @@ def test_those_that_are_left_go_on_from_where_one_fails(
     """Wherever the stack was stopped before, they end with the same bits."""
     cfg, check = config("er"), guards.check_loss
 
-    def check_or_fail(loss: object, terms: object, when: str) -> None:
-        if "step 3 of task 1" in when:
+    def check_or_fail(loss: object, terms: object, when: Callable[[], str]) -> None:
+        if "step 3 of task 1" in when():
             turn[0] += 1
             if turn[0] % 3 == 0:  # the last of the three, each time
-                raise guards.RunFailed(f"the loss became nan at {when}")
+                raise guards.RunFailed(f"the loss became nan at {when()}")
         check(loss, terms, when)  # pyright: ignore[reportArgumentType]
 
     for name in ("plain", "stopped"):

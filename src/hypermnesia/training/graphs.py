@@ -4,6 +4,7 @@ A replay calls the recorded operations one after another, without the Python, au
 numbers in less time. Compiled, they are fused, which changes rounding.
 """
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,7 +66,7 @@ class Graphs:
         if known.graph is None:
             return compute(inputs)
         # Derivatives, and the casts of autocast, were recorded with the rest.
-        with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False):
+        with torch.no_grad(), no_autocast(inputs[0]):
             return known.graph(*inputs), known.layout
 
     def _find(self, form: list[Any]) -> "_Known":
@@ -103,8 +104,10 @@ class Graphs:
         constants = any(node.op == "get_attr" for node in graph.graph.nodes)
         key = f"{graph.code}{described}"
         if constants or key not in self._compiled:
-            with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False):
-                fused: Any = fuse(graph, [x.detach() for x in inputs], options=OPTIONS)
+            with torch.no_grad(), no_autocast(inputs[0]):
+                # Calls between kernels in C++: a fifth of a small step. On a GPU that would ask for CUDA's headers.
+                options = OPTIONS | {"cpp_wrapper": inputs[0].device.type == "cpu"}
+                fused: Any = fuse(graph, [x.detach() for x in inputs], options=options)
                 self._compare(graph, fused, inputs)
             self._compiled[key] = fused
         return self._compiled[key]
@@ -159,6 +162,14 @@ def record(compute: Compute, inputs: Sequence[Tensor]) -> tuple[GraphModule, Any
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph, layout
+
+
+def no_autocast(like: Tensor) -> contextlib.AbstractContextManager:
+    """Computation as written, on the device of a tensor; entered at no cost where nothing is cast."""
+    kind = like.device.type
+    return (
+        torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext()
+    )
 
 
 def _does_nothing(node: Node) -> bool:

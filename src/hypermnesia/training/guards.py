@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -12,12 +12,12 @@ from hypermnesia.core.errors import HypermnesiaError, RunFailed
 ADVICE = "A smaller optimizer.lr or train.clip=1 often helps"
 
 
-def check_loss(loss: Tensor, terms: Mapping[str, Tensor], when: str) -> None:
+def check_loss(loss: Tensor, terms: Mapping[str, Tensor], when: Callable[[], str]) -> None:
     """Raise `RunFailed` unless the loss, a scalar, is finite; the text names its terms."""
     value = float(loss)
     if not math.isfinite(value):
         listed = ", ".join(f"{name}={float(term):.4g}" for name, term in terms.items()) or "none"
-        raise RunFailed(f"the loss became {value} at {when}; its terms: {listed}. {ADVICE}")
+        raise RunFailed(f"the loss became {value} at {when()}; its terms: {listed}. {ADVICE}")
 
 
 def check_tensors(what: str, found: Mapping[str, Tensor], when: str) -> None:

@@ -326,9 +326,9 @@ class Fit:
         return Batches(part, order, self.learner, self.rngs["order"], fixed, self.train.channels_last)
 
     def _check(self, result: StepResult, last: bool) -> None:
-        waits = result.loss.device.type != "cpu"  # there a look at the value makes the host wait
-        if last or not waits or self.position.step % 50 == 0:
-            check_loss(result.loss, result.step.aux.terms, self._when(self.position.step))
+        # on a GPU a look at the value makes the host wait
+        if result.loss.is_cpu or last or self.position.step % 50 == 0:
+            check_loss(result.loss, result.step.aux.terms, partial(self._when, self.position.step))
 
     def refuse_broken(self) -> None:
         """Raise `RunFailed` if a model holds a number that is not finite: such a run is not worth keeping."""

@@ -309,18 +309,14 @@ class _Bound:
     def move(self, gradients: Tensors, requests: Sequence[StepRequest], clip: float | None) -> Tensors:
         """One optimizer step of all runs; returns the gradients as they are before clipping."""
         gradients = {name: optim.laid_out_as(self.params[name], g) for name, g in gradients.items()}
-        for name, g in _clipped(gradients, clip).items():
-            self.params[name].grad = g
         for group, own in zip(self.optimizer.param_groups, requests[0].optimizer.param_groups, strict=True):
             group["lr"] = own["lr"]
         before = {name: self.params[name].detach().clone() for name in self._ratios}
-        self.optimizer.step()
+        optim.advance(self.optimizer, _clipped(gradients, clip))
         # Every optimizer's move is proportional to its learning rate.
         for name, ratio in self._ratios.items():
             whole = self.params[name].detach()
             whole.copy_(torch.lerp(before[name], whole, ratio))
-        for parameter in self.params.values():
-            parameter.grad = None
         if not self._shared:
             self._share()
         return gradients

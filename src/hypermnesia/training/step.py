@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hypermnesia.core import lookahead, optim, tensors
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.core.trees import flat, rebuilt
+from hypermnesia.core.trees import Flat, flat, rebuilt
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Net, Step
 from hypermnesia.training import determinism, threads
@@ -49,6 +49,8 @@ class StepRequest:
 
 Gradients = tuple[Tensors, Tensor, Aux]
 """Gradients by name, the loss, its auxiliary outputs."""
+Held = tuple[tuple[Tensors, Tensors], Flat]
+"""A net's trained parameters and its `others`, as they are and taken apart: the same tensors in all steps of a phase."""
 EARLY = 10
 """Steps of a phase that are not compiled: a memory that fills changes its form with each."""
 
@@ -60,7 +62,7 @@ class Stepper:
         self.method, self.train, self.device = method, train, device
         self._graphs = Graphs("train.compile=true", compile=True) if train.compile else None
         self._net: Net | None = None
-        self._rest: Tensors = {}
+        self._held: Held = ({}, {}), Flat([], [])
 
     def choose_threads(self, request: StepRequest) -> int:
         """Set the number of CPU threads with which this step is faster, and return it. The step is not taken: what it
@@ -99,22 +101,25 @@ class Stepper:
             else:
                 if net is not self._net:
                     self._graphs.renew()
-                    self._net, self._rest = net, others(net.model, net.params)
-                found = by_graph(self._graphs, self.method, request, self._rest)
+                    self._net = net
+                    own = net.params, others(net.model, net.params)
+                    self._held = own, flat(*own)
+                found = by_graph(self._graphs, self.method, request, self._held)
         gradients, loss, aux = found
         gradients = move(optimizer, net.params, gradients, self.train, request.when)
         step = Step(request.batch, request.draw, aux, before, net.params, gradients)
         request.result = StepResult(loss, step, time.perf_counter() - started)
 
 
-def by_graph(graphs: Graphs, method: Method, request: StepRequest, rest: Tensors) -> Gradients:
-    """`method.gradients` for a request step, as one of the graphs; `rest`: the net's `others`."""
+def by_graph(graphs: Graphs, method: Method, request: StepRequest, held: Held) -> Gradients:
+    """`method.gradients` for a request step, as one of the graphs; `held`: the net's parameters and `others`."""
     net, optimizer = request.net, request.optimizer
     ahead = lookahead.view(optimizer) if method.custom_gradients else None
-    nested = (net.params, rest, request.state, request.batch, request.draw, ahead)
+    own, (tensors_of_net, form_of_net) = held
+    nested = (request.state, request.batch, request.draw, ahead)
 
     def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
-        params, rest, state, batch, draw, view = rebuilt(nested, iter(given))
+        (params, rest), (state, batch, draw, view) = rebuilt((own, nested), iter(given))
 
         def candidate(gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
             return lookahead.candidate(optimizer, gradients, view, plain)
@@ -122,7 +127,8 @@ def by_graph(graphs: Graphs, method: Method, request: StepRequest, rest: Tensors
         return packed(method.gradients(Net(net.model, params, rest), state, batch, draw, candidate))
 
     leaves, form = flat(*nested)
-    return unpacked(*graphs([*form, *numbers_of(net.model)], compute, leaves))
+    whole = [*form_of_net, *form, *numbers_of(net.model)]
+    return unpacked(*graphs(whole, compute, [*tensors_of_net, *leaves]))
 
 
 def numbers_of(model: Model) -> tuple[bool, float]:
@@ -178,14 +184,7 @@ def move(
         check_tensors("gradient", gradients, when())
     # Fused optimizers read a gradient as if it lay in memory like its parameter: a transposed one as garbage.
     gradients = {name: optim.laid_out_as(params[name], g) for name, g in gradients.items()}
-    clipped = optim.clipped(gradients, train.clip)
-    for name, parameter in params.items():
-        parameter.grad = clipped.get(name)
-    optimizer.step()
-    for (
-        parameter
-    ) in params.values():  # so that the next step's gradients find this memory free, and still cached
-        parameter.grad = None
+    optim.advance(optimizer, optim.clipped(gradients, train.clip))
     return gradients
 
 

@@ -173,7 +173,9 @@ class Model(nn.Module):
     def set_progress(self, share: float) -> None:
         """Tell the share of the current task's steps, up to 1, that are done with the coming one: composed weights come
         in over those of the first task, as HyperMask's sparsity does."""
-        self.ramp = share if self.compose is not None and self.num_tasks == 1 else 1.0
+        ramp = share if self.compose is not None and self.num_tasks == 1 else 1.0
+        if ramp != self.ramp:  # a module's attributes are slow to set
+            self.ramp = ramp
 
     def train(self, mode: bool = True) -> "Model":
         """As `nn.Module.train`, but modules that are frozen by now stay in evaluation mode: their statistics rest."""
