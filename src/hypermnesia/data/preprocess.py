@@ -70,13 +70,18 @@ class Preprocess:
         """A random crop and flip of each image: uint8 (B, C, H, W) → uint8 (B, C, H, W)."""
         if not self.draws:
             return raw
-        offsets = torch.zeros(2, len(raw), dtype=torch.int64)
-        flipped = torch.zeros(len(raw), dtype=torch.bool)
+        return crop_and_flip(raw, self.crop, *self.choices(len(raw), generator))
+
+    def choices(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """What `augment` does to so many images: first row and column of each crop, int64 (2, count), and whether each is
+        mirrored, bool (count,)."""
+        offsets = torch.zeros(2, count, dtype=torch.int64)
+        flipped = torch.zeros(count, dtype=torch.bool)
         if self.crop:
-            offsets = torch.randint(2 * self.crop + 1, (2, len(raw)), generator=generator)
+            offsets = torch.randint(2 * self.crop + 1, (2, count), generator=generator)
         if self.flip:
-            flipped = torch.randint(2, (len(raw),), generator=generator).bool()
-        return crop_and_flip(raw, self.crop, offsets, flipped)
+            flipped = torch.randint(2, (count,), generator=generator).bool()
+        return offsets, flipped
 
 
 def crop_and_flip(raw: Tensor, padding: int, offsets: Tensor, flipped: Tensor) -> Tensor:

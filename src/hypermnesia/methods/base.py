@@ -32,6 +32,9 @@ class Method:
 
     watches_parameters: ClassVar[bool] = False
     """Whether `after_step` reads `step.before`, which costs a copy of the parameters in each step."""
+    only_passes_input: ClassVar[bool] = False
+    """Whether it does nothing with a batch's input but to pass it through the net in `loss`: then a frozen body's features
+    can stand for it."""
     written_models: ClassVar[tuple[str, ...]] = ()
     """Those of `extra_models` whose weights a generator writes. A drift penalty has to hold each, or they forget; a
     configuration adds it (section `drift_NAME`), `combine` on its own does not."""

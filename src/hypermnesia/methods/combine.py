@@ -59,6 +59,10 @@ class Combined(Method):
         return self.method.watches_parameters or any(p.watches_parameters for p in self.penalties)
 
     @property
+    def only_passes_input(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.only_passes_input
+
+    @property
     def held_models(self) -> frozenset[str]:
         return self.method.held_models | {penalty.holds for penalty in self.penalties}
 

@@ -15,6 +15,8 @@ from hypermnesia.methods.learner import Aux, Batch, Net
 class Finetune(Method):
     """Cross-entropy on the current batch, over the active outputs of its task, and nothing else."""
 
+    only_passes_input = True
+
     def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
         logits = net(batch.x, batch.task)
         value = F.cross_entropy(logits, batch.target)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from hypermnesia.core.checks import check_not_negative
 from hypermnesia.core.errors import HypermnesiaError
@@ -15,7 +14,9 @@ from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay.buffer import Memory, check, empty, insert
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, logits, rehearse
-from hypermnesia.nets.stages import section, stages
+from hypermnesia.nets.stages import stages
+from hypermnesia.weights import body
+from hypermnesia.weights.body import Cut
 from hypermnesia.weights.model import Model, evaluating
 
 _CHUNK = 256  # samples per forward pass when a task is remembered
@@ -61,7 +62,7 @@ class LatentReplay(Method):
             )
 
     def init(self, learner: Learner) -> LatentState:
-        body_length(learner.model)  # an error now, not after the first task
+        cut(learner.model)  # an error now, not after the first task
         check(self.memory.size, learner.num_classes)
         return LatentState(None)
 
@@ -87,11 +88,11 @@ class LatentReplay(Method):
     def end_task(self, state: LatentState, learner: Learner, task: Task, rng: torch.Generator) -> LatentState:
         """Offer the features of the whole task to the memory."""
         memory, model = state.memory, learner.model
-        body, _ = cut(model)
+        frozen, _ = cut(model)
         with torch.no_grad(), evaluating(model):
             for chosen in torch.arange(len(task.train)).split(_CHUNK):
                 raw, y = task.train.batch(chosen)
-                features = body(learner.preprocess(raw, None))
+                features = frozen(learner.preprocess(raw, None))
                 if memory is None:
                     memory = self._empty(features)
                 memory = insert(memory, features, y, task.index, None, rng)
@@ -103,33 +104,14 @@ class LatentReplay(Method):
         return empty(options.size, shape, policy=options.policy, dtype=dtype, device=device)
 
 
-def cut(model: Model) -> tuple[nn.Sequential, nn.Sequential]:
-    """(body, tail) of the target; they share its modules and their names."""
-    names, length = stages(model.target), body_length(model)
-    return section(model.target, last=names[length - 1]), section(model.target, first=names[length])
-
-
-def body_length(model: Model) -> int:
-    """Number of first stages that make up the frozen body.
-
-    Raises `HypermnesiaError` where nothing, or everything, is frozen.
-    """
-    names, length, frozen = stages(model.target), 0, 0
-    for stage in names:
-        own = [role for name, role in model.roles.items() if name.split(".")[0] == stage]
-        if any(role not in ("body", "frozen") for role in own) or not (own or _same_each_time(model, stage)):
-            break
-        length, frozen = length + 1, frozen + len(own)
-    if frozen and length < len(names):
-        return length
+def cut(model: Model) -> Cut:
+    """(body, tail) of the target. Raises `HypermnesiaError` where nothing, or everything, is frozen."""
+    found = body.cut(model)
+    if found is not None:
+        return found
+    frozen = set(model.roles.values()) <= {"body", "frozen"}
     raise HypermnesiaError(
         "latent-replay needs first stages that are frozen after the first task, and later ones that are not; "
         f"here {'all' if frozen else 'none'} are frozen. Set weights.cut to the last frozen stage, or "
-        f"weights.body to patterns; the stages of {type(model.target).__name__} are: {', '.join(names)}"
+        f"weights.body to patterns; the stages of {type(model.target).__name__} are: {', '.join(stages(model.target))}"
     )
-
-
-def _same_each_time(model: Model, stage: str) -> bool:
-    """Whether a stage without parameters gives the same features for the same input: no dropout works in it."""
-    modules = model.target.get_submodule(stage).modules()
-    return not any(isinstance(m, _DropoutNd) and m.p > 0 for m in modules)

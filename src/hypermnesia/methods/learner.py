@@ -52,10 +52,17 @@ class Net:
     """A model with its parameters bound: what a loss sees. Called `net(x, task)` → logits (B, active outputs).
 
     Without `params` it is the model itself, with no overhead; with them it is a pure function of the given tensors.
+    `part`: the last stages of the target, where inputs are what the stages before make of samples.
     """
 
-    def __init__(self, model: Model, params: Tensors | None = None, buffers: Tensors | None = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        params: Tensors | None = None,
+        buffers: Tensors | None = None,
+        part: nn.Module | None = None,
+    ) -> None:
+        self.model, self.part = model, part
         self._params, self._buffers = params, buffers or {}
         self._own: Tensors | None = None
         self._tensors: dict[tuple[int, ...], Tensors] = {}
@@ -72,7 +79,7 @@ class Net:
 
     def __call__(self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
         """Logits as `Model.forward` gives them, at the bound parameters."""
-        values = self._tensors.get((task,))
+        values, part = self._tensors.get((task,)), part or self.part
         if self._params is None:
             return self.model(x, task, *extra, part=part, values=values)
         given = {"part": part, "values": values}
@@ -82,7 +89,7 @@ class Net:
 
     def at(self, params: Tensors, buffers: Tensors | None = None) -> "Net":
         """This network at other parameter values (names that are not given keep the model's own)."""
-        return Net(self.model, self.params | params, self._buffers if buffers is None else buffers)
+        return Net(self.model, self.params | params, self._buffers if buffers is None else buffers, self.part)
 
     def generate(self, tasks: Sequence[int], factored: bool = False) -> Tensors | list[Factor]:
         """What the generator writes for `tasks`, at the bound parameters."""
@@ -91,7 +98,7 @@ class Net:
 
     def writing(self, *reads: "WeightRequest") -> "Net":
         """This network with one generator pass for all that is listed, which `generate` and calls then find done."""
-        net = Net(self.model, self._params, self._buffers)
+        net = Net(self.model, self._params, self._buffers, self.part)
         net._own = self._own
         whole, factored = ([r.tasks for r in reads if r.factored is kind] for kind in (False, True))
         sizes = [len(tasks) for tasks in (*whole, *factored)]

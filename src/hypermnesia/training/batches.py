@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hypermnesia.methods.learner import Batch, Learner
+from hypermnesia.training.features import Features
 
 AHEAD = 2**18
 """Numbers of network input that are made at once, at most: a mebibyte of them, which stays in a core's cache."""
@@ -68,6 +69,7 @@ class Batches:
     """Batches of `part` in the order of `order`, whose position alone says which comes next: what was made ahead is
     made again after a resume.
 
+    `features`: what stands for the network's input.
     `fixed`: whether the part stays as it is, so that batches may be made before their time. None are while
     preprocessing draws (augmentation): its draws belong to their steps.
     """
@@ -80,9 +82,10 @@ class Batches:
         rng: torch.Generator,
         fixed: bool = True,
         channels_last: bool = False,
+        features: Features | None = None,
     ) -> None:
         self.part, self.order, self.learner, self.rng = part, order, learner, rng
-        self.channels_last = channels_last
+        self.channels_last, self.features = channels_last, features
         numbers = order.batch_size * max(1, torch.Size(learner.shape).numel())
         self._most = AHEAD // numbers if fixed and not learner.preprocess.draws else 1
         self._made: deque[Batch] = deque()
@@ -101,7 +104,7 @@ class Batches:
         """The batches of these positions, (k · batch size,), or of fewer than one batch."""
         learner, size = self.learner, self.order.batch_size
         raw, y = self.part.batch(positions)
-        x = learner.preprocess(raw, self.rng)
+        x = learner.preprocess(raw, self.rng) if self.features is None else self.features(positions, self.rng)
         if self.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         target = learner.targets(y, learner.task)

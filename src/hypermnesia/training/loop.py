@@ -23,6 +23,7 @@ from hypermnesia.methods.learner import Learner, Net, Phase, Samples, Step
 from hypermnesia.training import determinism, selection
 from hypermnesia.training.batches import Batches, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
+from hypermnesia.training.features import Features, kept
 from hypermnesia.training.guards import check_loss, check_tensors
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.training.position import Abandoned, Position, Taken
@@ -236,7 +237,8 @@ class Fit:
         assert order is not None
         steps = self._steps(phase, order)
         optimizer = self.optimizers.get(phase.model) if phase.trains else None
-        net, batches = Net(model), self._batches(part, phase, order)
+        features, tail = kept(self.train, self.method, learner, part, steps * order.batch_size)
+        net, batches = Net(model, part=tail), self._batches(part, phase, order, features)
         if self.position.taken is not None:
             yield from self._announce(task, phase, steps, self.position.taken)
         while self.position.step < steps:
@@ -321,9 +323,11 @@ class Fit:
             lowered = self.selection.lowered if self.selection else 0
             optim.set_progress(optimizer, self.optimizer_of[phase.model], learner.progress, lowered)
 
-    def _batches(self, part: Samples, phase: Phase, order: Order) -> Batches:
+    def _batches(self, part: Samples, phase: Phase, order: Order, features: Features | None) -> Batches:
         fixed = phase.data is None  # a memory may change with every step
-        return Batches(part, order, self.learner, self.rngs["order"], fixed, self.train.channels_last)
+        return Batches(
+            part, order, self.learner, self.rngs["order"], fixed, self.train.channels_last, features
+        )
 
     def _check(self, result: StepResult, last: bool) -> None:
         # on a GPU a look at the value makes the host wait

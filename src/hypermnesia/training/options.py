@@ -27,6 +27,9 @@ class TrainOptions:
     """bf16 computes matrix products and convolutions in bfloat16 (parameters stay float32)."""
     channels_last: bool = False
     """Memory layout of images and convolution weights; pays with convolutional targets, changes only rounding."""
+    keep_features: bool = True
+    """Whether features of a frozen body are made once for a task that is passed several times, where images are not
+    cropped, the method only passes them through the network, and they take up to 1 GiB; changes only rounding."""
     compile: bool = False
     """Whether loss and gradient run as one compiled graph, after some seconds' wait for each task: small steps take a third
     to two thirds of the time. The network's own Python runs once for each form of a batch. Results differ by rounding."""

@@ -186,7 +186,7 @@ class _Bound:
         self._numbers = {
             place: torch.tensor(each).to(requests[0].batch.x.device) for place, each in found.items()
         }
-        self.model = self.nets[0].model
+        self.model, self.part = self.nets[0].model, self.nets[0].part
         own = [net.params for net in self.nets]
         self.params: dict[str, nn.Parameter] = {}
         for name in own[0]:
@@ -255,7 +255,7 @@ class _Bound:
             method = trees.with_numbers(self.methods[0], dict(zip(self._numbers, own, strict=True)))
             state = rebuilt(first.state, iter(held))
             batch, draw = rebuilt((first.batch, first.draw), iter(fresh))
-            value, aux = method.loss(Net(self.model, params, rest), state, batch, draw)
+            value, aux = method.loss(Net(self.model, params, rest, self.part), state, batch, draw)
             terms[:] = aux.terms
             return value, [*aux.terms.values()], [] if aux.logits is None else [aux.logits]
 

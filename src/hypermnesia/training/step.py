@@ -124,7 +124,7 @@ def by_graph(graphs: Graphs, method: Method, request: StepRequest, held: Held) -
         def candidate(gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
             return lookahead.candidate(optimizer, gradients, view, plain)
 
-        return packed(method.gradients(Net(net.model, params, rest), state, batch, draw, candidate))
+        return packed(method.gradients(Net(net.model, params, rest, net.part), state, batch, draw, candidate))
 
     leaves, form = flat(*nested)
     whole = [*form_of_net, *form, *numbers_of(net.model)]

@@ -150,6 +150,11 @@ class Model(nn.Module):
                     empty.setdefault(name, nn.Parameter(meta, requires_grad=False))
                     module.register_parameter(key, empty[name])
 
+    def rests(self, path: str) -> bool:
+        """Whether all statistics in a module of the target rest, after the first task at the latest."""
+        parts = self.target.get_submodule(path).modules()
+        return all(m in self._resting or not any(True for _ in m.buffers(recurse=False)) for m in parts)
+
     @property
     def depends_on_task(self) -> bool:
         """Whether two tasks may get different logits for the same input."""

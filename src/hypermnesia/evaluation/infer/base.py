@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
@@ -12,6 +12,7 @@ from hypermnesia.data import Task
 from hypermnesia.methods.learner import Inference as Inference
 from hypermnesia.methods.learner import Learner, TaskScores
 from hypermnesia.nets.stages import classifier_inputs
+from hypermnesia.weights.body import through_body
 from hypermnesia.weights.model import Model, evaluating
 
 
@@ -33,11 +34,12 @@ def nothing_to_infer(name: str) -> HypermnesiaError:
 def all_logits(learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> list[Tensor]:
     """Logits (B, active outputs) of every task learned so far, in task order.
 
-    One forward per task over the whole batch. Stacking the tasks' weights into a single vmapped forward gains
-    nothing at evaluation's batch sizes on a CPU (multilayer perceptron: equal; convolutions: four times
-    slower).
+    What a frozen body makes of the batch is computed once; then one forward per task over the whole batch. Stacking the
+    tasks' weights into a single vmapped forward gains nothing at evaluation's batch sizes on a CPU (multilayer perceptron:
+    equal; convolutions: four times slower).
     """
-    return [learner.model.call(overlay, x, task) for task, overlay in enumerate(overlays)]
+    x, after = through_body(learner.model, x)
+    return [learner.model.call(overlay, x, task, **after) for task, overlay in enumerate(overlays)]
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -80,11 +82,13 @@ class ClassFeatures:
     """(n, d)"""
 
 
-def features(model: Model, overlay: Tensors, x: Tensor, task: int) -> tuple[Tensor, Tensor]:
+def features(
+    model: Model, overlay: Tensors, x: Tensor, task: int, part: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
     """(features (B, d), logits (B, active outputs)) of `x` (B, …), with `task`'s weights given in
-    `overlay`."""
+    `overlay`; `part` as for `Model.call`."""
     with classifier_inputs(model.target) as seen:
-        logits = model.call(overlay, x, task)
+        logits = model.call(overlay, x, task, part=part)
     return seen[-1].float(), logits
 
 

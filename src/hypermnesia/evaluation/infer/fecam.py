@@ -16,6 +16,7 @@ from hypermnesia.data import Task
 from hypermnesia.evaluation.infer.base import TaskScores, by_class, check, features, first_task
 from hypermnesia.evaluation.infer.prototype import Mode, nearest
 from hypermnesia.methods.learner import Learner
+from hypermnesia.weights.body import through_body
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class FeCAM:
         if not state.means:
             return first_task(learner, overlays, x)
         distances, logits = [], []
+        x, after = through_body(learner.model, x)
         for task, overlay in enumerate(overlays[: len(state.means)]):
-            z, of_task = features(learner.model, overlay, x, task)
+            z, of_task = features(learner.model, overlay, x, task, **after)
             z = F.normalize(self._raised(z))
             distances.append(mahalanobis(z, state.means[task], state.precisions[task]))
             logits.append(of_task)

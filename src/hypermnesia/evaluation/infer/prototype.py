@@ -13,6 +13,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.evaluation.infer.base import TaskScores, by_class, check, chosen, features, first_task
 from hypermnesia.methods.learner import Learner
+from hypermnesia.weights.body import through_body
 
 Mode = Literal["class", "task"]
 """class: the nearest class is the answer. task: it only names the task, whose network then answers."""
@@ -55,8 +56,9 @@ class Prototype:
         if not state.means:
             return first_task(learner, overlays, x)
         distances, logits = [], []
+        x, after = through_body(learner.model, x)
         for task, overlay in enumerate(overlays[: len(state.means)]):
-            z, of_task = features(learner.model, overlay, x, task)
+            z, of_task = features(learner.model, overlay, x, task, **after)
             distances.append(2 - 2 * F.normalize(z) @ state.means[task].T)  # (B, C), squared
             logits.append(of_task)
         return nearest(distances, state.local, logits, self.mode)
