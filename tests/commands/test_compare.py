@@ -62,7 +62,7 @@ def test_bounds_share_the_conditions_and_nothing_else():
         ),
         (["hnet", "si"], ["betta=1"], "none of hnet, si has an option 'betta' on split-digits"),
         (["hnett"], [], "unknown approach 'hnett'; did you mean 'hnet'?"),
-        (["hnet"], ["beta=a,b"], "drift.beta: expected number, got text a"),
+        (["hnet"], ["beta=a,b"], "drift.beta: expected number >= 0, got text a"),
         (["hnet"], ["beta"], "'beta' is no option"),
         ([], [], "name at least one approach"),
     ],

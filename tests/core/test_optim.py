@@ -155,18 +155,11 @@ def test_schedules(options: OptimizerOptions, expected: list[float]) -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"lr": 0.0}, "optimizer.lr=0.0 must be a positive number"),
-        ({"lr": float("nan")}, "optimizer.lr=nan must be a positive number"),
-        ({"weight_decay": -1.0}, "optimizer.weight_decay=-1.0: expected a finite number, at least 0"),
         ({"nesterov": True}, "optimizer.nesterov=true needs optimizer.momentum above 0"),
         (
             {"name": "sgd", "reset": "table"},
             "optimizer.reset=table is about Adam's count of steps, which sgd does",
         ),
-        ({"momentum": 1.0}, "optimizer.momentum=1.0 must be at least 0 and below 1"),
-        ({"betas": (0.9, 1.5)}, r"optimizer.betas=\[0.9, 1.5\]: each must be at least 0 and below 1"),
-        ({"gamma": -1.0}, "optimizer.gamma=-1.0: expected a finite number, at least 0"),
-        ({"milestones": (0.5, 80.0)}, r"optimizer.milestones=\[0.5, 80.0\] must be fractions of a task"),
     ],
 )
 def test_bad_options(values: dict, text: str) -> None:

@@ -79,8 +79,6 @@ def test_what_cannot_be() -> None:
     assert through(StreamOptions()) is None
     with pytest.raises(HypermnesiaError, match="features_size says nothing without stream.features"):
         through(StreamOptions(features_size=32))
-    with pytest.raises(HypermnesiaError, match="stream.features_size is 4; expected pixels"):
-        StreamOptions(features="pretrained", features_size=4)
     source = featured(small.source(), backbone(Counted()))
     with pytest.raises(
         HypermnesiaError, match=r"counted takes images, and these samples have the shape \(6,\)"

@@ -19,7 +19,6 @@ from methods.helpers import (
     slow_rows,
 )
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.der import DER, DERPP
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
@@ -106,12 +105,3 @@ def test_the_two_draws_are_independent() -> None:
         assert draw is not None
         equal += torch.equal(draw[0].index, draw[1].index)
     assert equal < 3
-
-
-def test_a_negative_weight_is_an_error() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^der\.alpha=-1: expected a finite number, at least 0$"):
-        DER(alpha=-1)
-    with pytest.raises(HypermnesiaError, match=r"^derpp\.alpha=-0.5: expected a finite number, at least 0$"):
-        DERPP(alpha=-0.5)
-    with pytest.raises(HypermnesiaError, match=r"^derpp\.beta=-0.5: expected a finite number, at least 0$"):
-        DERPP(beta=-0.5)

@@ -17,7 +17,6 @@ from methods.helpers import (
     slow_rows,
 )
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.der import DER
 from hypermnesia.methods.fdr import FDR
@@ -75,8 +74,3 @@ def test_the_memory_is_written_when_a_task_ends(setting: dict) -> None:
     expected = learner.model(learner.preprocess(memory.x, None), 0).detach()
     torch.testing.assert_close(memory.logits[:, : expected.shape[1]], expected)
     assert learner.model.training
-
-
-def test_a_negative_weight_is_an_error() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^fdr\.alpha=-1: expected a finite number, at least 0$"):
-        FDR(alpha=-1)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -18,7 +17,6 @@ from methods.helpers import (
 )
 from torch import Tensor
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.hcr import HCR, dist, kern, kernel, neigh, rank, released_dist
 from hypermnesia.methods.learner import Learner, Net
@@ -276,10 +274,3 @@ def test_draws_are_independent() -> None:
         draw = METHOD.draw(state, learner, batch, rng)
         indices = {tuple(replay.index.tolist()) for replay in draw if replay is not None}
         assert len(indices) == 4
-
-
-@pytest.mark.parametrize("name", ["alpha", "beta", "gamma", "rank"])
-def test_a_negative_weight_is_an_error(name: str) -> None:
-    bad: dict[str, Any] = {name: -1}
-    with pytest.raises(HypermnesiaError, match=rf"^hcr\.{name}=-1: expected a finite number, at least 0$"):
-        HCR(**bad)

@@ -21,7 +21,6 @@ from methods.helpers import (
 from methods.regularisation_helpers import learner_on
 from torch import Tensor, nn
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.experiments.build import build
@@ -234,15 +233,6 @@ def test_the_autoencoder_trains_after_the_classifier() -> None:
     assert isinstance(draw, VAEDraw)
     _, aux = METHOD.loss(Net(learner.models["vae"]), state, batch, draw)
     assert set(aux.terms) == {"reconstruction", "kl"}
-
-
-def test_bad_settings_say_what_is_allowed() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^hnet-replay\.temperature=0 must be above 0$"):
-        HNETReplay(temperature=0)
-    with pytest.raises(
-        HypermnesiaError, match=r"^unknown hnet-replay\.new_classes 'logits'; did you mean 'logit'\?"
-    ):
-        HNETReplay(new_classes="logits")  # pyright: ignore[reportArgumentType]
 
 
 # --------------------------------------------------------------------------------------------------- whole runs

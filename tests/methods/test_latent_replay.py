@@ -181,10 +181,6 @@ def test_a_memory_too_small_for_every_class_is_told() -> None:
 
 def test_bad_settings_say_what_exists() -> None:
     with pytest.raises(
-        HypermnesiaError, match=r"latent-replay\.coefficient=-1: expected a finite number, at least 0"
-    ):
-        LatentReplay(coefficient=-1)
-    with pytest.raises(
         HypermnesiaError, match=r"memory\.policy=herding .* there are: reservoir, class-balanced"
     ):
         LatentReplay(memory=MemoryOptions(policy="herding"))

@@ -13,7 +13,6 @@ from methods.regularisation_helpers import Weights, batch_of, learner_on, make_t
 from torch import Tensor, nn
 
 from hypermnesia.core import tensors
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.lwf import LwF, LwFDraw, LwFState
@@ -110,13 +109,3 @@ def test_few_tasks_answer_in_a_step_and_count_for_all() -> None:
         assert len(draw.old) == 1 and draw.weight == 2
         asked.add(draw.old[0].task)
     assert asked == {0, 1}
-
-
-def test_bad_settings_say_what_is_allowed() -> None:
-    for options, text in (
-        ({"alpha": -1}, r"lwf\.alpha=-1: expected a finite number, at least 0"),
-        ({"temperature": 0}, r"lwf\.temperature=0 must be above 0"),
-        ({"tasks_per_step": 0}, r"lwf\.tasks_per_step=0 must be at least 1"),
-    ):
-        with pytest.raises(HypermnesiaError, match=text):
-            LwF(**options)

@@ -100,8 +100,6 @@ def test_the_largest_scores_are_chosen_with_all_that_belongs_to_them() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^mir\.candidates=0: expected a whole number, at least 1$"):
-        MIR(candidates=0)
     message = r"^mir\.candidates=20 leaves nothing to choose for memory\.batch_size=32: give at least as many"
     with pytest.raises(HypermnesiaError, match=message):
         MIR(candidates=20)

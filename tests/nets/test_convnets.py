@@ -52,12 +52,3 @@ def test_dropout_of_maps_and_units():
     assert torch.equal(dropped.any(-1), dropped.all(-1))
     assert 0.22 < dropped.float().mean() < 0.28
     assert 0.45 < (net.get_submodule("fc.dropout")(x) == 0).float().mean() < 0.55
-
-
-def test_bad_options():
-    with pytest.raises(HypermnesiaError, match=r"unknown net\.variant 'larg'; did you mean 'large'\?"):
-        LeNetOptions(variant="larg")
-    with pytest.raises(HypermnesiaError, match=r"net\.dropout=-0\.1: expected a probability"):
-        ZenkeNetOptions(dropout=-0.1)
-    with pytest.raises(HypermnesiaError, match=r"net\.dropout2d=-0\.1: expected a probability"):
-        ZenkeNetOptions(dropout2d=-0.1)

@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import count
 from hypermnesia.nets import MLPOptions
 
@@ -71,21 +70,3 @@ def test_xavier_has_its_bound_and_no_bias():
         assert 0.97 * bound < layer.weight.abs().max() <= bound
         assert not layer.bias.any()
     assert MLPOptions(bias=False, init="xavier").build(MNIST, 10).head.bias is None
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"hidden": (100, 0)}, r"net\.hidden=\(100, 0\): expected a tuple of whole numbers, at least 1 each"),
-        ({"hidden": 100}, r"net\.hidden=100: expected a tuple of whole numbers"),
-        (
-            {"activation": "rellu"},
-            r"unknown net\.activation 'rellu'; did you mean 'relu'\? known: elu, linear",
-        ),
-        ({"dropout": 1.0}, r"net\.dropout=1\.0: expected a probability, at least 0 and below 1"),
-        ({"init": "zeros"}, r"unknown net\.init 'zeros'.* known: default, xavier"),
-    ],
-)
-def test_bad_options(options: dict, text: str):
-    with pytest.raises(HypermnesiaError, match=text):
-        MLPOptions(**options)

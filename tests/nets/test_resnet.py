@@ -163,17 +163,9 @@ def test_projections_may_shrink():
         (ResNetOptions, {"depth": 2}, r"net\.depth=2: resnet has 6n \+ 2 layers, such as 8 or 14"),
         (
             ResNetOptions,
-            {"widths": (16, 32, 64)},
-            r"net\.widths=\(16, 32, 64\): expected a tuple of 4 whole numbers",
-        ),
-        (ResNetOptions, {"widening": 0}, r"net\.widening=0: expected a whole number"),
-        (ResNetOptions, {"shortcut": "pad"}, r"unknown net\.shortcut 'pad'.* known: identity, projection"),
-        (
-            ResNetOptions,
             {"widths": (16, 16, 8, 32)},
             r"the channels shrink from one layer to the next.*use net\.shortcut=projection",
         ),
-        (ResNet18Options, {"width": 0}, r"net\.width=0: expected a whole number, at least 1"),
         (ResNet18Options, {"norm": "bach"}, r"unknown net\.norm 'bach'; did you mean 'batch'\?"),
         (
             ResNet18Options,

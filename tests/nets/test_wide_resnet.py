@@ -51,8 +51,6 @@ def test_dropout_lies_between_the_convolutions():
     ("options", "text"),
     [
         ({"depth": 20}, r"net\.depth=20: wide-resnet has 6n \+ 4 layers, such as 16 or 22"),
-        ({"widening": -1}, r"net\.widening=-1: expected a whole number"),
-        ({"dropout": 2}, r"net\.dropout=2: expected a probability"),
         (
             {"norm": "group", "norm_groups": 20},
             r"does not divide .*\(16, 160, 320, 640\): choose one of 1, 2, 4, 8, 16",

@@ -131,7 +131,11 @@ def test_the_choice_is_kept_on_resume(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [("many", "expected a whole number, auto or none"), (0, "at least 1"), (2**31 - 1, "at most 1024")],
+    [
+        ("many", r"train\.threads=.many.: expected integer >= 1 and <= 1024 \| auto \| none"),
+        (0, "train.threads=0"),
+        (2**31 - 1, "train.threads=2147483647"),
+    ],
 )
 def test_numbers_of_threads_that_are_none(value: object, said: str) -> None:
     with pytest.raises(HypermnesiaError, match=said):

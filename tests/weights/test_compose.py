@@ -6,7 +6,6 @@ from methods.regularisation_helpers import learner_on, small_net
 from torch import Tensor
 from torch.func import vmap
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask, least_kept
 from hypermnesia.weights.model import Role
 
@@ -143,23 +142,3 @@ def test_an_addition_leaves_the_base_in_place() -> None:
     weights = Add(scale=0.5)(written, base, 1.0)["w"]
     torch.testing.assert_close(weights, torch.stack([1 + 0.5 * H, 1 + H]))
     torch.testing.assert_close(base["w"], torch.ones(2, 4))
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"sparsity": 101}, r"mask\.sparsity=101 must lie in 0\.\.100: it is a percentage"),
-        ({"sparsity": -0.1}, r"mask\.sparsity=-0\.1 must lie in 0\.\.100"),
-        ({"scope": "column"}, r"unknown mask\.scope 'column'; known: global, row, tensor"),
-        ({"activation": "relu"}, r"unknown mask\.activation 'relu'; known: sigmoid, tanh"),
-    ],
-)
-def test_bad_options_say_what_exists(options: dict, text: str) -> None:
-    with pytest.raises(HypermnesiaError, match=text):
-        MaskOptions(**options)
-
-
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf")])
-def test_an_addition_needs_a_positive_scale(scale: float) -> None:
-    with pytest.raises(HypermnesiaError, match=r"add\.scale=.* must be a positive number"):
-        Add(scale=scale)

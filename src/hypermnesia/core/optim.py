@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import check_choices, check_count, check_not_negative
+from hypermnesia.core.declared import Fraction, Natural, NotNegative, Positive, Probability, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 
@@ -24,17 +24,17 @@ class OptimizerOptions:
 
     name: OptimizerName = "adam"
     """sgd, adam, adamw or rmsprop, as in torch.optim."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Learning rate, > 0."""
-    embedding_lr: float | None = None
+    embedding_lr: Positive | None = None
     """Learning rate of task embeddings; none = `lr` (von Oswald et al. give them an optimizer of their own)."""
-    momentum: float = 0.0
+    momentum: Probability = 0.0
     """Of sgd and rmsprop, at least 0 and below 1."""
     nesterov: bool = False
     """Nesterov momentum (sgd)."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Probability, Probability] = (0.9, 0.999)
     """Decay rates of Adam's two moments, at least 0 and below 1."""
-    weight_decay: float = 0.0
+    weight_decay: NotNegative = 0.0
     """L2 penalty (decoupled for adamw), ≥ 0."""
     reset: Literal["task", "never", "table"] = "task"
     """Whether moments start anew with each task. With `never`, Adam's old moments would go on moving nothing but
@@ -44,35 +44,20 @@ class OptimizerOptions:
     schedule: Literal["constant", "cosine", "steps", "plateau"] = "constant"
     """Learning rate within a task: constant, half a cosine to 0, times `gamma` at each milestone, or times `gamma` when
     validation accuracy has stalled (HyperMask on CIFAR-100 and Tiny ImageNet: gamma 0.316)."""
-    milestones: tuple[float, ...] = ()
+    milestones: tuple[Fraction, ...] = ()
     """Fractions of a task (0..1) at which `schedule=steps` multiplies the rate by `gamma`."""
-    gamma: float = 0.1
+    gamma: NotNegative = 0.1
     """Factor of `schedule=steps` and `plateau`, ≥ 0."""
-    patience: int = 5
+    patience: Natural = 5
     """Looks at the validation part (`train.look_every`) without a better accuracy that `schedule=plateau` bears, ≥ 0."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "optimizer")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise HypermnesiaError(f"optimizer.lr={self.lr} must be a positive number")
-        if self.embedding_lr is not None and not self.embedding_lr > 0:
-            raise HypermnesiaError(f"optimizer.embedding_lr={self.embedding_lr} must be positive")
-        check_not_negative("optimizer.weight_decay", self.weight_decay)
-        check_not_negative("optimizer.gamma", self.gamma)
-        check_count("optimizer.patience", self.patience, least=0)
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise HypermnesiaError(f"optimizer.betas={list(self.betas)}: each must be at least 0 and below 1")
-        if not all(0 <= milestone <= 1 for milestone in self.milestones):
-            raise HypermnesiaError(
-                f"optimizer.milestones={list(self.milestones)} must be fractions of a task, 0..1"
-            )
+        check_options(self, "optimizer")
         if self.reset == "table" and self.name not in ("adam", "adamw"):
             raise HypermnesiaError(
                 f"optimizer.reset=table is about Adam's count of steps, which {self.name} does not have: take "
                 "optimizer.name=adam or adamw, or optimizer.reset=never"
             )
-        if not 0 <= self.momentum < 1:
-            raise HypermnesiaError(f"optimizer.momentum={self.momentum} must be at least 0 and below 1")
         if self.nesterov and self.momentum == 0:
             raise HypermnesiaError("optimizer.nesterov=true needs optimizer.momentum above 0")
 

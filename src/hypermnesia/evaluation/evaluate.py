@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hypermnesia.core.checks import check_choices
+from hypermnesia.core.declared import Count, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
@@ -25,25 +25,21 @@ class EvaluateOptions:
 
     every: Literal["task", "end"] = "task"
     """After every task, or after the last one only."""
-    steps: int | None = None
+    steps: Count | None = None
     """Additionally every so many steps within a task (for anytime metrics); none = never."""
-    samples: int | None = None
+    samples: Count | None = None
     """At most so many test samples per test part (a fixed seeded choice); none = all."""
     scenarios: tuple[str, ...] | None = None
     """Of task, class, domain; none = whichever apply. Inferring the task after every task costs the square of the
     number of tasks, so beyond ten tasks class and domain are then measured after the last task only."""
-    batch_size: int = 1000
+    batch_size: Count = 1000
     """Samples per forward pass; changes no result beyond rounding."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "evaluate")
+        check_options(self, "evaluate")
         for name in self.scenarios or ():
             if name not in SCENARIOS:
                 raise HypermnesiaError(f"evaluate.scenarios: {name!r} is not one of {', '.join(SCENARIOS)}")
-        for name in ("steps", "samples", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise HypermnesiaError(f"evaluate.{name}={value} must be at least 1")
 
 
 @dataclass(frozen=True)

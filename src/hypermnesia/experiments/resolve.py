@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from hypermnesia.core.checks import check_not_negative
+from hypermnesia.core.declared import NotNegative, check_options
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.registry import PREFIX
@@ -72,11 +72,11 @@ class SeedOptions:
 class CheckpointOptions:
     """When a run is saved, beside the end of each task."""
 
-    every: float = 60.0
+    every: NotNegative = 60.0
     """Seconds between checkpoints within a task, ≥ 0."""
 
     def __post_init__(self) -> None:
-        check_not_negative("checkpoint.every", self.every)
+        check_options(self, "checkpoint")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.checks import check_choices
+from hypermnesia.core.declared import Count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import NamedTensors, Tensors, add, dot
 from hypermnesia.data import Task
@@ -38,15 +38,10 @@ class AGEM(ReplayMethod):
 
     fill: Filling = "reservoir"
     """When the memory is written: after every step (reservoir), or once at a task's end (task)."""
-    task_samples: int | None = None
+    task_samples: Count | None = None
     """With fill=task: samples kept of each task; none = an equal share, memory.size // tasks of the stream."""
     memory: MemoryOptions = MemoryOptions(batch_size=128)
     """The replay memory. Published draws: 128 samples on the MNIST streams."""
-
-    def __post_init__(self) -> None:
-        check_choices(self, "agem")
-        if self.task_samples is not None and self.task_samples < 1:
-            raise HypermnesiaError(f"agem.task_samples={self.task_samples} must be at least 1")
 
     @property
     def needs_boundaries(self) -> bool:

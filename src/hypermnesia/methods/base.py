@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from hypermnesia.core.declared import check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Stream, Task
@@ -38,6 +39,9 @@ class Method:
     written_models: ClassVar[tuple[str, ...]] = ()
     """Those of `extra_models` whose weights a generator writes. A drift penalty has to hold each, or they forget; a
     configuration adds it (section `drift_NAME`), `combine` on its own does not."""
+
+    def __post_init__(self) -> None:
+        check_options(self, "method")
 
     @property
     def needs_boundaries(self) -> bool:
@@ -119,6 +123,9 @@ class Penalty:
     name: ClassVar[str]
     holds: str = "main"
     """Which of the learner's models it holds; it takes part in that model's phases only."""
+
+    def __post_init__(self) -> None:
+        check_options(self, self.name)
 
     @property
     def watches_parameters(self) -> bool:

@@ -11,15 +11,16 @@ layers, what the frozen backbone made of each image, once.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from hypermnesia.core import exact
-from hypermnesia.core.checks import check_count
 from hypermnesia.core.covariance import normalised, shrunk
+from hypermnesia.core.declared import Count, Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.exact import Moments
 from hypermnesia.core.rng import generator
@@ -58,12 +59,8 @@ class ClosedForm(Method):
     """Whether it needs second moments of each class."""
     least: ClassVar[int] = 0
     """Of a projected feature: 0 is a rectifier."""
-    scale: int = 12
+    scale: Annotated[int, Ge(0), Lt(exact.BITS)] = 12
     """Features are rounded to multiples of 2^−scale and cut at ±2^(20 − scale); 0..19."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.scale < exact.BITS:
-            raise HypermnesiaError(f"method.scale={self.scale} must be a whole number from 0 to 19")
 
     @property
     def needs_boundaries(self) -> bool:
@@ -164,11 +161,6 @@ class NCM(ClosedForm):
     metric: Literal["cosine", "euclidean"] = "cosine"
     """Similarity of a feature and a class mean."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.metric not in ("cosine", "euclidean"):
-            raise HypermnesiaError(f"method.metric={self.metric!r}: expected cosine or euclidean")
-
     def classifier(self, moments: Moments) -> tuple[Tensor, Tensor]:
         means = self._sums(moments) / moments.counts.clamp_min(1)
         if self.metric == "cosine":
@@ -187,13 +179,8 @@ class SLDA(ClosedForm):
     updates it sample by sample around running means.
     """
 
-    shrinkage: float = 1e-4
+    shrinkage: Annotated[float, Gt(0), Le(1)] = 1e-4
     """ε in (0, 1]: Λ = ((1 − ε) Σ + ε I)⁻¹."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.shrinkage <= 1:
-            raise HypermnesiaError(f"method.shrinkage={self.shrinkage} must be above 0 and at most 1")
 
     def classifier(self, moments: Moments) -> tuple[Tensor, Tensor]:
         sums, counts = self._sums(moments), moments.counts.clamp_min(1)
@@ -210,13 +197,8 @@ class Ridge(ClosedForm):
     """Recursive ridge regression on one-hot labels: ACIL (Zhuang et al. 2022, arXiv:2205.14922), whose recursion this is
     without rounding, since the sums that it solves are exact."""
 
-    strength: float = 1e-3
+    strength: Positive = 1e-3
     """λ > 0 as a share of the mean of the Gram matrix's diagonal, so that it fits features of any size."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.strength > 0:
-            raise HypermnesiaError(f"method.strength={self.strength} must be above 0")
 
     def classifier(self, moments: Moments) -> tuple[Tensor, Tensor]:
         gram, sums = self._gram(moments), self._sums(moments)
@@ -233,16 +215,11 @@ class RanPAC(Ridge):
     rather than chosen on held-out samples of the first task.
     """
 
-    strength: float = 1e-4
-    width: int = 4000
+    strength: Positive = 1e-4
+    width: Count = 4000
     """M ≥ 1, random features."""
     seed: int = 0
     """Of W: part of the method rather than of a run, so that classifiers of different runs can be compared."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.width < 1:
-            raise HypermnesiaError(f"method.width={self.width} must be at least 1")
 
     def projection(self, width: int, learner: Learner) -> Tensor:
         return _random(width, self.width, self.seed, "ranpac")
@@ -260,22 +237,14 @@ class FeCAM(ClosedForm):
     by_class: ClassVar[bool] = True
     least: ClassVar[int] = -exact.MOST
 
-    tukey: float | None = 0.5
+    tukey: Positive | None = 0.5
     """Power to which features are raised, keeping their sign, > 0; none = as they are."""
-    shrink: int = 1
+    shrink: Count = 1
     """How often S_c is shrunk: S + mean(diagonal) I + mean(off-diagonal entries that are not 0) (1 − I); at least 1."""
-    width: int | None = 512
+    width: Count | None = 512
     """Numbers of a feature at most; none = all there are."""
     seed: int = 0
     """Of the random map: part of the method rather than of a run."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("method.shrink", self.shrink)
-        if self.tukey is not None and not self.tukey > 0:
-            raise HypermnesiaError(f"method.tukey={self.tukey} must be above 0, or none")
-        if self.width is not None:
-            check_count("method.width", self.width)
 
     def transformed(self, features: Tensor) -> Tensor:
         return features if self.tukey is None else features.sign() * features.abs() ** self.tukey

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.checks import check_not_negative
+from hypermnesia.core.declared import NotNegative
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
@@ -37,15 +37,12 @@ class DER(ReplayMethod):
 
     keeps_logits: ClassVar[bool] = True
 
-    alpha: float = 0.3
+    alpha: NotNegative = 0.3
     """Weight of the remembered logits, ≥ 0. Published 0.1 to 1; 0.3 for split CIFAR-10 at every memory size."""
     joint_forward: bool | None = None
     """Whether batch and draw pass the network together, which batch norm notices. none = unless it has batch norm."""
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir."""
-
-    def __post_init__(self) -> None:
-        check_not_negative("der.alpha", self.alpha)
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         replays = [] if draw is None else [draw]
@@ -77,18 +74,14 @@ class DERPP(ReplayMethod):
 
     keeps_logits: ClassVar[bool] = True
 
-    alpha: float = 0.1
+    alpha: NotNegative = 0.1
     """Weight of the remembered logits, ≥ 0. Published 0.1 to 1; 0.1 for split CIFAR-10 with 200 samples."""
-    beta: float = 0.5
+    beta: NotNegative = 0.5
     """Weight of the remembered labels, ≥ 0. Published 0.5 or 1; 0.5 for split CIFAR-10 with 200 samples."""
     joint_forward: bool | None = None
     """Whether batch and draws pass the network together, which batch norm notices. none = unless it has batch norm."""
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir."""
-
-    def __post_init__(self) -> None:
-        for name in ("alpha", "beta"):
-            check_not_negative(f"derpp.{name}", getattr(self, name))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws | None:
         by_logits = rehearse(state.memory, learner, self.memory, rng)

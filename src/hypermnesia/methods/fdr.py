@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.checks import check_not_negative
+from hypermnesia.core.declared import NotNegative
 from hypermnesia.data import Task
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay.buffer import insert
@@ -42,15 +42,12 @@ class FDR(ReplayMethod):
 
     keeps_logits: ClassVar[bool] = True
 
-    alpha: float = 1.0
+    alpha: NotNegative = 1.0
     """Weight of the distance, ≥ 0. Published 0.2 to 1."""
     joint_forward: bool | None = None
     """Whether batch and draw pass the network together, which batch norm notices. none = unless it has batch norm."""
     memory: MemoryOptions = MemoryOptions()
     """The replay memory, written at the end of each task."""
-
-    def __post_init__(self) -> None:
-        check_not_negative("fdr.alpha", self.alpha)
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         replays = [] if draw is None else [draw]

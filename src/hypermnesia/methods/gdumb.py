@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypermnesia.core.declared import Count, Fraction, Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.methods.base import Method
@@ -78,13 +79,13 @@ class GDumb(Method):
     parameters that belong to an earlier task alone (its embedding, its stored rows) keep the values they have.
     """
 
-    epochs: float = 256.0
+    epochs: Positive = 256.0
     """Passes over the memory, > 0. Published: 256."""
-    batch_size: int = 16
+    batch_size: Count = 16
     """Samples per step on the memory, ≥ 1. Published: 16."""
     every_task: bool = False
     """Train after every task, each time from the start, and not after the last one only."""
-    cutmix: float | None = None
+    cutmix: Fraction | None = None
     """Probability that a batch is mixed, 0..1; the mixing share is uniform. none = as published: 0.5 for images in
     colour, 0 for grey ones (MNIST) and for what is no image."""
     optimizer: OptimizerOptions = OptimizerOptions(
@@ -93,14 +94,6 @@ class GDumb(Method):
     """Optimizer of the training on the memory. Published: SGD, 0.05 at most, momentum 0.9, weight decay 1e-6."""
     memory: MemoryOptions = MemoryOptions(policy="class-balanced")
     """The memory."""
-
-    def __post_init__(self) -> None:
-        if not self.epochs > 0:
-            raise HypermnesiaError(f"gdumb.epochs={self.epochs} must be above 0")
-        if self.batch_size < 1:
-            raise HypermnesiaError(f"gdumb.batch_size={self.batch_size} must be at least 1")
-        if self.cutmix is not None and not 0 <= self.cutmix <= 1:
-            raise HypermnesiaError(f"gdumb.cutmix={self.cutmix} must lie in 0..1")
 
     def init(self, learner: Learner) -> ReplayState:
         if self.cutmix and len(learner.shape) != 3:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.checks import check_not_negative
+from hypermnesia.core.declared import NotNegative
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
@@ -60,13 +60,13 @@ class HCR(ReplayMethod):
 
     keeps_logits: ClassVar[bool] = True
 
-    alpha: float = 0.01
+    alpha: NotNegative = 0.01
     """Weight of ICR, ≥ 0. Released: 0.01 (0.5 with 5120 samples), split CIFAR-10."""
-    beta: float = 0.9
+    beta: NotNegative = 0.9
     """Weight of ER, ≥ 0. Released: 0.9 with 200 samples, 0.3 with more."""
-    gamma: float = 0.01
+    gamma: NotNegative = 0.01
     """Weight of DIST, ≥ 0. Released: 0.5 everywhere, but without effect; with a gradient that hinders learning."""
-    rank: float = 0.01
+    rank: NotNegative = 0.01
     """Weight of RANK, ≥ 0, the released `sigmoid`. Released: 0.01 (0.5 with 5120 samples)."""
     released_ccr: bool = False
     """DIST as released: 500 · sum over triplets in place of 1000 · mean, without a gradient: only the loss shows it."""
@@ -74,10 +74,6 @@ class HCR(ReplayMethod):
     """Whether batch and draws pass the network together, which batch norm notices. none = unless it has batch norm."""
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir, `batch_size` as large as the stream's."""
-
-    def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "gamma", "rank"):
-            check_not_negative(f"hcr.{name}", getattr(self, name))
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws:
         def drawn(weight: float) -> Replay | None:

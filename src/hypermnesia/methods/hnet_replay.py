@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core import tensors
-from hypermnesia.core.checks import check_choices
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.declared import Positive
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Stream
 from hypermnesia.methods.base import Method
@@ -55,7 +54,7 @@ class HNETReplay(Method):
 
     written_models: ClassVar[tuple[str, ...]] = (generative.MODEL,)
 
-    temperature: float = 2.0
+    temperature: Positive = 2.0
     """T > 0 of the distillation T² · KL(softmax(old / T) ‖ softmax(new / T)) (published 2)."""
     hard_targets: bool = False
     """Learn the old classifier's answer as a label, by cross-entropy, in place of the distillation."""
@@ -65,11 +64,6 @@ class HNETReplay(Method):
     to tell real images from replayed ones, and takes real images of old classes for new ones."""
     replay: GenerativeOptions = GenerativeOptions()
     """The replayed samples and the autoencoder that they are drawn from."""
-
-    def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise HypermnesiaError(f"hnet-replay.temperature={self.temperature} must be above 0")
-        check_choices(self, "hnet-replay")
 
     @property
     def needs_boundaries(self) -> bool:

@@ -80,6 +80,7 @@ class ICaRL(Method):
     """The exemplars; `memory.policy` is herding."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.memory.policy != "herding":
             raise HypermnesiaError(f"icarl: memory.policy={self.memory.policy} must be herding")
 

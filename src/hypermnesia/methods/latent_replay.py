@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import check_not_negative
+from hypermnesia.core.declared import NotNegative
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
@@ -48,13 +48,13 @@ class LatentReplay(Method):
     without augmentation.
     """
 
-    coefficient: float = 1.0
+    coefficient: NotNegative = 1.0
     """Weight of the replay, ≥ 0; 1 and 0 (its ablation) are published."""
     memory: MemoryOptions = MemoryOptions(size=200, batch_size=64, policy="class-balanced")
     """The memory of features. Published: 200 (CIFAR-100) or 400 (Tiny ImageNet), 64 in a step."""
 
     def __post_init__(self) -> None:
-        check_not_negative("latent-replay.coefficient", self.coefficient)
+        super().__post_init__()
         if self.memory.policy == "herding":
             raise HypermnesiaError(
                 "memory.policy=herding chooses by features that iCaRL computes; for latent replay there are: "

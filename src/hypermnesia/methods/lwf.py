@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core import tensors
-from hypermnesia.core.checks import check_not_negative
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.declared import Count, NotNegative, Positive
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
@@ -48,20 +47,13 @@ class LwF(Method):
     weights depend on the task there is one for every earlier task, over that task's own outputs.
     """
 
-    alpha: float = 1.0
+    alpha: NotNegative = 1.0
     """Weight of the distillation, ≥ 0 (the paper's λ_o). DER's authors: 1 Split MNIST, 3 Split CIFAR-10."""
-    temperature: float = 2.0
+    temperature: Positive = 2.0
     """T > 0; 2 in the paper. There is no factor T² here, as there is none there."""
-    tasks_per_step: int = 5
+    tasks_per_step: Count = 5
     """With task-specific weights: at most so many earlier tasks, ≥ 1, answer in a step. They are drawn anew each
     time, and their terms scaled up so that the expected loss is that of all."""
-
-    def __post_init__(self) -> None:
-        check_not_negative("lwf.alpha", self.alpha)
-        if not self.temperature > 0:
-            raise HypermnesiaError(f"lwf.temperature={self.temperature} must be above 0")
-        if self.tasks_per_step < 1:
-            raise HypermnesiaError(f"lwf.tasks_per_step={self.tasks_per_step} must be at least 1")
 
     @property
     def needs_boundaries(self) -> bool:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.checks import check_count
+from hypermnesia.core.declared import Count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.methods.base import Lookahead
@@ -32,13 +32,13 @@ class MIR(ReplayMethod):
     shares. (3) Penalties that hold weights have no part in θᵛ.
     """
 
-    candidates: int = 50
+    candidates: Count = 50
     """Samples drawn for a step, of which `memory.batch_size` are rehearsed; at least as many as these."""
     memory: MemoryOptions = MemoryOptions()
     """The replay memory."""
 
     def __post_init__(self) -> None:
-        check_count("mir.candidates", self.candidates)
+        super().__post_init__()
         if self.candidates < self.memory.batch_size:
             raise HypermnesiaError(
                 f"mir.candidates={self.candidates} leaves nothing to choose for memory.batch_size="

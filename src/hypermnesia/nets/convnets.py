@@ -4,12 +4,12 @@ of Zenke et al. 2017 (Synaptic Intelligence, arXiv:1703.04200) for CIFAR.
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import nn
 
-from hypermnesia.core.checks import check_choice
-from hypermnesia.nets.options import Shape, check_probability, check_shape
+from hypermnesia.core.declared import Probability, check_options
+from hypermnesia.nets.options import Shape, check_shape
 
 LeNetVariant = Literal["small", "large"]
 _LENET_KERNEL = 5
@@ -26,7 +26,7 @@ class LeNetOptions:
     On gray images of 28 x 28 pixels and 10 classes these are 21,840 and 431,080 weights."""
 
     def __post_init__(self) -> None:
-        check_choice("net.variant", self.variant, get_args(LeNetVariant))
+        check_options(self, "net")
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from images (B, *shape), at least 16 x 16 pixels, to logits (B, outputs).
@@ -72,15 +72,13 @@ class ZenkeNetOptions:
     """cifar: channels 32, 32, 64, 64 and a hidden layer of 512 units; 1,250,858 weights on 3 x 32 x 32 images
     and 10 classes. tiny (HyperMask): 64 channels throughout, no hidden layer; 175,301 weights on 3 x 64 x 64
     images and 5 classes."""
-    dropout2d: float = 0.25
+    dropout2d: Probability = 0.25
     """Probability of dropping a whole feature map after each pair, at least 0 and below 1."""
-    dropout: float = 0.5
+    dropout: Probability = 0.5
     """Probability of dropping a unit of the hidden layer (`cifar` alone has one), at least 0 and below 1."""
 
     def __post_init__(self) -> None:
-        check_choice("net.variant", self.variant, get_args(ZenkeVariant))
-        check_probability("net.dropout2d", self.dropout2d)
-        check_probability("net.dropout", self.dropout)
+        check_options(self, "net")
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from images (B, *shape), at least 10 x 10 pixels, to logits (B, outputs).

@@ -3,12 +3,12 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 from math import prod
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import nn
 
-from hypermnesia.core.checks import check_choice
-from hypermnesia.nets.options import Shape, check_counts, check_flat_shape, check_probability
+from hypermnesia.core.declared import Counts, Probability, check_options
+from hypermnesia.nets.options import Shape, check_flat_shape
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "linear"]
 Init = Literal["default", "xavier"]
@@ -27,22 +27,19 @@ class MLPOptions:
 
     takes = ("images", "vectors")
 
-    hidden: tuple[int, ...] = (400, 400)
+    hidden: Counts = (400, 400)
     """Units of each hidden layer; () makes the network linear."""
     activation: Activation = "relu"
     """What follows each hidden layer; `linear` is nothing."""
     bias: bool = True
     """Whether the layers, the head included, have a bias."""
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     """Probability of dropping a hidden unit, at least 0 and below 1."""
     init: Init = "default"
     """Initial weights. default: torch's. xavier: Xavier-uniform with zero bias (replay papers: DER, HCR)."""
 
     def __post_init__(self) -> None:
-        check_counts("net.hidden", self.hidden)
-        check_choice("net.activation", self.activation, get_args(Activation))
-        check_probability("net.dropout", self.dropout)
-        check_choice("net.init", self.init, get_args(Init))
+        check_options(self, "net")
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from images (B, C, H, W) or vectors (B, F) to logits (B, outputs).

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from math import gcd
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import nn
 
-from hypermnesia.core.checks import check_choice, check_count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets.options import Shape
 
@@ -38,9 +37,7 @@ def norm2d(name: NormName, groups: int, channels: int) -> nn.Module:
 
 
 def check_norm(name: NormName, groups: int, widths: Sequence[int]) -> None:
-    """Raise unless `name` is a norm and, for `group`, `groups` divides each layer's channels (`widths`)."""
-    check_choice("net.norm", name, get_args(NormName))
-    check_count("net.norm_groups", groups)
+    """Raise unless, for the norm `group`, `groups` divides each layer's channels (`widths`)."""
     if name != "group" or all(width % groups == 0 for width in widths):
         return
     common = gcd(*widths)

@@ -34,15 +34,8 @@ def check_counts(key: str, values: tuple[int, ...], length: int | None = None) -
         )
 
 
-def check_probability(key: str, value: float) -> None:
-    """Raise unless 0 <= `value` < 1."""
-    if not 0 <= value < 1:
-        raise HypermnesiaError(f"{key}={value!r}: expected a probability, at least 0 and below 1")
-
-
 def check_depth(net: str, depth: int, per_block: int, extra: int) -> int:
     """The n of a network of `per_block` · n + `extra` layers; raise if `depth` is none of those."""
-    check_count("net.depth", depth)
     blocks, rest = divmod(depth - extra, per_block)
     if blocks >= 1 and rest == 0:
         return blocks

@@ -6,15 +6,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import check_choice, check_count
+from hypermnesia.core.declared import Count, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets.norms import Norm, NormName, check_norm, check_norm_shape, norm2d
-from hypermnesia.nets.options import Shape, check_counts, check_depth, check_shape
+from hypermnesia.nets.options import Shape, check_depth, check_shape
 
 ShortcutName = Literal["identity", "projection"]
 """What carries a block's input past it where the shape changes (elsewhere: the input itself).
@@ -29,11 +29,11 @@ class ResNetOptions:
     The target of the hypernetwork paper is the default; HyperMask's "ResNet-20" is `depth=20, widening=2`.
     """
 
-    depth: int = 32
+    depth: Count = 32
     """Layers with weights, projections not counted: 6n + 2, such as 20, 32, 44, 56 or 110."""
-    widths: tuple[int, int, int, int] = (16, 16, 32, 64)
+    widths: tuple[Count, Count, Count, Count] = (16, 16, 32, 64)
     """Channels of the stem and, before widening, of the three layers."""
-    widening: int = 1
+    widening: Count = 1
     """Factor on the channels of the three layers; the stem stays as it is."""
     shortcut: ShortcutName = "identity"
     """Shortcuts where the shape changes. identity: subsampled input between zero channels, no parameters.
@@ -43,14 +43,12 @@ class ResNetOptions:
     norm: NormName = "batch"
     """What normalises feature maps: batch (running statistics serve in evaluation), batch-stats (the batch's
     own, always), instance, group or none."""
-    norm_groups: int = 4
+    norm_groups: Count = 4
     """Groups of channels for `norm=group`; must divide the channels of the stem and of every layer."""
 
     def __post_init__(self) -> None:
+        check_options(self, "net")
         check_depth("resnet", self.depth, per_block=6, extra=2)
-        check_counts("net.widths", self.widths, length=4)
-        check_count("net.widening", self.widening)
-        check_choice("net.shortcut", self.shortcut, get_args(ShortcutName))
         check_norm(self.norm, self.norm_groups, self.widened)
         if self.shortcut == "identity" and list(self.widened) != sorted(self.widened):
             raise HypermnesiaError(
@@ -85,19 +83,19 @@ class ResNet18Options:
     Convolutions have no bias, since the norm after each has an offset; under `norm=none` they have one.
     """
 
-    width: int = 20
+    width: Count = 20
     """Channels of the first layer; each later layer has twice as many as the one before. 20 is slim (GEM,
     PHN: 1,094,750 weights with colour images and 10 classes), 64 is wide (DER, HCR: 11,173,962)."""
     norm: NormName = "batch"
     """What normalises feature maps: batch (running statistics serve in evaluation), batch-stats (the batch's
     own, always), instance, group or none."""
-    norm_groups: int = 4
+    norm_groups: Count = 4
     """Groups of channels for `norm=group`; must divide `width`."""
     head_bias: bool = True
     """Whether the classifier has a bias; the network of HCR has none."""
 
     def __post_init__(self) -> None:
-        check_count("net.width", self.width)
+        check_options(self, "net")
         check_norm(self.norm, self.norm_groups, self.widths)
 
     @property

@@ -5,14 +5,14 @@ Shapes: B inputs, L tokens, D width.
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from math import isfinite
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import check_choice, check_count
+from hypermnesia.core.declared import Count, Positive, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets.mlp import xavier
 from hypermnesia.nets.options import Shape, check_shape, check_text_shape
@@ -28,22 +28,21 @@ class ViTOptions:
     (arXiv:2205.01580). Layer norm looks at one token at a time, so there is no other norm to choose.
     """
 
-    patch: int = 4
+    patch: Count = 4
     """Side of the square patches in pixels; must divide the images' height and width."""
-    depth: int = 6
+    depth: Count = 6
     """Number of blocks."""
-    width: int = 192
+    width: Count = 192
     """Size D of a token; a multiple of `heads`."""
-    heads: int = 6
+    heads: Count = 6
     """Attention heads of each block."""
-    mlp_ratio: float = 2.0
+    mlp_ratio: Positive = 2.0
     """Hidden units of each block's MLP as a multiple of `width`, above 0."""
     attention: AttentionName = "explicit"
     """explicit: softmax(q kᵀ / √d) v spelled out, which can be stacked (vmap) and differentiated twice.
     fused: one kernel, spares memory on a GPU, but is differentiated only once and on a CPU not stacked."""
 
     def __post_init__(self) -> None:
-        check_count("net.patch", self.patch)
         _check_blocks(self)
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
@@ -141,22 +140,21 @@ class TextTransformerOptions:
 
     takes = ("texts",)
 
-    vocabulary: int = 16384
+    vocabulary: Annotated[int, Ge(2)] = 16384
     """Rows of the token table, at least 2. Ids beyond are folded into 1..vocabulary − 1; 0 is padding."""
-    depth: int = 2
+    depth: Count = 2
     """Number of blocks."""
-    width: int = 64
+    width: Count = 64
     """Size D of a token; a multiple of `heads`."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads of each block."""
-    mlp_ratio: float = 2.0
+    mlp_ratio: Positive = 2.0
     """Hidden units of each block's MLP as a multiple of `width`, above 0."""
     attention: AttentionName = "explicit"
     """explicit: softmax(q kᵀ / √d) v spelled out, which can be stacked (vmap) and differentiated twice.
     fused: one kernel, spares memory on a GPU, but is differentiated only once and on a CPU not stacked."""
 
     def __post_init__(self) -> None:
-        check_count("net.vocabulary", self.vocabulary, least=2)
         _check_blocks(self)
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
@@ -174,17 +172,13 @@ class TextTransformerOptions:
 
 def _check_blocks(options: ViTOptions | TextTransformerOptions) -> None:
     """Raise unless the settings of the blocks, which both transformers share, fit together."""
-    for field in ("depth", "width", "heads"):
-        check_count(f"net.{field}", getattr(options, field))
-    check_choice("net.attention", options.attention, get_args(AttentionName))
+    check_options(options, "net")
     if options.width % options.heads:
         raise HypermnesiaError(
             f"net.width={options.width} is no multiple of net.heads={options.heads}: heads take equal shares"
         )
-    if not (isfinite(options.mlp_ratio) and round(options.width * options.mlp_ratio) >= 1):
-        raise HypermnesiaError(
-            f"net.mlp_ratio={options.mlp_ratio!r}: expected a number above 0, with at least one hidden unit"
-        )
+    if round(options.width * options.mlp_ratio) < 1:
+        raise HypermnesiaError(f"net.mlp_ratio={options.mlp_ratio} leaves no hidden unit; take a larger one")
 
 
 def _encoder(

@@ -2,27 +2,26 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import check_choice, check_count
+from hypermnesia.core.declared import Count, Counts, Natural, check_options
 from hypermnesia.nets.mlp import Activation, Init, MLPOptions
-from hypermnesia.nets.options import Shape, check_counts, check_shape
+from hypermnesia.nets.options import Shape, check_shape
 
 
 @dataclass(frozen=True, kw_only=True)
 class VAEOptions:
     """Two perceptrons around a Gaussian latent; by default the Split-MNIST HNET+R of von Oswald et al. 2020."""
 
-    encoder: tuple[int, ...] = (400, 400)
+    encoder: Counts = (400, 400)
     """Units of the encoder's hidden layers (Permuted MNIST: 1000,1000)."""
-    decoder: tuple[int, ...] = (250, 350)
+    decoder: Counts = (250, 350)
     """Units of the decoder's hidden layers (HNET+TIR: 50,150; Permuted MNIST: 400,400)."""
-    latent: int = 100
+    latent: Count = 100
     """Numbers in a latent vector, at least 1 (published 100)."""
-    code: int = 100
+    code: Natural = 100
     """Further inputs of the decoder that name the task, one of them 1 and the others 0, at least 0: an upper bound
     on the number of tasks, or 0 for none (published 100)."""
     activation: Activation = "relu"
@@ -31,12 +30,7 @@ class VAEOptions:
     """Initial weights. default: torch's. xavier: Xavier-uniform with zero bias (published)."""
 
     def __post_init__(self) -> None:
-        check_counts("vae.encoder", self.encoder)
-        check_counts("vae.decoder", self.decoder)
-        check_count("vae.latent", self.latent)
-        check_count("vae.code", self.code, least=0)
-        check_choice("vae.activation", self.activation, get_args(Activation))
-        check_choice("vae.init", self.init, get_args(Init))
+        check_options(self, "vae")
 
     def build(self, shape: Shape) -> "VAE":
         """An autoencoder of images (B, *shape), with weights from torch's global generator."""

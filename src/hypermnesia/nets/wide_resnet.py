@@ -7,9 +7,9 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import check_count
+from hypermnesia.core.declared import Count, Probability, check_options
 from hypermnesia.nets.norms import Norm, NormName, check_norm, check_norm_shape, norm2d
-from hypermnesia.nets.options import Shape, check_depth, check_probability, check_shape
+from hypermnesia.nets.options import Shape, check_depth, check_shape
 from hypermnesia.nets.resnet import average_pool
 
 _STEM = 16
@@ -22,24 +22,23 @@ class WideResNetOptions:
     Convolutions have no bias, since a norm follows each sooner or later; under `norm=none` they have one.
     """
 
-    depth: int = 28
+    depth: Count = 28
     """Convolutions, those past the blocks included: 6n + 4, such as 16, 22, 28 or 40."""
-    widening: int = 10
+    widening: Count = 10
     """The factor k on the channels of the three layers. WRN-28-10 has 36,479,194 weights with 10 classes."""
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     """Probability of dropping a number between a block's convolutions, from 0 to below 1 (paper: 0.3)."""
     norm: NormName = "batch"
     """What normalises feature maps: batch (running statistics serve in evaluation), batch-stats (the batch's
     own, always), instance, group or none."""
-    norm_groups: int = 4
+    norm_groups: Count = 4
     """Groups of channels for `norm=group`; must divide 16."""
     head_bias: bool = True
     """Whether the classifier has a bias."""
 
     def __post_init__(self) -> None:
+        check_options(self, "net")
         check_depth("wide-resnet", self.depth, per_block=6, extra=4)
-        check_count("net.widening", self.widening)
-        check_probability("net.dropout", self.dropout)
         check_norm(self.norm, self.norm_groups, (_STEM, *self.widths))
 
     @property

@@ -1,10 +1,12 @@
 """How long and how precisely a run trains, and its seeds."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from hypermnesia.core.errors import HypermnesiaError, unknown
+from annotated_types import Le
+
+from hypermnesia.core.declared import Count, Positive, check_options
+from hypermnesia.core.errors import HypermnesiaError
 
 MOST_THREADS = 1024
 MOST_SAMPLES = 1_000_000
@@ -15,13 +17,13 @@ MOST_SAMPLES = 1_000_000
 class TrainOptions:
     """How long and in which precision a task is trained."""
 
-    iterations: int | None = None
+    iterations: Count | None = None
     """Optimizer steps per task: batches are always full and may straddle two epochs."""
-    epochs: float | None = None
+    epochs: Positive | None = None
     """Passes over a task's samples instead of `iterations`; the last batch of a pass holds what is left."""
-    batch_size: int = 32
+    batch_size: Annotated[Count, Le(MOST_SAMPLES)] = 32
     """Samples of the stream per step, ≥ 1."""
-    clip: float | None = None
+    clip: Positive | None = None
     """Largest norm of the whole gradient; longer ones are scaled down. none = never."""
     precision: Literal["float32", "bf16"] = "float32"
     """bf16 computes matrix products and convolutions in bfloat16 (parameters stay float32)."""
@@ -33,42 +35,25 @@ class TrainOptions:
     compile: bool = False
     """Whether loss and gradient run as one compiled graph, after some seconds' wait for each task: small steps take a third
     to two thirds of the time. The network's own Python runs once for each form of a batch. Results differ by rounding."""
-    threads: int | Literal["auto"] | None = "auto"
+    threads: Annotated[Count, Le(MOST_THREADS)] | Literal["auto"] | None = "auto"
     """CPU threads. auto: one, or all cores where the first step is faster with them; none = torch's own choice. Bit-equal
     results need the same number."""
     select: Literal["last", "best_validation"] = "last"
     """Which model a task ends with: the last, or the one of the best accuracy on the task's validation part, the task
     given (HyperMask on CIFAR-100 and Tiny ImageNet). What a method remembers is not taken back."""
-    look_every: int | None = None
+    look_every: Count | None = None
     """Steps between looks at the validation part, for `select` and `optimizer.schedule=plateau`, ≥ 1; none = as many as
     a pass over the task's samples takes. The last step always looks."""
     check: Literal["loss", "all"] = "loss"
     """loss stops the run at the first loss that is not finite; all looks at every gradient too and names it."""
 
     def __post_init__(self) -> None:
+        check_options(self, "train")
         if (self.iterations is None) == (self.epochs is None):
             raise HypermnesiaError(
                 f"give either train.iterations or train.epochs, not both and not neither; "
                 f"got iterations={self.iterations}, epochs={self.epochs}"
             )
-        if self.select not in ("last", "best_validation"):
-            raise unknown("train.select", str(self.select), ("last", "best_validation"))
-        for name in ("iterations", "batch_size", "threads", "look_every"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise HypermnesiaError(f"train.{name}={value} must be at least 1")
-        if isinstance(self.threads, str) and self.threads != "auto":
-            raise HypermnesiaError(f"train.threads={self.threads!r}: expected a whole number, auto or none")
-        if isinstance(self.threads, int) and self.threads > MOST_THREADS:
-            raise HypermnesiaError(f"train.threads={self.threads} must be at most {MOST_THREADS}")
-        if self.batch_size > MOST_SAMPLES:
-            raise HypermnesiaError(
-                f"train.batch_size={self.batch_size} must be at most {MOST_SAMPLES}: no step takes more samples"
-            )
-        if self.epochs is not None and not 0 < self.epochs < math.inf:
-            raise HypermnesiaError(f"train.epochs={self.epochs} must be above 0")
-        if self.clip is not None and not self.clip > 0:
-            raise HypermnesiaError(f"train.clip={self.clip} must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

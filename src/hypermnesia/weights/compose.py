@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
-from hypermnesia.core.checks import check_choices
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.declared import Positive, check_options
 from hypermnesia.core.tensors import Tensors, map_tensors
 
 Activation = Literal["tanh", "sigmoid"]
@@ -24,7 +24,7 @@ class MaskOptions:
     activation: Activation = "tanh"
     """tanh (published) or sigmoid. A mask lies in 0..1: it shrinks weights and never flips or enlarges one.
     The generator's `mask_bias` sets where masks start."""
-    sparsity: float = 0.0
+    sparsity: Annotated[float, Ge(0), Le(100)] = 0.0
     """Percentile below which entries become 0, in percent, 0..100; 0 in six of eight published settings."""
     scope: Scope = "tensor"
     """tensor (published): each tensor has its own threshold. row: each slice of a tensor's first axis has, and
@@ -33,9 +33,7 @@ class MaskOptions:
     """Whether the sparsity rises linearly from 0 over the first task (published) or is there from the start."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "mask")
-        if not 0 <= self.sparsity <= 100:
-            raise HypermnesiaError(f"mask.sparsity={self.sparsity} must lie in 0..100: it is a percentage")
+        check_options(self, "mask")
 
 
 @dataclass(frozen=True)
@@ -85,11 +83,10 @@ class Add:
     A low-rank change (Hu et al. 2021, arXiv:2106.09685) arrives here multiplied out; `scale` is its α / rank.
     """
 
-    scale: float = 1.0
+    scale: Positive = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.scale > 0 and math.isfinite(self.scale)):
-            raise HypermnesiaError(f"add.scale={self.scale} must be a positive number")
+        check_options(self, "add")
 
     def __call__(self, written: Tensors, base: Tensors, ramp: float) -> Tensors:
         """`written` (T, *shape) and `base` (*shape) by name → weights (T, *shape); `ramp` plays no part."""

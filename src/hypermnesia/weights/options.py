@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from hypermnesia.core.checks import check_choices, check_count
+from hypermnesia.core.declared import Count, Positive, check_options
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.registry import PART
 from hypermnesia.core.tensors import matching
@@ -43,7 +43,7 @@ class Weights:
     """Checksum of these values. Filled in when the run is configured: later the base must be the same."""
     head: Literal["auto", "shared", "sliced", "per_task"] = "auto"
     """Which classes the outputs stand for; auto = shared with plain weights, else per_task."""
-    head_width: int | None = None
+    head_width: Count | None = None
     """Outputs of each task's own head, where they are more than its classes (the scripts of Hemati et al.: ten for
     five classes); those too many take part in the softmax. none = as many as classes."""
     cut: str | None = None
@@ -74,9 +74,7 @@ class Weights:
     """How masks are made; none = as published where something is masked."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "weights")
-        if self.head_width is not None:
-            check_count("weights.head_width", self.head_width)
+        check_options(self, "weights")
         if self.writes and self.generator is None:
             object.__setattr__(self, "generator", self.default_generator())
         if self.masks and self.mask is None:
@@ -305,7 +303,7 @@ class LoRA(Weights):
     target: tuple[str, ...] = ()
     """Patterns of the weight matrices and convolutions that get an addition; none given = every one but the
     classifier."""
-    scale: float = 1.0
+    scale: Positive = 1.0
     """Factor s of the addition w = w0 + s·B(e)A(e)."""
 
     def role(self) -> Role:

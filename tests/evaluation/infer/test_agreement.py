@@ -1,10 +1,8 @@
 """Agreement: entropy of the mean answer over fixed pairs of noisy views."""
 
-import pytest
 import torch
 from evaluation.infer.inference_helpers import overlays, some_inputs, three_tasks
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.evaluation.infer import Agreement, Entropy
 
@@ -34,10 +32,3 @@ def test_the_mean_answer_over_the_views_decides_and_the_sample_itself_is_answere
         assert int(found.guess[i]) == best
         assert int(found.local[i]) == int(learner.model(x[i : i + 1], best).argmax())
     assert not torch.equal(found.guess, Entropy().scores(None, learner, weights, x).guess)
-
-
-def test_bad_settings_say_what_is_allowed() -> None:
-    with pytest.raises(HypermnesiaError, match=r"agreement\.pairs=-1: expected a whole number, at least 0"):
-        Agreement(pairs=-1)
-    with pytest.raises(HypermnesiaError, match=r"agreement\.noise=-1: expected a finite number, at least 0"):
-        Agreement(noise=-1)

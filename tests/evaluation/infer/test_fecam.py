@@ -8,7 +8,6 @@ import torch
 from evaluation.infer.inference_helpers import finished, overlays, slow_features, some_inputs, three_tasks
 from methods.regularisation_helpers import make_task, move
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.evaluation.infer import FeCAM
 from hypermnesia.evaluation.infer.fecam import covariance, normalised, precision, shrunk
 from hypermnesia.methods.learner import Learner
@@ -94,13 +93,3 @@ def test_tukey_raises_features_to_a_power_and_keeps_their_sign() -> None:
     learner = three_tasks()
     plain, square = (finished(FeCAM(tukey=power), learner, tasks=1).means[0] for power in (None, 2.0))
     assert not torch.allclose(plain, square)
-
-
-def test_bad_settings_say_what_exists() -> None:
-    for options, text in (
-        ({"shrink": -1}, r"fecam\.shrink=-1: expected a whole number, at least 0"),
-        ({"tukey": 0.0}, r"fecam\.tukey=0\.0 must be above 0, or none"),
-        ({"mode": "both"}, r"unknown fecam\.mode 'both'; known: class, task"),
-    ):
-        with pytest.raises(HypermnesiaError, match=text):
-            FeCAM(**options)

@@ -3,8 +3,9 @@ from typing import Literal, Optional
 
 import pytest
 
+from hypermnesia.core.declared import describe
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.experiments.config.values import describe, read
+from hypermnesia.experiments.config.values import read
 
 Name = Literal["adam", "sgd"]
 
@@ -70,15 +71,11 @@ def test_errors_say_what_was_expected_and_what_came(hint, value, message):
     assert str(caught.value) == message
 
 
-def test_infinity_where_it_is_allowed():
-    assert read(float | None, math.inf, "key", finite=False) == math.inf
-
-
 @pytest.mark.parametrize("hint", [object, dict[str, int], list[int], set])
 def test_other_types_are_a_mistake_of_the_programmer(hint):
-    with pytest.raises(TypeError, match="is no type that a configuration field may have"):
+    with pytest.raises(TypeError, match="is no type that an option may have"):
         read(hint, 1, "key")
-    with pytest.raises(TypeError, match="is no type that a configuration field may have"):
+    with pytest.raises(TypeError, match="is no type that an option may have"):
         describe(hint)
 
 

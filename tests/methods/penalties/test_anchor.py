@@ -156,15 +156,6 @@ def test_it_joins_a_method() -> None:
 
 
 def test_bad_settings_say_what_exists() -> None:
-    with pytest.raises(HypermnesiaError, match=r"anchor\.strength=-1: expected a finite number, at least 0"):
-        Anchor(strength=-1)
-    with pytest.raises(HypermnesiaError, match=r"unknown anchor\.order '3'; known: 1, 2"):
-        Anchor(order=3)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(
-        HypermnesiaError,
-        match=r"unknown anchor\.weighting 'all'; known: current, current_detached, earlier, plain",
-    ):
-        Anchor(weighting="all")  # pyright: ignore[reportArgumentType]
     with pytest.raises(
         HypermnesiaError, match=r"anchor\.weighting=earlier needs masked weights \(weights=mask\)"
     ):

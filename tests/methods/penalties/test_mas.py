@@ -5,7 +5,6 @@ import torch
 from methods.regularisation_helpers import Weights, learner_on, make_task, move, next_task
 
 from hypermnesia.core import tensors
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.penalties.mas import MAS
@@ -63,10 +62,3 @@ def test_a_part_of_the_samples_is_drawn_at_random_and_all_of_them_are_the_mean()
     )
     name = next(iter(full))
     assert torch.equal(full[name], whole[name]) and not torch.equal(one[name], other[name])
-
-
-def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^mas\.strength=-1: expected a finite number, at least 0$"):
-        MAS(strength=-1)
-    with pytest.raises(HypermnesiaError, match=r"^mas\.samples=0 must be at least 1$"):
-        MAS(samples=0)

@@ -19,7 +19,6 @@ from methods.regularisation_helpers import (
 )
 
 from hypermnesia.core import tensors
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
@@ -152,10 +151,3 @@ def test_a_parameter_that_the_loss_misses_gathers_nothing() -> None:
 
 def test_it_is_told_the_parameters_even_inside_a_combination() -> None:
     assert combine(Finetune(), SI(), Anchor()).watches_parameters
-
-
-def test_bad_settings_say_what_is_allowed() -> None:
-    with pytest.raises(HypermnesiaError, match=r"si\.c=-1: expected a finite number, at least 0"):
-        SI(c=-1)
-    with pytest.raises(HypermnesiaError, match=r"si\.xi=0 must be above 0"):
-        SI(xi=0)

@@ -1,14 +1,12 @@
 """Rehearsal on weights that all tasks share, and on weights of each task's own."""
 
 from collections import Counter
-from typing import Any
 
 import pytest
 import torch
 from methods.helpers import UNEVEN, consecutive, make_batch, make_learner
 from torch import Tensor, nn
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.replay import rehearsal
@@ -179,11 +177,5 @@ def test_a_draw_is_augmented_afresh_and_the_memory_is_not() -> None:
 
 
 def test_bad_input() -> None:
-    for name in ("size", "batch_size", "tasks_per_step"):
-        bad: dict[str, Any] = {name: 0}
-        with pytest.raises(
-            HypermnesiaError, match=rf"^memory\.{name}=0: expected a whole number, at least 1$"
-        ):
-            MemoryOptions(**bad)
     with pytest.warns(UserWarning, match=r"memory\.size=5 is smaller than the 6 classes of the stream"):
         rehearsal.empty_memory(make_learner(), MemoryOptions(size=5))

@@ -146,9 +146,13 @@ def test_conditional_chunks_belong_to_their_task(cases):
 def test_impossible_embeddings_are_told():
     with pytest.raises(HypermnesiaError, match="chunk_embedding=0: all 2 chunks would be equal"):
         ChunkedOptions(chunk=20, chunk_embedding=0).build(mlp(3, 4, 2), rng_of(0))
-    with pytest.raises(HypermnesiaError, match="generator.embedding=0: expected a whole number, at least 1"):
+    with pytest.raises(
+        HypermnesiaError,
+        match="generator.embedding=0: expected integer >= 1 with generator.conditional=false",
+    ):
         ChunkedOptions(embedding=0)
     with pytest.raises(
-        HypermnesiaError, match="generator.chunk_embedding=0: expected a whole number, at least 1"
+        HypermnesiaError,
+        match="generator.chunk_embedding=0: expected integer >= 1 with generator.conditional=true",
     ):
         ChunkedOptions(conditional=True, chunk_embedding=0)

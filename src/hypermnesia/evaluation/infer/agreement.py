@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hypermnesia.core.checks import check_count, check_not_negative
+from hypermnesia.core.declared import Natural, NotNegative, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
@@ -25,14 +25,13 @@ class Agreement:
     The guessed task answers for x itself.
     """
 
-    pairs: int = 4
+    pairs: Natural = 4
     """Pairs of noisy views, ≥ 0; each costs two forward passes per task. 0 is inference by entropy."""
-    noise: float = 0.3
+    noise: NotNegative = 0.3
     """Standard deviation of the noise, in units of the network's (normalised) input, ≥ 0."""
 
     def __post_init__(self) -> None:
-        check_count("agreement.pairs", self.pairs, least=0)
-        check_not_negative("agreement.noise", self.noise)
+        check_options(self, "agreement")
 
     def init(self, learner: Learner) -> None:
         check("agreement", learner)

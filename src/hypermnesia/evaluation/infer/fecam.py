@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.checks import check_choices, check_count
 from hypermnesia.core.covariance import normalised, shrunk
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.declared import Natural, Positive, check_options
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.evaluation.infer.base import TaskScores, by_class, check, features, first_task
@@ -41,20 +40,17 @@ class FeCAM:
     per class.
     """
 
-    shrink: int = 2
+    shrink: Natural = 2
     """How often S is shrunk: S + mean(diagonal) I + mean(off-diagonal entries that are not 0) (1 − I). 2 in
     both references; 0 leaves S as it is, singular wherever a class has fewer samples than features."""
-    tukey: float | None = None
+    tukey: Positive | None = None
     """Power to which features are raised, keeping their sign, > 0; none = as they are. FeCAM: 0.5; HyperMask:
     none (its option squares)."""
     mode: Mode = "class"
     """class: the nearest class is the answer. task: it only names the task, whose network then answers."""
 
     def __post_init__(self) -> None:
-        check_count("fecam.shrink", self.shrink, least=0)
-        if self.tukey is not None and not self.tukey > 0:
-            raise HypermnesiaError(f"fecam.tukey={self.tukey} must be above 0, or none")
-        check_choices(self, "fecam")
+        check_options(self, "fecam")
 
     def init(self, learner: Learner) -> ClassStatistics:
         check("fecam", learner)

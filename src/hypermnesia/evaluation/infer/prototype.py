@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.checks import check_choices
+from hypermnesia.core.declared import check_options
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.evaluation.infer.base import TaskScores, by_class, check, chosen, features, first_task
@@ -38,7 +38,7 @@ class Prototype:
     """class: the nearest class is the answer. task: it only names the task, whose network then answers."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "prototype")
+        check_options(self, "prototype")
 
     def init(self, learner: Learner) -> Prototypes:
         check("prototype", learner)

@@ -16,8 +16,9 @@ from itertools import pairwise
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
+from hypermnesia.core.declared import describe, is_union
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.experiments.config.values import describe, is_union, read
+from hypermnesia.experiments.config.values import read
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -100,8 +101,6 @@ class Field:
     """Its declared type."""
     default: object
     """Its value if nothing is said, or `dataclasses.MISSING`."""
-    finite: bool
-    """Whether NaN and infinite numbers are refused: unless its metadata says `{"finite": False}`."""
     section: "Section | None"
     """For a field that holds options of its own: what they are filled into."""
     optional: bool
@@ -112,7 +111,7 @@ class Field:
 
 def _read_field(field: Field, value: object, where: str) -> object:
     if field.section is None:
-        return read(field.hint, value, where, finite=field.finite)
+        return read(field.hint, value, where)
     if field.optional and (value is None or value == "none"):
         return None
     return _build(field.section, _subtree(value, field.section, where), where)
@@ -278,7 +277,7 @@ def fields_of(section: "Section") -> dict[str, Field]:
 
 @cache
 def _declared(cls: type) -> dict[str, Field]:
-    hints, found = get_type_hints(cls), {}
+    hints, found = get_type_hints(cls, include_extras=True), {}
     for field in fields(cls):
         if not field.init:
             continue
@@ -289,7 +288,6 @@ def _declared(cls: type) -> dict[str, Field]:
         found[field.name] = Field(
             hint=hint,
             default=default,
-            finite=field.metadata.get("finite", True),
             section=default if is_dataclass(default) else inside,  # pyright: ignore[reportArgumentType]
             optional=not part and NoneType in (hint, *get_args(hint)),
             part=part,

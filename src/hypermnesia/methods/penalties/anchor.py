@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hypermnesia.core import tensors
-from hypermnesia.core.checks import check_choices, check_not_negative
+from hypermnesia.core.declared import NotNegative
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.methods.base import Penalty
@@ -40,7 +40,7 @@ class Anchor(Penalty):
 
     name: ClassVar[str] = "anchor"
 
-    strength: float = 1e-3
+    strength: NotNegative = 1e-3
     """λ ≥ 0. Published: 1e-3 for MNIST, 0.01 to 1 for CIFAR-100 and Tiny ImageNet."""
     order: Literal[1, 2] = 1
     """1: sum of distances (published). 2: sum of their squares, which prefers many small moves to few."""
@@ -48,10 +48,6 @@ class Anchor(Penalty):
     """plain (published for CIFAR-100, Tiny ImageNet), current (published for MNIST), current_detached, earlier."""
     reference_norms: bool = False
     """Leave shared scales and offsets of norm layers out, as the reference does: they drift unprotected."""
-
-    def __post_init__(self) -> None:
-        check_not_negative("anchor.strength", self.strength)
-        check_choices(self, "anchor")
 
     def init(self, learner: Learner) -> AnchorState:
         model = learner.model

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from hypermnesia.core import tensors
-from hypermnesia.core.checks import check_choices, check_not_negative
+from hypermnesia.core.declared import Count, NotNegative, Positive
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
@@ -51,23 +51,23 @@ class Drift(Penalty):
 
     name: ClassVar[str] = "drift"
 
-    beta: float = 0.01
+    beta: NotNegative = 0.01
     """Strength β ≥ 0. Published: 0.01 (Split MNIST) to 0.1 (Permuted MNIST); λ = 0.5 for partial hypernetworks."""
     look_ahead: Literal["none", "optimizer", "sgd"] = "none"
     """Evaluate at θ + Δθ: the step that the optimizer (von Oswald et al.) or plain SGD (Hemati et al.) would make
     with the method's own gradient. none = at θ, where a task's first step feels no penalty."""
-    look_ahead_lr: float | None = None
+    look_ahead_lr: Positive | None = None
     """Learning rate of `look_ahead=sgd`, > 0; none = the optimizer's of that moment (published)."""
     second_order: bool = False
     """Whether the look-ahead differentiates through Δθ."""
-    tasks_per_step: int | None = None
+    tasks_per_step: Count | None = None
     """At most so many earlier tasks, drawn anew each step, instead of all: the mean over them is unbiased."""
     over_tasks: Literal["mean", "sum", "reference"] = "mean"
     """mean over the tasks compared; sum (eq. 7 of Hemati et al.); reference = the mean divided by the number of
     earlier tasks once more, as HyperMask's code does, so that protection fades as 1/t²."""
     reduction: Literal["sum", "mean"] = "sum"
     """Whether squared distances are summed over a task's weights (published) or averaged."""
-    scales: tuple[float, ...] = ()
+    scales: tuple[NotNegative, ...] = ()
     """Factor ≥ 0 of each earlier task's distance, in task order; tasks beyond the list have 1."""
     mask_heads: bool = True
     """With a sliced head: leave out rows of the output layer that belong to other tasks."""
@@ -79,7 +79,7 @@ class Drift(Penalty):
     fisher: bool = False
     """Weigh each squared difference by the Fisher information of that number on its task (direct form); for masks and
     additions it is that of what the generator writes."""
-    fisher_samples: int = 200
+    fisher_samples: Count = 200
     """Samples of a task for its Fisher information, ≥ 1."""
     precision: Literal["float32", "bf16"] = "float32"
     """Of the gram form's large products; their factors are differences, so bf16 costs little accuracy."""
@@ -87,16 +87,7 @@ class Drift(Penalty):
     """Which of the learner's models is held."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "drift")
-        check_not_negative("drift.beta", self.beta)
-        for position, scale in enumerate(self.scales):
-            check_not_negative(f"drift.scales[{position}]", scale)
-        if self.look_ahead_lr is not None and not self.look_ahead_lr > 0:
-            raise HypermnesiaError(f"drift.look_ahead_lr={self.look_ahead_lr} must be above 0")
-        for name in ("tasks_per_step", "fisher_samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise HypermnesiaError(f"drift.{name}={value} must be at least 1")
+        super().__post_init__()
         if self.second_order and self.look_ahead == "none":
             raise HypermnesiaError("drift.second_order=true needs drift.look_ahead=optimizer or sgd")
         if self.fisher and self.form == "gram":

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from hypermnesia.core import tensors
-from hypermnesia.core.checks import check_choices, check_not_negative
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.declared import Count, Fraction, NotNegative
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Penalty
@@ -49,28 +48,20 @@ class EWC(Penalty):
 
     name: ClassVar[str] = "ewc"
 
-    strength: float = 180.0
+    strength: NotNegative = 180.0
     """λ ≥ 0, with the paper's factor ½. Code without that factor (Mammoth, Avalanche) means twice as much by the
     same number: the 90 that DER's authors give for Split MNIST is 180 here."""
     mode: Literal["separate", "online"] = "separate"
     """separate: one quadratic per task, each around its own θ*. online: one, around the latest θ*, whose
     Fisher is decay · old + new."""
-    decay: float = 1.0
+    decay: Fraction = 1.0
     """γ in 0..1 of `mode=online`."""
     fisher: Fisher = "empirical"
     """Labels of the gradients. empirical: the data's. sampled: one drawn from the network's own prediction
     for each sample (the Fisher proper, in expectation). true_class: the data's, each square weighted by the
     predicted probability of that label (DER's code)."""
-    samples: int | None = None
+    samples: Count | None = None
     """At most so many samples of a task for its Fisher, drawn at random; none = all."""
-
-    def __post_init__(self) -> None:
-        check_not_negative("ewc.strength", self.strength)
-        if not 0 <= self.decay <= 1:
-            raise HypermnesiaError(f"ewc.decay={self.decay} must lie in 0..1")
-        if self.samples is not None and self.samples < 1:
-            raise HypermnesiaError(f"ewc.samples={self.samples} must be at least 1")
-        check_choices(self, "ewc")
 
     def init(self, learner: Learner) -> EWCState:
         return EWCState({}, {}, torch.zeros((), device=learner.device))

@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from hypermnesia.core import tensors
-from hypermnesia.core.checks import check_not_negative
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.declared import Count, NotNegative
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Penalty
@@ -39,15 +38,10 @@ class MAS(Penalty):
 
     name: ClassVar[str] = "mas"
 
-    strength: float = 1.0
+    strength: NotNegative = 1.0
     """λ ≥ 0; no factor ½."""
-    samples: int | None = None
+    samples: Count | None = None
     """At most so many samples of a task for its Ω, drawn at random; none = all."""
-
-    def __post_init__(self) -> None:
-        check_not_negative("mas.strength", self.strength)
-        if self.samples is not None and self.samples < 1:
-            raise HypermnesiaError(f"mas.samples={self.samples} must be at least 1")
 
     def init(self, learner: Learner) -> MASState:
         return MASState({}, {})

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from hypermnesia.core import tensors
-from hypermnesia.core.checks import check_not_negative
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.declared import NotNegative, Positive
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Penalty
@@ -36,16 +35,11 @@ class SI(Penalty):
 
     name: ClassVar[str] = "si"
 
-    c: float = 1.0
+    c: NotNegative = 1.0
     """Strength of the penalty, ≥ 0 (no factor ½). DER's authors: 1 for Split MNIST, 0.5 for Split
     CIFAR-10."""
-    xi: float = 0.9
+    xi: Positive = 0.9
     """Damping, > 0: keeps Ω finite where a parameter hardly moved. DER's authors: 0.9 for Split MNIST, else 1."""
-
-    def __post_init__(self) -> None:
-        check_not_negative("si.c", self.c)
-        if not self.xi > 0:
-            raise HypermnesiaError(f"si.xi={self.xi} must be above 0")
 
     def init(self, learner: Learner) -> SIState:
         return SIState({}, {}, {})

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
+from hypermnesia.core.declared import Count, Probability, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import derive, generator
 from hypermnesia.core.tensors import under_prefix
@@ -32,13 +33,13 @@ WRITER = ChunkedOptions(
 class GenerativeOptions:
     """What is replayed, and what draws it."""
 
-    share: float = 0.5
+    share: Probability = 0.5
     """Weight r of replayed samples in a loss (1 − r) · current + r · replayed, at least 0 and below 1
     (published 0.5)."""
-    tasks_per_step: int = 10
+    tasks_per_step: Count = 10
     """At most so many earlier tasks, drawn anew in each step, are replayed in it, ≥ 1; each by an equal share of as
     many samples as the batch has (rounded up). Published: all of them."""
-    iterations: int | None = None
+    iterations: Count | None = None
     """Steps of the autoencoder per task, ≥ 1; none = as many as everything else (published)."""
     vae: VAEOptions = VAEOptions()
     """The autoencoder. Its encoder is one plain network for all tasks: it only serves training."""
@@ -46,12 +47,7 @@ class GenerativeOptions:
     """The chunked hypernetwork that writes the decoder."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise HypermnesiaError(f"replay.share={self.share} must be at least 0 and below 1")
-        for name in ("tasks_per_step", "iterations"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise HypermnesiaError(f"replay.{name}={value} must be at least 1")
+        check_options(self, "replay")
 
     def build(self, stream: Stream, seed: int) -> Model:
         """The autoencoder as a model without tasks: encoder shared, decoder generated."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hypermnesia.core.checks import check_choices, check_count
+from hypermnesia.core.declared import Count, check_options
 from hypermnesia.methods.learner import Batch, Learner, Net
 from hypermnesia.methods.replay.buffer import Drawn, Memory, Policy, check, draw, empty, insert
 
@@ -22,19 +22,17 @@ ABSENT = -1e4
 class MemoryOptions:
     """The replay memory of a method."""
 
-    size: int = 200
+    size: Count = 200
     """Samples kept in all, ≥ 1."""
-    batch_size: int = 32
+    batch_size: Count = 32
     """Samples rehearsed in a step, ≥ 1; apart from the stream's own batch size."""
     policy: Policy = "reservoir"
     """Which samples stay: reservoir, class-balanced, frequency-aware (herding is iCaRL's own)."""
-    tasks_per_step: int = 5
+    tasks_per_step: Count = 5
     """With task-specific weights: at most so many earlier tasks are rehearsed in one step, each by an equal share."""
 
     def __post_init__(self) -> None:
-        for name in ("size", "batch_size", "tasks_per_step"):
-            check_count(f"memory.{name}", getattr(self, name))
-        check_choices(self, "memory")
+        check_options(self, "memory")
 
 
 @dataclass(frozen=True)

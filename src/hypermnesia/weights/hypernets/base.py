@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self, overload
 import torch
 from torch import Tensor, nn
 
+from hypermnesia.core.declared import check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.weights.hypernets import sizing
@@ -27,6 +28,9 @@ class GeneratorOptions(ABC):
     then its widths, and a chunk's size, are chosen, in the proportions that are given. none = as they are given."""
     matrices_only: ClassVar[bool] = False
     """Whether it writes no tensor of one dimension: then every task stores its own."""
+
+    def __post_init__(self) -> None:
+        check_options(self, "generator")
 
     @classmethod
     def writing(cls, role: str | None) -> Self:

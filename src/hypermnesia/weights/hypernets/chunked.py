@@ -3,19 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod, sqrt
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 from warnings import warn
 
 import torch
 from torch import Tensor
 
-from hypermnesia.core.checks import (
-    check_choice,
-    check_count,
-    check_not_negative,
-    check_probability,
-    check_widths,
-)
+from hypermnesia.core.declared import Count, Counts, Natural, NotNegative, Probability
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial, sizing
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
@@ -31,13 +25,13 @@ SMALLEST_VARIANCE = 1e-5
 class ChunkedOptions(GeneratorOptions):
     """Chunked hypernetwork of von Oswald et al. 2020, section 2.3; by default hypnettorch's example."""
 
-    chunk: int = 750
+    chunk: Count = 750
     """Numbers of the target that one pass writes, at least 1 (example 750; paper 2,000 to 78,000)."""
-    embedding: int = 8
+    embedding: Natural = 8
     """Numbers in a task embedding (example 8; paper 24 to 128); 0 only with `conditional`."""
-    chunk_embedding: int = 8
+    chunk_embedding: Natural = 8
     """Numbers in a chunk embedding (example 8; paper 8 to 96); 0 only where one chunk holds everything."""
-    hidden: tuple[int, ...] = (100, 100)
+    hidden: Counts = (100, 100)
     """Units of each hidden layer; () makes it linear (example 100,100; paper 10,10 to 200,250,350)."""
     activation: Activation = "relu"
     """What follows each hidden layer (relu; elu on Permuted MNIST)."""
@@ -45,14 +39,14 @@ class ChunkedOptions(GeneratorOptions):
     """Whether its layers have a bias."""
     conditional: bool = False
     """Whether every task has chunk embeddings of its own. Published: all tasks share one set."""
-    embedding_std: float = 1.0
+    embedding_std: NotNegative = 1.0
     """Standard deviation of a new task embedding's entries, at least 0 (published 1)."""
-    chunk_std: float = 1.0
+    chunk_std: NotNegative = 1.0
     """Standard deviation of a new chunk embedding's entries, at least 0 (published 1)."""
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
     values that the drift penalty holds on to are written without."""
-    embedding_noise: float = 0.0
+    embedding_noise: NotNegative = 0.0
     """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
     init: ChunkedInit = "plain"
     """Start of its weights. plain: torch's. xavier: the paper code's MNIST runs. hyperfan-in: fan-in
@@ -62,16 +56,12 @@ class ChunkedOptions(GeneratorOptions):
     """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
 
     def __post_init__(self) -> None:
-        check_count("generator.chunk", self.chunk)
-        check_count("generator.embedding", self.embedding, least=0 if self.conditional else 1)
-        check_count("generator.chunk_embedding", self.chunk_embedding, least=1 if self.conditional else 0)
-        check_widths("generator.hidden", self.hidden)
-        check_choice("generator.activation", self.activation, get_args(Activation))
-        check_not_negative("generator.embedding_std", self.embedding_std)
-        check_probability("generator.dropout", self.dropout)
-        check_not_negative("generator.embedding_noise", self.embedding_noise)
-        check_not_negative("generator.chunk_std", self.chunk_std)
-        check_choice("generator.init", self.init, get_args(ChunkedInit))
+        super().__post_init__()
+        needed = ("embedding", "chunk_embedding")[self.conditional]
+        if getattr(self, needed) < 1:
+            raise HypermnesiaError(
+                f"generator.{needed}=0: expected integer >= 1 with generator.conditional={str(self.conditional).lower()}"
+            )
 
     def fitted(self, shapes: Mapping[str, torch.Size]) -> Self:
         sizing.check(self.compression)

@@ -9,13 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import (
-    check_choices,
-    check_count,
-    check_not_negative,
-    check_probability,
-    check_widths,
-)
+from hypermnesia.core.declared import Count, Counts, NotNegative, OneOrMore, Probability
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
@@ -28,41 +22,30 @@ _TAPS = 9  # of the last map: a 3 × 3 neighbourhood
 class DeconvOptions(GeneratorOptions):
     """Deconvolutional hypernetwork, after hypercl's `SAHyperNetwork` (von Oswald et al. 2020), without self-attention."""
 
-    start: int = 4
+    start: Count = 4
     """Side of the first, smallest image, at least 1 (hypercl 4)."""
-    hidden: tuple[int, ...] = ()
+    hidden: Counts = ()
     """Units of the layers before the first image."""
-    channels: tuple[int, ...] = (64, 32)
+    channels: OneOrMore = (64, 32)
     """Channels of the images before each doubling of their side, at least one, each at least 1 (hypercl …, 256, 128). A
     pass writes (start · 2^count)² numbers of the target."""
-    embedding: int = 8
+    embedding: Count = 8
     """Numbers in a task embedding, at least 1."""
-    chunk_embedding: int = 8
+    chunk_embedding: Count = 8
     """Numbers in the learned vector of each image, at least 1."""
     activation: Activation = "relu"
     """What follows the first map and each transposed convolution but the last."""
-    embedding_std: float = 1.0
+    embedding_std: NotNegative = 1.0
     """Standard deviation of a new task embedding's entries, at least 0."""
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
     values that the drift penalty holds on to are written without."""
-    embedding_noise: float = 0.0
+    embedding_noise: NotNegative = 0.0
     """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
     init: Literal["plain", "xavier"] = "plain"
     """Start of its weights. plain: torch's. xavier."""
     mask_bias: float = 0.0
     """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
-
-    def __post_init__(self) -> None:
-        check_choices(self, "generator")
-        check_count("generator.start", self.start)
-        check_widths("generator.hidden", self.hidden)
-        check_widths("generator.channels", self.channels, least=1)
-        check_count("generator.embedding", self.embedding)
-        check_count("generator.chunk_embedding", self.chunk_embedding)
-        check_not_negative("generator.embedding_std", self.embedding_std)
-        check_probability("generator.dropout", self.dropout)
-        check_not_negative("generator.embedding_noise", self.embedding_noise)
 
     def build(
         self,

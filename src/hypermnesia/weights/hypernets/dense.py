@@ -3,18 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import get_args
 
 import torch
 from torch import Tensor
 
-from hypermnesia.core.checks import (
-    check_choice,
-    check_count,
-    check_not_negative,
-    check_probability,
-    check_widths,
-)
+from hypermnesia.core.declared import Count, Counts, NotNegative, Probability
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
@@ -28,20 +21,20 @@ class DenseOptions(GeneratorOptions):
     Its last map has (hidden + 1) × (numbers of the target) parameters, so it is many times the target's size.
     """
 
-    embedding: int = 8
+    embedding: Count = 8
     """Numbers in a task embedding, at least 1 (hypnettorch 8; HyperMask 24 to 128)."""
-    hidden: tuple[int, ...] = (100, 100)
+    hidden: Counts = (100, 100)
     """Units of each hidden layer; () makes it linear (hypnettorch 100,100; HyperMask 25 to 200)."""
     activation: Activation = "relu"
     """What follows each hidden layer (hypnettorch relu; HyperMask elu)."""
     bias: bool = True
     """Whether its layers have a bias."""
-    embedding_std: float = 1.0
+    embedding_std: NotNegative = 1.0
     """Standard deviation of a new embedding's entries, at least 0 (both papers 1)."""
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
     values that the drift penalty holds on to are written without."""
-    embedding_noise: float = 0.0
+    embedding_noise: NotNegative = 0.0
     """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
     init: initial.Init = "plain"
     """Start of its weights. plain: torch's (HyperMask, hypnettorch's example). xavier: the paper code's MNIST
@@ -49,15 +42,6 @@ class DenseOptions(GeneratorOptions):
     mask_bias: float = 0.0
     """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|: 2
     gives 0.96; 0 as published gives about 0.15 to 0.2."""
-
-    def __post_init__(self) -> None:
-        check_count("generator.embedding", self.embedding)
-        check_widths("generator.hidden", self.hidden)
-        check_choice("generator.activation", self.activation, get_args(Activation))
-        check_not_negative("generator.embedding_std", self.embedding_std)
-        check_probability("generator.dropout", self.dropout)
-        check_not_negative("generator.embedding_noise", self.embedding_noise)
-        check_choice("generator.init", self.init, get_args(initial.Init))
 
     def build(
         self,

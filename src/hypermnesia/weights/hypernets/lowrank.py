@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import ClassVar, Literal, Self, cast, get_args
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import check_choice, check_count, check_not_negative, check_widths
+from hypermnesia.core.declared import Count, NotNegative, OneOrMore
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
@@ -24,33 +24,26 @@ class LowRankOptions(GeneratorOptions):
 
     matrices_only: ClassVar[bool] = True
 
-    rank: int = 4
+    rank: Count = 4
     """Outer products per matrix, at least 1. A matrix that they would not make smaller is written in full."""
-    embedding: int = 8
+    embedding: Count = 8
     """Numbers in a task embedding, at least 1."""
-    layer_embedding: int = 8
+    layer_embedding: Count = 8
     """Numbers in each tensor's learned vector, at least 1; it lets tensors of equal size share a head."""
-    hidden: tuple[int, ...] = (32, 16)
+    hidden: OneOrMore = (32, 16)
     """Units of the layers before the heads, at least one: there the task and the tensor meet."""
     activation: Activation = "relu"
     """What follows each hidden layer."""
-    embedding_std: float = 1.0
+    embedding_std: NotNegative = 1.0
     """Standard deviation of a new task embedding's entries, at least 0."""
     init: LowRankInit = "plain"
     """Start of its weights. plain: torch's. xavier. hyperfan-in: generated weights with Kaiming's variance.
     zero: everything written is 0 until it is trained, for additions to a given network (LoRA)."""
-    mask_bias: float = 0.0
+    mask_bias: NotNegative = 0.0
     """Added to all that is written at the start, at least 0: masks |tanh(h)| start near tanh(mask_bias)."""
 
     def __post_init__(self) -> None:
-        check_count("generator.rank", self.rank)
-        check_count("generator.embedding", self.embedding)
-        check_count("generator.layer_embedding", self.layer_embedding)
-        check_widths("generator.hidden", self.hidden, least=1)
-        check_choice("generator.activation", self.activation, get_args(Activation))
-        check_not_negative("generator.embedding_std", self.embedding_std)
-        check_choice("generator.init", self.init, get_args(LowRankInit))
-        check_not_negative("generator.mask_bias", self.mask_bias)
+        super().__post_init__()
         if self.mask_bias and self.init == "zero":
             raise HypermnesiaError(
                 "generator.init=zero writes zeros, generator.mask_bias would undo that: choose one"

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, cast, get_args
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import check_choice, check_count, check_not_negative, check_widths
+from hypermnesia.core.declared import Count, Counts, NotNegative
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
@@ -22,15 +22,15 @@ class HeadsOptions(GeneratorOptions):
 
     matrices_only: ClassVar[bool] = True
 
-    embedding: int = 32
+    embedding: Count = 32
     """Numbers in a task embedding, at least 1 (published 32)."""
-    hidden: tuple[int, ...] = (50, 32)
+    hidden: Counts = (50, 32)
     """Units of the trunk's layers, all followed by the activation (published 50, 32); () for none."""
     activation: Activation = "relu"
     """What follows each layer of the trunk (published relu)."""
-    channel_embedding: int = 32
+    channel_embedding: Count = 32
     """Numbers in the learned vector of each output channel of a convolution, at least 1 (published 32)."""
-    embedding_std: float = 1.0
+    embedding_std: NotNegative = 1.0
     """Standard deviation of a new task embedding's entries, at least 0 (published 1)."""
     init: initial.Init = "plain"
     """Start of its weights. plain: torch's (published; every generated layer has a standard deviation of
@@ -38,14 +38,6 @@ class HeadsOptions(GeneratorOptions):
     variance."""
     mask_bias: float = 0.0
     """Added to every bias of the heads, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
-
-    def __post_init__(self) -> None:
-        check_count("generator.embedding", self.embedding)
-        check_widths("generator.hidden", self.hidden)
-        check_choice("generator.activation", self.activation, get_args(Activation))
-        check_count("generator.channel_embedding", self.channel_embedding)
-        check_not_negative("generator.embedding_std", self.embedding_std)
-        check_choice("generator.init", self.init, get_args(initial.Init))
 
     def build(
         self,

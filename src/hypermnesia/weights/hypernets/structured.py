@@ -8,13 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.checks import (
-    check_choices,
-    check_count,
-    check_not_negative,
-    check_probability,
-    check_widths,
-)
+from hypermnesia.core.declared import Count, Counts, NotNegative, Probability
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, Shapes
@@ -35,34 +29,25 @@ class StructuredOptions(GeneratorOptions):
     """What one pass writes, and which tensors share a template. tensor: tensors of equal shape (layers of one width of
     a residual network). filter: all filters of one size, whatever layer they are in (one output unit's weights).
     Vectors are written whole in both."""
-    embedding: int = 8
+    embedding: Count = 8
     """Numbers in a task embedding, at least 1; all templates read the same one (hypnettorch 8)."""
-    piece_embedding: int = 8
+    piece_embedding: Count = 8
     """Numbers in the learned vector of each piece, at least 1 (hypnettorch 8)."""
-    hidden: tuple[int, ...] = (32,)
+    hidden: Counts = (32,)
     """Units of each hidden layer of every template; () makes them linear."""
     activation: Activation = "relu"
     """What follows each hidden layer."""
-    embedding_std: float = 1.0
+    embedding_std: NotNegative = 1.0
     """Standard deviation of a new task embedding's entries, at least 0."""
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
     values that the drift penalty holds on to are written without."""
-    embedding_noise: float = 0.0
+    embedding_noise: NotNegative = 0.0
     """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
     init: StructuredInit = "plain"
     """Start of its weights. plain: torch's. xavier."""
     mask_bias: float = 0.0
     """Added to every bias of the last maps, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
-
-    def __post_init__(self) -> None:
-        check_choices(self, "generator")
-        check_count("generator.embedding", self.embedding)
-        check_count("generator.piece_embedding", self.piece_embedding)
-        check_widths("generator.hidden", self.hidden)
-        check_not_negative("generator.embedding_std", self.embedding_std)
-        check_probability("generator.dropout", self.dropout)
-        check_not_negative("generator.embedding_noise", self.embedding_noise)
 
     def build(
         self,
