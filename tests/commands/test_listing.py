@@ -80,6 +80,20 @@ def test_options_say_what_they_do():
     assert "number" in line and "Strength" in line
 
 
+def test_options_of_the_stream_are_those_that_it_takes():
+    split, rotated = (
+        {key for key in values("er", name) if key.startswith("stream.")}
+        for name in ("split-mnist", "rotated-mnist")
+    )
+    assert {"stream.order", "stream.interpolation"} & split == {"stream.order"}
+    assert {"stream.order", "stream.interpolation"} & rotated == {"stream.interpolation"}
+
+
+def test_options_name_penalties_that_may_join():
+    assert values("er")["ewc.strength"] == "–" and "ewc.strength" not in values("ewc")
+    assert values("er", "split-digits", "ewc.strength=7")["ewc.strength"] == "7.0"
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [

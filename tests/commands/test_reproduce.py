@@ -70,6 +70,12 @@ def test_a_recipe_that_is_met(offer, tmp_path):
     assert (tmp_path / "seed-1" / "result.json").exists()
 
 
+def test_seeds_may_train_as_one_program(offer, tmp_path):
+    offer(recipe())
+    record(reproduce("digits", out=tmp_path / "runs", stacked="on"), tmp_path / "ledger.toml")
+    assert read_ledger(tmp_path / "ledger.toml")["digits"]["full"]["stacked"] is True
+
+
 def test_a_recipe_that_is_missed(offer, tmp_path):
     offer(recipe(published=(Published(metric=ACCURACY, value=1.0, tolerance=0.01),)))
     done = reproduce("digits", seeds=[5], out=tmp_path)

@@ -12,13 +12,13 @@ from hypermnesia.commands.reproduce import BUDGETS, read_ledger
 from hypermnesia.commands.tables import block, plain_table
 from hypermnesia.core import units
 from hypermnesia.core.errors import HypermnesiaError, unknown
-from hypermnesia.data import BENCHMARKS
+from hypermnesia.data import BENCHMARKS, find_benchmark
 from hypermnesia.data.sources.registry import PREFIXES
 from hypermnesia.evaluation.infer import INFERENCES
 from hypermnesia.experiments import config, recipes
 from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.config.words import write_value
-from hypermnesia.experiments.resolve import SELECTORS, chosen, resolve
+from hypermnesia.experiments.resolve import JOINING, SELECTORS, chosen, resolve
 from hypermnesia.nets import NETS
 from hypermnesia.runs.directory import Unusable, environment_of, read_result, seed_directories
 from hypermnesia.runs.results import summary_of
@@ -108,7 +108,17 @@ def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Gr
     for key, name in chosen(cfg.sections).items():
         word = selectors[key]
         table.add_row(word, name, "text", f"which {word}; `hypermnesia list` shows all")
-    for key, info in config.keys(cfg.sections).items():
+    takes = find_benchmark(benchmark).takes
+    joining: dict[str, Any] = {name: kind() for name, kind in JOINING.items() if name not in cfg.sections}
+    if isinstance(cfg.sections["method"], tuple(JOINING.values())):
+        joining = {}
+    for key, info in config.keys({**cfg.sections, **joining}).items():
+        section, _, name = key.partition(".")
+        if section == "stream" and name not in takes:
+            continue
+        if section in joining:
+            table.add_row(key, units.MISSING, info.type, f"{info.doc} (Said, it joins {approach}.)")
+            continue
         shown = "must be given" if info.required else write_value(_plain(info.default))
         table.add_row(key, shown, info.type, info.doc)
     return block(table, f"{approach} on {benchmark}")

@@ -16,7 +16,7 @@ from hypermnesia.experiments.recipes import Published, Recipe, recipe
 from hypermnesia.experiments.resolve import resolve_recipe
 from hypermnesia.runs import results
 from hypermnesia.runs.directory import default_directory, environment_of, read_result
-from hypermnesia.runs.execute import Listen, execute_seeds, silent
+from hypermnesia.runs.execute import Listen, Stacked, execute_seeds, silent
 
 Budget = Literal["full", "short"]
 BUDGETS: tuple[Budget, ...] = ("full", "short")
@@ -106,12 +106,14 @@ def reproduce(
     out: Path | None = None,
     device: str = "cpu",
     listen: Listen = silent,
+    stacked: Stacked = "off",
 ) -> Reproduction:
     """Run the recipe called `name` and hold its figures against the published ones.
 
     `budget`: full uses the recipe's settings and seeds; short its shortened settings and its first seed. `seeds`:
     others than those. Runs lie in `out` (default: where `hypermnesia run` would put them); finished ones are not
-    repeated. Raises `HypermnesiaError` for an unknown recipe, one without published figures, and bad data.
+    repeated. `stacked`: whether the seeds train as one program, equal but for rounding. Raises `HypermnesiaError` for an
+    unknown recipe, one without published figures, and bad data.
     """
     if budget not in BUDGETS:
         raise unknown("budget", budget, BUDGETS)
@@ -121,7 +123,7 @@ def reproduce(
     cfg, own = resolve_recipe(name, short=budget == "short"), parse_seeds(chosen.seeds)
     numbers = tuple(seeds) if seeds is not None else own if budget == "full" else own[:1]
     directory = out or default_directory(cfg)
-    execute_seeds(cfg, numbers, directory, data_dir=data_dir, device=device, listen=listen)
+    execute_seeds(cfg, numbers, directory, data_dir=data_dir, device=device, listen=listen, stacked=stacked)
     found = [read_result(directory / f"seed-{seed}") or {} for seed in numbers]
     figures = [
         Figure(p, statistics([results.read_figure(r, p.metric) for r in found]), _expected(p, budget))
@@ -179,6 +181,7 @@ def _entry(done: Reproduction) -> dict[str, Any]:
         "processor": _text(about, "processor"),
         "platform": _text(about, "platform"),
         "threads": about.get("threads"),
+        **({"stacked": True} if about.get("stacked_with") else {}),
         "steps": sum(cost.get("steps") or 0 for cost in costs),
         "seconds": round(sum(cost.get("train_seconds") or 0.0 for cost in costs), 3),
         "commit": _text(about, "commit") or "unknown: run outside a checkout",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hypermnesia.commands import arguments
-from hypermnesia.commands.arguments import DataDir, Device, Out, Track
+from hypermnesia.commands.arguments import DataDir, Device, Out, Stack, Track
 from hypermnesia.core.errors import HypermnesiaError
 
 # What is heavy is imported inside the command, as in app.py.
@@ -29,6 +29,7 @@ def reproduce(
     data_dir: DataDir = None,
     out: Out = None,
     device: Device = "auto",
+    stack: Stack = "off",
     record: Annotated[
         Path | None,
         typer.Option(help="Put the figures into this ledger.", metavar="FILE", show_default=False),
@@ -66,6 +67,7 @@ def reproduce(
     chosen = matching(names or [])
     numbers = None if seeds is None else parse_seeds(seeds)
     place, on, listen = arguments.data_dir(data_dir), arguments.device(device), arguments.listening(track)
+    stacked = arguments.choice("--stack", stack, ("auto", "on", "off"))
     read_ledger(record or LEDGER)  # a damaged one is told before hours of training
     screen, codes = console(), [0]
     for number, name in enumerate(chosen, start=1):
@@ -74,7 +76,14 @@ def reproduce(
         directory = out / name if out is not None and len(chosen) > 1 else out
         try:
             done = reproducing(
-                name, budget, seeds=numbers, data_dir=place, out=directory, device=on, listen=listen
+                name,
+                budget,
+                seeds=numbers,
+                data_dir=place,
+                out=directory,
+                device=on,
+                listen=listen,
+                stacked=stacked,
             )
         except HypermnesiaError as error:
             if len(chosen) == 1 or isinstance(error, Interrupted):

@@ -65,6 +65,11 @@ class Benchmark:
     normalisation: Normalisation
     defaults: StreamOptions = StreamOptions()
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The fields of `StreamOptions` that mean something for it."""
+        return (*COMMON, *self.scenario.options)
+
 
 def _split(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
     return split(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import expanded
-from hypermnesia.data.benchmarks import ANY_SPLIT, COMMON, OWN_TASKS, Benchmark, find_benchmark
+from hypermnesia.data.benchmarks import ANY_SPLIT, OWN_TASKS, Benchmark, find_benchmark
 from hypermnesia.data.build import beginning, blurry, capped, with_validation
 from hypermnesia.data.options import StreamOptions, refuse_others
 from hypermnesia.data.own_tasks import stream_of, task_folders
@@ -53,7 +53,7 @@ def load(
     else:
         own = source_of(benchmark, test, size=given.size, text=form)
         name, entry = own.name, Benchmark("your own data", (), ANY_SPLIT, Normalisation(flip=None))
-    refuse_others(name, given, (*COMMON, *entry.scenario.options))
+    refuse_others(name, given, entry.takes)
     chosen = given.over(entry.defaults)
     if isinstance(given.classes_per_task, tuple) and given.tasks is None:
         chosen = replace(chosen, tasks=None)  # as many as are listed
