@@ -28,8 +28,8 @@ def main() -> None:
     for kind in ("plain", "hyper", "lora"):
         model = hm.model_for(stream, Mine, kind)
         method = hm.Finetune() if kind == "plain" else hm.combine(hm.Finetune(), hm.Drift(beta=1.0))
-        records = hm.fit(model, stream, method, hm.TrainOptions(iterations=150))
-        last = records.rows["task"][-1]
+        result = hm.fit(model, stream, method, hm.TrainOptions(iterations=150))
+        last = result.rows["task"][-1]
         print(f"{kind:5} accuracy on each task in the end: " + " ".join(f"{100 * a:5.1f}" for a in last))
 
     # The network of one task by itself, as a plain state_dict:

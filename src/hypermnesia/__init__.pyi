@@ -1,5 +1,9 @@
 # The public names, each from the module that defines it: the one table, for type checkers and for Python.
 
+from .commands.result import Result as Result
+from .commands.result import fit as fit
+from .commands.result import open_run as open_run
+from .commands.result import run as run
 from .core.errors import HypermnesiaError as HypermnesiaError
 from .core.errors import RunFailed as RunFailed
 from .core.optim import OptimizerOptions as OptimizerOptions
@@ -51,7 +55,6 @@ from .methods.replay.memory import ReplayMemory as ReplayMemory
 from .methods.replay.rehearsal import MemoryOptions as MemoryOptions
 from .runs.directory import Place as Place
 from .runs.execute import execute as execute
-from .training.fit import fit as fit
 from .training.loop import Fit as Fit
 from .training.options import Seeds as Seeds
 from .training.options import TrainOptions as TrainOptions

@@ -103,7 +103,7 @@ def test_losses_are_looked_at_now_and_then(tmp_path, monkeypatch):
 
 def progress(monkeypatch, tasks: int = 3) -> RunProgress:
     monkeypatch.setattr(display, "task_names", lambda directory: ["a"] * tasks)
-    return RunProgress(CONFIG, 0, Path("nowhere"))
+    return RunProgress.of(CONFIG, 0, Path("nowhere"))
 
 
 def test_accuracy_so_far_is_over_the_tasks_learned(monkeypatch):

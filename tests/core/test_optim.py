@@ -1,13 +1,14 @@
 """Optimizers from options: the look-ahead candidate against the optimizers' own steps."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.lookahead import candidate
-from hypermnesia.core.optim import OptimizerOptions, advance, build, carry_over, set_progress
+from hypermnesia.core.optim import OptimizerOptions, advance, build, carry_over, options_of, set_progress
 
 CASES = [
     {"name": "sgd"},
@@ -170,3 +171,26 @@ def test_bad_options(values: dict, text: str) -> None:
 def test_nothing_to_train() -> None:
     with pytest.raises(HypermnesiaError, match="nothing to train"):
         build(OptimizerOptions(), {})
+
+
+def test_classes_of_torch_stand_for_their_defaults():
+    assert options_of(None) == OptimizerOptions()
+    assert options_of(torch.optim.SGD) == OptimizerOptions(name="sgd", lr=1e-3)
+    assert options_of(torch.optim.AdamW) == OptimizerOptions(name="adamw", weight_decay=1e-2)
+    given = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    assert options_of(given) == OptimizerOptions(name="sgd", lr=0.1, momentum=0.9)
+
+
+def test_other_optimizers_are_told_what_to_write():
+    parameters = [torch.nn.Parameter(torch.zeros(2))]
+    for given, said in [
+        (torch.optim.LBFGS, "optimizer=LBFGS: expected OptimizerOptions"),
+        (partial(torch.optim.Adam, amsgrad=True), "optimizer=Adam with amsgrad: expected OptimizerOptions"),
+        ("sgd", "optimizer='sgd': expected OptimizerOptions"),
+        (
+            torch.optim.SGD(parameters, lr=0.1),
+            r'models grow with each task: write OptimizerOptions\(name="sgd", lr=0.1\)',
+        ),
+    ]:
+        with pytest.raises(HypermnesiaError, match=said):
+            options_of(given)

@@ -11,6 +11,7 @@ import small
 import torch
 from torch import Tensor, nn
 
+from hypermnesia.commands.result import fit
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.tensors import Tensors
@@ -23,7 +24,6 @@ from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step
 from hypermnesia.methods.lwf import LwF
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
-from hypermnesia.training.fit import fit
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import Model

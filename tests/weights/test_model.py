@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import small
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -434,3 +435,30 @@ def test_parameter_counts_of_partial_hypernetworks(
         )
         written = sum(n for name, n in sizes.items() if name.split(".")[0] in ("generator", "rows"))
         assert (written, stateful) == (expected, body)
+
+
+@pytest.mark.parametrize("kind", ["plain", "hyper", "partial", "mask", "lora"])
+def test_a_fresh_model_loads_what_a_grown_one_saved(kind, tmp_path) -> None:
+    """Also within another module, and through the files of torch and safetensors; generated weights take no room."""
+    stream = small.split_stream()
+    grown = small.grown(small.model(stream, kind), 3)
+    saved = grown.state_dict()
+    assert not any(value.is_meta for value in saved.values())
+    torch.save(saved, tmp_path / "model.pt")
+    save_file(saved, tmp_path / "model.safetensors")
+    for values in (
+        torch.load(tmp_path / "model.pt", weights_only=True),
+        load_file(tmp_path / "model.safetensors"),
+    ):
+        holder = torch.nn.ModuleList([small.model(stream, kind, seed=1)])
+        assert (
+            str(holder.load_state_dict({f"0.{k}": v for k, v in values.items()}))
+            == "<All keys matched successfully>"
+        )
+        for name, value in holder[0].stored().items():
+            assert torch.equal(value, grown.stored()[name])
+        x = torch.rand(2, 1, 4, 4)
+        with torch.no_grad(), evaluating(grown), evaluating(holder[0]):
+            assert all(torch.equal(grown(x, task), holder[0](x, task)) for task in range(3))
+    with pytest.raises(RuntimeError, match="the model has 4 tasks, and 3 were saved: load into a fresh one"):
+        small.grown(small.model(stream, kind), 4).load_state_dict(saved)

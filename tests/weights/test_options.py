@@ -122,6 +122,23 @@ def test_plain_weights_have_no_body_unless_they_are_cut() -> None:
     assert roles_of(small.conv(4), cut="stem")["stem.0.weight"] == "body"
 
 
+def test_a_network_that_declares_no_stages_is_cut_between_its_children() -> None:
+    """As those of torchvision, whose forward does more than run their children; `auto` stops before the classifier."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.layer1 = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3)
+            self.fc, self.dropout = nn.Linear(2, 4), nn.Dropout()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.dropout(self.layer1(self.conv1(x))).mean((2, 3)))
+
+    for cut, body in [("conv1", {"conv1"}), ("auto", {"conv1", "layer1"})]:
+        found = roles_of(Net(), kind="partial", cut=cut)
+        assert {name.split(".")[0] for name, role in found.items() if role == "body"} == body
+
+
 @pytest.mark.parametrize("cut", ["stage9", "head"])
 def test_an_unknown_cut_lists_the_stages(cut: str) -> None:
     text = f"weights.cut='{cut}': this network has no such stage; there are: stem, mid, pool, or none"
@@ -129,7 +146,7 @@ def test_an_unknown_cut_lists_the_stages(cut: str) -> None:
         roles_of(small.conv(4), kind="partial", cut=cut)
 
 
-def test_a_network_without_stages_cannot_be_cut() -> None:
+def test_a_network_that_is_its_classifier_has_nowhere_to_be_cut() -> None:
     class Whole(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -138,8 +155,9 @@ def test_a_network_without_stages_cannot_be_cut() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(x.flatten(1))
 
-    with pytest.raises(HypermnesiaError, match="Whole declares no stages"):
-        roles_of(Whole(), kind="partial")
+    with pytest.raises(HypermnesiaError, match="no such stage; there is none before the classifier"):
+        roles_of(Whole(), kind="partial", cut="head")
+    assert roles_of(Whole(), kind="partial")["head.weight"] == "generated"
     assert roles_of(Whole(), kind="hyper")["head.weight"] == "generated"
 
 

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from html import escape
 from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -63,8 +64,7 @@ def showing(console: Console) -> Listen:
 
     @contextlib.contextmanager
     def listen(cfg: Config, seed: int, directory: Path) -> Iterator[Listener]:
-        progress = RunProgress(cfg, seed, directory)
-        view = _bar if console.is_terminal else _lines
+        progress = RunProgress.of(cfg, seed, directory)
         with view(console, progress) as show:
 
             def hear(event: Event) -> None:
@@ -85,20 +85,27 @@ def showing(console: Console) -> Listen:
 class RunProgress:
     """How far a run is: what its events have told so far."""
 
-    def __init__(self, cfg: Config, seed: int, directory: Path) -> None:
-        self.short_title = f"{cfg.approach.name} · seed {seed}"
-        self.title = f"{cfg.benchmark} · {self.short_title}"
+    def __init__(self, title: str, short_title: str, count: Callable[[], int]) -> None:
+        """`count`: asked for the number of tasks when the first event has come."""
+        self.title, self.short_title = title, short_title
         self.began = False
         self.task, self.tasks = 0, 1
         self.accuracy = ""
         """Mean accuracy over the tasks so far, by scenario."""
-        self._joined, self._directory = cfg.approach.joined, directory
+        self._count = count
+
+    @classmethod
+    def of(cls, cfg: Config, seed: int, directory: Path) -> "RunProgress":
+        """Of a run on disk."""
+        short = f"{cfg.approach.name} · seed {seed}"
+        joined = cfg.approach.joined
+        return cls(f"{cfg.benchmark} · {short}", short, lambda: 1 if joined else len(task_names(directory)))
 
     def hear(self, event: Event) -> bool:
         """Take in the next event; returns whether it is the first one of a run that began earlier."""
         first, self.began = not self.began, True
         if first:
-            self.tasks = 1 if self._joined else len(task_names(self._directory))
+            self.tasks = self._count()
         self.task = getattr(event, "task", self.task)
         if isinstance(event, Evaluated) and event.task >= 0:
             self.accuracy = self._accuracies(event)
@@ -110,12 +117,42 @@ class RunProgress:
         )
         return first and not fresh
 
+    def now(self, event: Event) -> tuple[float, str]:
+        """(share of the run that is done, in words where it is) at an event."""
+        where = f"task {max(self.task, 0) + 1}/{self.tasks}"
+        if isinstance(event, StepDone):
+            within = (event.task + event.step / event.steps) / self.tasks
+            state = (
+                where,
+                f"step {event.step}/{event.steps}",
+                f"loss {float(event.loss):.3g}",
+                self.accuracy,
+            )
+        elif isinstance(event, RunEnded):
+            within, state = 1.0, (self.accuracy,)
+        else:
+            done = self.task + isinstance(event, Evaluated | TaskEnded)
+            within, state = done / self.tasks, (where, self.accuracy)
+        return within, " · ".join(filter(None, state))
+
     def _accuracies(self, event: Evaluated) -> str:
         rows = dict(event.scenarios) or {
             f"validation {name}": row for name, row in (event.validation or {}).items()
         }
         found = {name: accuracy_so_far(row, event.task, self.tasks) for name, row in rows.items()}
         return " ".join(f"{name} {100 * value:.1f}%" for name, value in found.items() if value is not None)
+
+
+def view(console: Console, progress: RunProgress) -> contextlib.AbstractContextManager[Listener]:
+    """What shows a run's events on `console`: a bar on a terminal and in a notebook, elsewhere a line for each task."""
+    if console.is_jupyter:
+        return _notebook(progress)
+    return _bar(console, progress) if console.is_terminal else _lines(console, progress)
+
+
+def watched(console: Console) -> bool:
+    """Whether somebody looks at the console while it is written: a terminal or a notebook."""
+    return console.is_terminal or console.is_jupyter
 
 
 @contextlib.contextmanager
@@ -147,32 +184,41 @@ def _bar(console: Console, progress: RunProgress) -> Iterator[Listener]:
         expand=True,
     )
     row = bar.add_task(progress.short_title, total=1.0, state="")
-    shown = 0.0
+
+    def update(within: float, state: str) -> None:
+        if not bar.live.is_started:
+            bar.start()
+        bar.update(row, completed=within, state=state, refresh=True)
+
+    try:
+        yield _now_and_then(progress, update)
+    finally:
+        bar.stop()
+
+
+def _now_and_then(progress: RunProgress, update: Callable[[float, str], None]) -> Listener:
+    """Looks at all events but those steps that come too soon after the last look."""
+    shown = -REFRESH
 
     def show(event: Event) -> None:
         nonlocal shown
-        if not bar.live.is_started:
-            bar.start()
-        where = f"task {max(progress.task, 0) + 1}/{progress.tasks}"
-        if isinstance(event, StepDone):
-            if time.monotonic() - shown < REFRESH:
-                return
-            within = (event.task + event.step / event.steps) / progress.tasks
-            state = (
-                where,
-                f"step {event.step}/{event.steps}",
-                f"loss {float(event.loss):.3g}",
-                progress.accuracy,
-            )
-        elif isinstance(event, RunEnded):
-            within, state = 1.0, (progress.accuracy,)
-        else:
-            done = progress.task + isinstance(event, Evaluated | TaskEnded)
-            within, state = done / progress.tasks, (where, progress.accuracy)
-        bar.update(row, completed=within, state=" · ".join(filter(None, state)), refresh=True)
+        if isinstance(event, StepDone) and time.monotonic() - shown < REFRESH:
+            return
+        update(*progress.now(event))
         shown = time.monotonic()
 
-    try:
-        yield show
-    finally:
-        bar.stop()
+    return show
+
+
+@contextlib.contextmanager
+def _notebook(progress: RunProgress) -> Iterator[Listener]:
+    """The browser's own bar, in the output of the cell that runs."""
+    from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
+
+    place = display(HTML(""), display_id=True)
+
+    def update(within: float, state: str) -> None:
+        text = escape(f"{progress.short_title} · {state}")
+        place.update(HTML(f'<progress value="{within:.3f}"></progress> {text}'))
+
+    yield _now_and_then(progress, update)

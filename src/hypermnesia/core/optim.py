@@ -3,10 +3,12 @@
 # pyright: reportPrivateImportUsage=false
 # torch exports its kernels for lists of tensors without saying so.
 
+import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +75,41 @@ class OptimizerOptions:
         if self.schedule == "steps":
             return self.gamma ** sum(progress >= m for m in self.milestones)
         return 1.0
+
+
+CLASSES: dict[Any, OptimizerName] = {
+    torch.optim.SGD: "sgd",
+    torch.optim.Adam: "adam",
+    torch.optim.AdamW: "adamw",
+    torch.optim.RMSprop: "rmsprop",
+}
+
+
+def options_of(given: object) -> OptimizerOptions:
+    """The options that `given` stands for: themselves, None for the defaults, or a class of `torch.optim` with its own
+    defaults, or a `functools.partial` of one with others. Raises `HypermnesiaError`, saying what to write, for anything else.
+    """
+    if given is None or isinstance(given, OptimizerOptions):
+        return given or OptimizerOptions()
+    kind, said = (given.func, given.keywords) if isinstance(given, partial) else (given, {})
+    ours = {f.name for f in fields(OptimizerOptions)} - {"name"}
+    if isinstance(given, torch.optim.Optimizer):
+        group = {key: value for key, value in given.defaults.items() if key in ours}
+        example = ", ".join(f"{key}={group[key]!r}" for key in ("lr", "momentum") if group.get(key))
+        name = CLASSES.get(type(given), "adam")
+        raise HypermnesiaError(
+            f"optimizer: a {type(given).__name__} holds the parameters that a model has now, and models grow with each task: "
+            f'write OptimizerOptions(name="{name}", {example})'
+        )
+    if not (isinstance(kind, type) and kind in CLASSES) or set(said) - ours:
+        odd = f" with {', '.join(sorted(set(said) - ours))}" if set(said) - ours else ""
+        raise HypermnesiaError(
+            f"optimizer={getattr(kind, '__name__', repr(kind))}{odd}: expected "
+            'OptimizerOptions(name="sgd", lr=0.1), whose names are sgd, adam, adamw and rmsprop, or a class of torch.optim '
+            "of these"
+        )
+    defaults = {p.name: p.default for p in inspect.signature(kind).parameters.values()} | said
+    return OptimizerOptions(name=CLASSES[kind], **{k: v for k, v in defaults.items() if k in ours})
 
 
 def build(options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:

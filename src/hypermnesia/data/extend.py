@@ -99,8 +99,6 @@ def extended(earlier: Stream, further: Further, through: Through | None = None) 
     one that the stream has already if the names are equal, unless `further.apart`. Raises `HypermnesiaError` for data
     that cannot be brought to the shape, and for streams whose test parts are not its tasks'.
     """
-    if len(earlier.tests) != len(earlier.tasks):
-        raise HypermnesiaError(f"{earlier.name} is tested class by class: it cannot be given further tasks")
     source = _read(earlier, further, through)
     options = further.options
     tasks = options.tasks or (None if options.classes_per_task else 1)
@@ -115,7 +113,22 @@ def extended(earlier: Stream, further: Further, through: Through | None = None) 
         own = capped(own, options.samples_per_task, options.seed or 0)
     if options.validation is not None:
         own = with_validation(own, options.validation, options.seed or 0)
-    names, ids = _numbered(earlier, own, further.apart)
+    return followed_by(earlier, own, further.apart)
+
+
+def followed_by(earlier: Stream, own: Stream, apart: bool = False) -> Stream:
+    """`earlier` with the tasks of `own`, whose samples have the same kind and shape, behind its own.
+
+    A class of `own` is one that `earlier` has already if the names are equal, unless `apart`.
+    """
+    if len(earlier.tests) != len(earlier.tasks):
+        raise HypermnesiaError(f"{earlier.name} is tested class by class: it cannot be given further tasks")
+    if (own.kind, own.shape) != (earlier.kind, earlier.shape):
+        raise HypermnesiaError(
+            f"{own.name}: samples are {own.kind} of shape {own.shape}, those of {earlier.name} {earlier.kind} of shape "
+            f"{earlier.shape}, to which they cannot be brought"
+        )
+    names, ids = _numbered(earlier, own, apart)
     added = tuple(_renumbered(task, len(earlier.tasks), ids) for task in own.tasks)
     before = tuple(replace(task) for task in earlier.tasks)
     digest = hashlib.sha256(f"{earlier.source_sha256}+{own.source_sha256}".encode())
@@ -143,11 +156,6 @@ def _read(earlier: Stream, further: Further, through: Through | None) -> Source:
         if earlier.kind == source.kind == "images" and source.shape[0] != shape[0]:
             parts = [Images(with_channels(part.x, shape[0]), part.y) for part in (source.train, source.test)]
             source = replace(source, train=parts[0], test=parts[1])
-    if (source.kind, source.shape) != (earlier.kind, shape):
-        raise HypermnesiaError(
-            f"{source.name}: samples are {source.kind} of shape {source.shape}, those of {earlier.name} {earlier.kind} of "
-            f"shape {shape}, to which they cannot be brought"
-        )
     return source
 
 

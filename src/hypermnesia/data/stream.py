@@ -36,6 +36,9 @@ class Part:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __repr__(self) -> str:
+        return f"Part of {len(self):,} samples"
+
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """The samples at `positions`, int64 (B,) in 0..len−1 → raw samples (B, …), class ids (B,)."""
         positions = positions.to(self.index.device)
@@ -92,6 +95,13 @@ class Task:
     test: Part
     validation: Part | None = None
 
+    def __repr__(self) -> str:
+        cut = "" if self.validation is None else f", {len(self.validation):,} for validation"
+        return (
+            f"Task {self.index} ({self.name}): {len(self.classes)} classes, {len(self.train):,} samples, "
+            f"{len(self.test):,} for tests{cut}"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -115,6 +125,15 @@ class Stream:
     """Every task has the same classes in other guise (domain-incremental)."""
     ordered: bool = False
     """True: training samples are meant to be seen in the order of their part, without shuffling."""
+
+    def __repr__(self) -> str:
+        """The stream in a line, and a line for each task: the middle of many is left out."""
+        shape = "×".join(map(str, self.shape))
+        head = (
+            f"Stream {self.name}: {len(self.tasks)} tasks, {self.num_classes} classes, {self.kind} of {shape}"
+        )
+        lines = [f"  {task!r}" for task in self.tasks]
+        return "\n".join([head, *(lines if len(lines) <= 10 else [*lines[:7], "  …", *lines[-2:]])])
 
     @property
     def num_classes(self) -> int:

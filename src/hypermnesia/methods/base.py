@@ -1,6 +1,7 @@
 """What a continual-learning method is, and what a penalty is that joins one (see `combine`)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -41,6 +42,15 @@ class Method:
     configuration adds it (section `drift_NAME`), `combine` on its own does not."""
 
     def __post_init__(self) -> None:
+        """Check the options. `memory=200` is a memory of 200 samples, all else as the method has it by default."""
+        memory = getattr(self, "memory", None)
+        if isinstance(memory, int) and not isinstance(memory, bool):
+            [own] = (f for f in fields(self) if f.name == "memory")  # pyright: ignore[reportArgumentType]
+            object.__setattr__(self, "memory", replace(own.default, size=memory))
+        elif hasattr(self, "memory") and not is_dataclass(memory):
+            raise HypermnesiaError(
+                f"{type(self).__name__}(memory={memory!r}): expected a number of samples, or MemoryOptions(size=200)"
+            )
         check_options(self, "method")
 
     @property

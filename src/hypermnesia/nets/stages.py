@@ -1,7 +1,8 @@
 """A network as a sequence of named stages: where to cut it into body and tail, and where its classifier is.
 
 A network declares `stages`, the names of its child modules such that running them one after another is its
-forward; an `nn.Sequential` needs no declaration. There is no base class: any `nn.Module` may declare.
+forward; an `nn.Sequential` needs no declaration. There is no base class: any `nn.Module` may declare. One that does not
+can still be cut into the parameters before and after a child (as those of torchvision), but its parts cannot run alone.
 """
 
 from collections import OrderedDict
@@ -14,17 +15,36 @@ from hypermnesia.core.errors import HypermnesiaError, unknown
 
 
 def stages(net: nn.Module) -> tuple[str, ...]:
-    """Names of the stages of `net`, in the order they run."""
+    """Names of the stages of `net`, in the order they run: those that it declares, else its children as registered."""
+    found = _declared(net)
+    if (
+        found is None
+        and type(net).forward is not nn.Sequential.forward
+        and not isinstance(net, nn.Sequential)
+    ):
+        found = tuple(net._modules)
+    if not found:
+        raise _undeclared(net, "there is nowhere to cut it")
+    return found
+
+
+def _declared(net: nn.Module) -> tuple[str, ...] | None:
+    """The stages that run one after another; None where the network does not say them."""
     declared = getattr(net, "stages", None)
     # Some libraries have a child module of this name (timm's ConvNeXt): that is no declaration.
     if isinstance(declared, tuple | list):
         return _checked(net, tuple(declared))
     if isinstance(net, nn.Sequential) and type(net).forward is nn.Sequential.forward:
         return tuple(net._modules)  # named_children() would skip a module that runs twice
-    raise HypermnesiaError(
-        f"{type(net).__name__} declares no stages, so there is nowhere to cut it. Give it an attribute "
-        "`stages`: a tuple of the names of its child modules, such that running them in turn is its forward. "
-        f"Its children: {_children(net)}"
+    return None
+
+
+def _undeclared(net: nn.Module, consequence: str) -> HypermnesiaError:
+    names = ", ".join(repr(name) for name in net._modules)
+    return HypermnesiaError(
+        f"{type(net).__name__} declares no stages, so {consequence}. Give it an attribute `stages`, a tuple of the names of "
+        "its child modules such that running them in turn is its forward; what forward does between them, such as "
+        f"flattening, becomes a child too (nn.Flatten()). With its children as they are: self.stages = ({names},)"
     )
 
 
@@ -67,7 +87,9 @@ def classifier_inputs(net: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _between(net: nn.Module, first: str | None, last: str | None) -> tuple[str, ...]:
-    names = stages(net)
+    names = _declared(net)
+    if names is None:
+        raise _undeclared(net, "its parts cannot run by themselves")
     for name in (first, last):
         if name is not None and name not in names:
             raise unknown(f"stage of {type(net).__name__}", name, names)

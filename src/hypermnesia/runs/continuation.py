@@ -1,15 +1,17 @@
 """A run that goes on with further data: its stream, and how it takes over what a finished run has learned."""
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import derive, generator
 from hypermnesia.data import Stream
-from hypermnesia.data.extend import Further, extended, retested
+from hypermnesia.data.extend import Further, extended, followed_by, retested
 from hypermnesia.data.load import load
 from hypermnesia.data.outline import beginning
 from hypermnesia.evaluation.records import Records
@@ -18,7 +20,9 @@ from hypermnesia.experiments.features import through
 from hypermnesia.experiments.resolve import Config
 from hypermnesia.nets.stages import classifier
 from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import TrainOptions
 from hypermnesia.training.position import Position
+from hypermnesia.weights.build import build_model
 from hypermnesia.weights.model import Model
 
 
@@ -84,6 +88,62 @@ def build(
     return (
         assemble(cfg, stream, seed, device) if run.restarts else run
     )  # from initial values, which are the base's
+
+
+def onwards(finished: Fit, more: Stream, train: TrainOptions | None = None, apart: bool = False) -> Fit:
+    """The run that goes on from a finished one with the tasks of `more`, ready to be iterated over.
+
+    The finished run stays as it is; the new one is its like over the longer stream, trained by its options but for `train`.
+    `apart`: classes are new even where the finished run has some of the same names. Raises `HypermnesiaError` for samples
+    of another kind or shape, for a model that was not built from options, and where more than a shared classifier has to grow.
+    """
+    if finished.position.task < len(finished.stream.tasks):
+        raise HypermnesiaError(
+            "a run that is not finished cannot go on with further data: train it to its end first"
+        )
+    if finished.tested_on is not finished.stream:
+        raise HypermnesiaError("this run learns all tasks at once and none later; run it again over all data")
+    stream, old = followed_by(finished.stream, more, apart), finished.learner.model
+    if old.weights is None or old.head is None:
+        raise HypermnesiaError("a model that was put together by hand cannot grow: make it with model_for")
+    classes = tuple(task.classes for task in stream.tasks)
+    head = replace(old.head, classes=classes, num_classes=stream.num_classes)
+    seed = derive(finished.rngs["init"].initial_seed(), f"onwards {len(classes)}")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = like(old.target, head.width)
+    models = {"main": build_model(net, head, old.weights, generator(seed, "generator"))}
+    run = Fit(
+        models | finished.method.extra_models(stream, seed),
+        stream,
+        finished.method,
+        train or finished.train,
+        finished.optimizer_options,
+        finished.evaluation,
+        finished.inference,
+        sealed=finished.sealed,
+        device=finished.learner.device,
+    )
+    take_over(run, finished)
+    return run
+
+
+def like(target: nn.Module, outputs: int) -> nn.Module:
+    """A copy of a model's target network that has its parameters by itself, and so many outputs."""
+    net = copy.deepcopy(target)
+    for module in net.modules():
+        for key, value in list(module.named_parameters(recurse=False)):
+            if value.is_meta:
+                module.register_parameter(key, nn.Parameter(torch.zeros(value.shape, dtype=value.dtype)))
+    path = classifier(net)
+    last = net.get_submodule(path)
+    assert isinstance(last, nn.Linear)
+    if last.out_features != outputs:
+        wider = nn.Linear(last.in_features, outputs, last.bias is not None)
+        if not path:
+            return wider
+        net.set_submodule(path, wider)
+    return net
 
 
 def take_over(run: Fit, finished: Fit) -> None:

@@ -16,6 +16,7 @@ from hypermnesia.methods.learner import Answer
 from hypermnesia.runs.directory import saved_config
 from hypermnesia.runs.execute import restored
 from hypermnesia.runs.export import check_task, is_joint
+from hypermnesia.training.loop import Fit
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,25 @@ def predict(
     large or of no known format, and for a task that was not learned.
     """
     run = restored(directory, device)
-    learner, stream = run.learner, run.tested_on
-    raw = _read(directory, images, stream)
-    if task is None:
-        answer = learner.answer(raw)
-    else:
-        check_task(learner, stream, task)
-        own = 0 if is_joint(learner, stream) else task
-        answer = learner.answer(raw, own, stream.tasks[task].classes)
+    answer = answered(run, read(directory, images, run.tested_on), task)
     tasks = [task] * len(images) if task is not None or answer.tasks is None else answer.tasks.tolist()
     return [
         Prediction(image, t, task is None and t is not None, ranked)
-        for image, t, ranked in zip(images, tasks, _ranked(answer, stream.class_names), strict=True)
+        for image, t, ranked in zip(images, tasks, _ranked(answer, run.tested_on.class_names), strict=True)
     ]
 
 
-def _read(directory: Path, files: Sequence[Path], stream: Stream) -> Tensor:
+def answered(run: Fit, raw: Tensor, task: int | None) -> Answer:
+    """What the run's learner says of raw samples (N, …); `task` as for `predict`."""
+    learner, stream = run.learner, run.tested_on
+    if task is None:
+        return learner.answer(raw)
+    check_task(learner, stream, task)
+    own = 0 if is_joint(learner, stream) else task
+    return learner.answer(raw, own, stream.tasks[task].classes)
+
+
+def read(directory: Path, files: Sequence[Path], stream: Stream) -> Tensor:
     """(N, *shape) of image files, or of text files where the run has learned texts; features of images where it has
     learned those."""
     if len(stream.shape) != 1:

@@ -28,14 +28,21 @@ from hypermnesia.weights.model import Model
 
 def result_of(run: Fit, cfg: Config, seed: int) -> dict[str, Any]:
     """The keys of result.json; see docs/files.md."""
-    records, seen = run.records, seen_tests(run)
-    seen_validation = seen_tests(run, validation=True)
-    result: dict[str, Any] = {
+    identity = {
         "format": FORMAT,
         "benchmark": cfg.benchmark,
         "approach": cfg.approach.name,
         "seed": seed,
         "config_sha256": cfg.sha256,
+    }
+    return identity | figures_of(run)
+
+
+def figures_of(run: Fit) -> dict[str, Any]:
+    """The same without what a configuration says: the figures of any run."""
+    records, seen = run.records, seen_tests(run)
+    seen_validation = seen_tests(run, validation=True)
+    result: dict[str, Any] = {
         "stream_sha256": run.tested_on.sha256,
         "scenarios": _scenarios(records.rows, records.baseline, seen, present_tests(run)),
         "costs": costs(run.learner, records),

@@ -47,7 +47,7 @@ class Fit:
         stream: Stream,
         method: Method,
         train: TrainOptions,
-        optimizer: OptimizerOptions | None = None,
+        optimizer: OptimizerOptions | type[torch.optim.Optimizer] | None = None,
         evaluation: EvaluateOptions | None = None,
         inference: Inference | None = None,
         seeds: Seeds | None = None,
@@ -55,8 +55,9 @@ class Fit:
         sealed: bool = False,
         device: str | torch.device = "cpu",
     ) -> None:
-        """`tested_on`: the stream whose tasks are evaluated, where training sees them joined. `sealed`: evaluate on
-        validation parts only and never touch the test parts (searches)."""
+        """`optimizer`: options, or a class of `torch.optim` for its defaults. `tested_on`: the stream whose tasks are
+        evaluated, where training sees them joined. `sealed`: evaluate on validation parts only and never touch the test
+        parts (searches)."""
         if isinstance(method, Penalty):
             named = type(method).__name__
             raise HypermnesiaError(
@@ -71,11 +72,15 @@ class Fit:
         self.threads: int | None = train.threads if isinstance(train.threads, int) else None
         """CPU threads; None until they are chosen, and where torch chooses."""
         self.tested_on = tested_on or stream
-        self.optimizer_options = optimizer or OptimizerOptions()
+        self.optimizer_options = optim.options_of(optimizer)
         self.evaluation, self.inference = evaluation or EvaluateOptions(), inference or Entropy()
         seeds, self.sealed = seeds or Seeds(), sealed
         method.check(stream)
-        named = {"main": models} if isinstance(models, Model) else dict(models)
+        named = {"main": models} if isinstance(models, Model) else models
+        if not isinstance(named, Mapping) or not all(isinstance(model, Model) for model in named.values()):
+            given = type(models).__name__
+            raise HypermnesiaError(f"Fit: {given} is no model; make one of it: model_for(stream, net)")
+        named = dict(named)
         self.learner = Learner(
             models=named,
             preprocess=stream.preprocess,

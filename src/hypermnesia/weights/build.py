@@ -37,7 +37,7 @@ def build_model(
     if statistics == "auto":
         differs = writer is not None or "per_task" in assigned.values()
         statistics = "per_task" if differs else "shared"
-    return Model(
+    model = Model(
         net,
         head,
         assigned,
@@ -48,6 +48,8 @@ def build_model(
         embedding_init=weights.embedding_init,
         plastic_embeddings=weights.plastic_embeddings,
     )
+    model.weights = weights
+    return model
 
 
 def _zero_stored_biases(net: nn.Module, assigned: Mapping[str, Role]) -> None:

@@ -86,6 +86,8 @@ class Model(nn.Module):
         self.plastic_embeddings = plastic_embeddings
         self.rows, self.statistics = nn.ModuleList(), nn.ModuleList()
         self.num_tasks = 0
+        self.weights: Any = None
+        """The options (`weights.options.Weights`) that it was built from, if it was: to build its like."""
         self.ramp = 1.0
         """What `compose` is given: the share of the first task's steps that are done, from 1 on in later tasks."""
         self._aliases = _aliases(target)
@@ -98,6 +100,7 @@ class Model(nn.Module):
             if statistics == "per_task" and module not in self._resting
         ]
         self._release_generated()
+        self.register_state_dict_post_hook(self._without_meta)
 
     def _check(self, names: list[str], generator: Generator | None, compose: Compose | None) -> None:
         if set(self.roles) != set(names):
@@ -154,6 +157,58 @@ class Model(nn.Module):
         """Whether all statistics in a module of the target rest, after the first task at the latest."""
         parts = self.target.get_submodule(path).modules()
         return all(m in self._resting or not any(True for _ in m.buffers(recurse=False)) for m in parts)
+
+    def get_extra_state(self) -> Tensor:
+        """The number of tasks, which a `state_dict` carries so that a fresh model of this kind can load it."""
+        return torch.tensor(self.num_tasks)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Read before the parameters are, in `_load_from_state_dict`."""
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        metadata: Any,
+        strict: bool,
+        missing: Any,
+        odd: Any,
+        errors: Any,
+    ) -> None:
+        """Grow to as many tasks as were saved; what is generated has no values to load."""
+        own = {f"{prefix}{name}": value for name, value in self.named_parameters() if value.is_meta}
+        for name, value in own.items():
+            state_dict.setdefault(name, value)
+        count = int(state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state()))
+        if count < self.num_tasks:
+            errors.append(
+                f"the model has {self.num_tasks} tasks, and {count} were saved: load into a fresh one"
+            )
+        while self.num_tasks < count:
+            self.begin_task(torch.Generator())
+        self.to(next(value.device for value in self.parameters() if not value.is_meta))
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, odd, errors)
+
+    @staticmethod
+    def _without_meta(model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
+        """Leave out of a `state_dict` what holds no memory."""
+        for name, value in model.named_parameters(remove_duplicate=False):
+            if value.is_meta:
+                del state_dict[f"{prefix}{name}"]
+
+    def __repr__(self) -> str:
+        """The network, and what becomes of its parameters."""
+        net, tasks = type(self.target).__name__, f"{self.num_tasks} task{'s' * (self.num_tasks != 1)}"
+        head = "" if self.head is None else f", {self.head.width} outputs ({self.head.kind})"
+        sizes = {name: value.numel() for name, value in self.target.named_parameters()}
+        lines = [f"Model of {net}: {sum(sizes.values()):,} parameters{head}, {tasks}"]
+        for role in dict.fromkeys(self.roles.values()):
+            total = sum(sizes[name] for name, own in self.roles.items() if own == role)
+            lines.append(f"  {role:<9} {total:>12,}")
+        if self.generator is not None:
+            own = sum(value.numel() for value in self.generator.parameters())
+            lines.append(f"  written by {type(self.generator).__name__}: {own:,} parameters")
+        return "\n".join(lines)
 
     @property
     def depends_on_task(self) -> bool:

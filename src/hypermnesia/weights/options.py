@@ -163,11 +163,16 @@ class Weights:
             return ()
         order = stages(net)
         if self.cut == "auto":
-            return order[:-1]
+            last = classifier(net).partition(".")[0]
+            return order[: order.index(last)] if last in order else order[:-1]
         if self.cut not in order[:-1]:
+            there = (
+                f"there are: {', '.join(order[:-1])},"
+                if order[1:]
+                else "there is none before the classifier: auto"
+            )
             raise HypermnesiaError(
-                f"weights.cut={self.cut!r}: this network has no such stage; there are: {', '.join(order[:-1])}, "
-                "or none for no shared body"
+                f"weights.cut={self.cut!r}: this network has no such stage; {there} or none for no shared body"
             )
         return order[: order.index(self.cut) + 1]
 

@@ -1,13 +1,20 @@
 """Rehearsal on weights that all tasks share, and on weights of each task's own."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from methods.helpers import UNEVEN, consecutive, make_batch, make_learner
 from torch import Tensor, nn
 
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
+from hypermnesia.methods.agem import AGEM
+from hypermnesia.methods.der import DERPP
+from hypermnesia.methods.er import ER
+from hypermnesia.methods.gdumb import GDumb
+from hypermnesia.methods.icarl import ICaRL
 from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.buffer import Memory
@@ -179,3 +186,13 @@ def test_a_draw_is_augmented_afresh_and_the_memory_is_not() -> None:
 def test_bad_input() -> None:
     with pytest.warns(UserWarning, match=r"memory\.size=5 is smaller than the 6 classes of the stream"):
         rehearsal.empty_memory(make_learner(), MemoryOptions(size=5))
+
+
+@pytest.mark.parametrize("kind", [ER, AGEM, GDumb, ICaRL, DERPP])
+def test_a_number_is_a_memory_of_so_many_samples(kind: type) -> None:
+    """All else stays as the method has it by default."""
+    assert kind(memory=50) == kind(memory=replace(kind().memory, size=50))
+    with pytest.raises(HypermnesiaError, match=r"expected a number of samples, or MemoryOptions\(size=200\)"):
+        kind(memory="50")
+    with pytest.raises(HypermnesiaError, match="memory.size=0: expected a whole number, at least 1"):
+        kind(memory=0)

@@ -118,7 +118,7 @@ def _features(frame: Any) -> np.ndarray:
 def _part(data: Data, where: str, size: int | None) -> tuple[Tensor | list[bytes], np.ndarray]:
     """Samples, decoded or as texts, and labels (N,), integers or strings."""
     if isinstance(data, tuple) and len(data) == 2:
-        samples, labels = _samples(data[0], where), _labels(data[1], where)
+        samples, labels = samples_of(data[0], where), _labels(data[1], where)
     elif (
         hasattr(data, "__getitem__")
         and hasattr(data, "__len__")
@@ -139,7 +139,7 @@ def _part(data: Data, where: str, size: int | None) -> tuple[Tensor | list[bytes
     return samples, labels
 
 
-def _samples(x: Any, where: str) -> Tensor | list[bytes]:
+def samples_of(x: Any, where: str) -> Tensor | list[bytes]:
     """Decoded samples, as `Images.x` or for `Source` to refuse; or texts in UTF-8."""
     if not isinstance(x, Tensor):
         try:
