@@ -194,5 +194,5 @@ def test_a_number_is_a_memory_of_so_many_samples(kind: type) -> None:
     assert kind(memory=50) == kind(memory=replace(kind().memory, size=50))
     with pytest.raises(HypermnesiaError, match=r"expected a number of samples, or MemoryOptions\(size=200\)"):
         kind(memory="50")
-    with pytest.raises(HypermnesiaError, match="memory.size=0: expected a whole number, at least 1"):
+    with pytest.raises(HypermnesiaError, match="memory.size=0: expected integer >= 1"):
         kind(memory=0)
