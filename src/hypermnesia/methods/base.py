@@ -45,8 +45,8 @@ class Method:
         """Check the options. `memory=200` is a memory of 200 samples, all else as the method has it by default."""
         memory = getattr(self, "memory", None)
         if isinstance(memory, int) and not isinstance(memory, bool):
-            [own] = (f for f in fields(self) if f.name == "memory")  # pyright: ignore[reportArgumentType]
-            object.__setattr__(self, "memory", replace(own.default, size=memory))
+            [own] = (f.default for f in fields(self) if f.name == "memory")  # pyright: ignore[reportArgumentType]
+            object.__setattr__(self, "memory", replace(own, size=memory))  # pyright: ignore[reportArgumentType, reportCallIssue]
         elif hasattr(self, "memory") and not is_dataclass(memory):
             raise HypermnesiaError(
                 f"{type(self).__name__}(memory={memory!r}): expected a number of samples, or MemoryOptions(size=200)"

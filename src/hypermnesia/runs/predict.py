@@ -65,11 +65,15 @@ def answered(run: Fit, raw: Tensor, task: int | None) -> Answer:
     return learner.answer(raw, own, stream.tasks[task].classes)
 
 
-def read(directory: Path, files: Sequence[Path], stream: Stream) -> Tensor:
+def read(directory: Path | None, files: Sequence[Path], stream: Stream) -> Tensor:
     """(N, *shape) of image files, or of text files where the run has learned texts; features of images where it has
     learned those."""
     if len(stream.shape) != 1:
         return read_images(files, stream.shape)
+    if directory is None:
+        raise HypermnesiaError(
+            f"files are read as images where a run has learned images; this one has learned {stream.kind}: pass them as an array"
+        )
     options = saved_config(directory).sections["stream"]
     if stream.kind == "texts":
         form = TextForm(stream.shape[0], options.vocabulary or TextForm.vocabulary)

@@ -169,11 +169,11 @@ class Model(nn.Module):
         self,
         state_dict: dict[str, Any],
         prefix: str,
-        metadata: Any,
+        local_metadata: Any,
         strict: bool,
-        missing: Any,
-        odd: Any,
-        errors: Any,
+        missing_keys: Any,
+        unexpected_keys: Any,
+        error_msgs: Any,
     ) -> None:
         """Grow to as many tasks as were saved; what is generated has no values to load."""
         own = {f"{prefix}{name}": value for name, value in self.named_parameters() if value.is_meta}
@@ -181,13 +181,15 @@ class Model(nn.Module):
             state_dict.setdefault(name, value)
         count = int(state_dict.setdefault(f"{prefix}_extra_state", self.get_extra_state()))
         if count < self.num_tasks:
-            errors.append(
+            error_msgs.append(
                 f"the model has {self.num_tasks} tasks, and {count} were saved: load into a fresh one"
             )
         while self.num_tasks < count:
             self.begin_task(torch.Generator())
         self.to(next(value.device for value in self.parameters() if not value.is_meta))
-        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, odd, errors)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     @staticmethod
     def _without_meta(model: nn.Module, state_dict: dict[str, Any], prefix: str, metadata: Any) -> None:
