@@ -216,6 +216,7 @@ def _notebook(progress: RunProgress) -> Iterator[Listener]:
     from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
     place = display(HTML(""), display_id=True)
+    assert place is not None
 
     def update(within: float, state: str) -> None:
         text = escape(f"{progress.short_title} · {state}")
