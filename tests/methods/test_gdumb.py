@@ -21,9 +21,9 @@ from methods.helpers import (
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.rng import generator
-from hypermnesia.methods.gdumb import GDumb, Remembered
+from hypermnesia.methods.gdumb import GDumb
 from hypermnesia.methods.learner import Batch, Learner, Phase
-from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Remembered
 from hypermnesia.training.events import StepDone
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions

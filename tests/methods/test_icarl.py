@@ -22,11 +22,12 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.icarl import ICaRL
-from hypermnesia.methods.learner import Learner, Net
+from hypermnesia.methods.learner import Batch, Joined, Learner, Net
 from hypermnesia.methods.replay.buffer import herding
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
+from hypermnesia.weights.model import evaluating
 
 METHOD = ICaRL(memory=MemoryOptions(size=8, batch_size=5, policy="herding"))
 
@@ -171,3 +172,31 @@ def test_bad_input() -> None:
     learner.shape = (12,)
     with pytest.raises(HypermnesiaError, match=r"samples have the shape \(12,\): set icarl\.flip=false$"):
         replace(METHOD, flip=True).init(learner)
+
+
+def test_merged_exemplars_are_samples_of_the_task() -> None:
+    """The loss of a batch of new and old samples, written out: labels for new outputs, the old network's for the others."""
+    method = replace(METHOD, merged=True)
+    learner, state = second_task()
+    [phase] = method.phases(learner)
+    assert phase.beside is not None
+    task = make_stream().tasks[1].train
+    both = Joined(task, phase.beside(state, learner))
+    assert len(both) == len(task) + state.memory.filled
+    raw, y = both.batch(torch.tensor([0, len(task), 3, len(task) + 2]))
+    assert torch.equal(y, torch.stack([task.y[0], state.memory.y[0], task.y[3], state.memory.y[2]]))
+    x = learner.preprocess(raw, None)
+    batch = Batch(x, y, learner.targets(y, 1), 1, raw)
+    draw = method.draw(state, learner, batch, generator(0))
+    loss, _ = method.loss(Net(learner.model), state, batch, draw)
+    with torch.no_grad(), evaluating(learner.model):
+        old = torch.sigmoid(Net(learner.model, state.old)(x, 1))
+    target = F.one_hot(y, 6).float()
+    target[:, :2] = old[:, :2]
+    expected = F.binary_cross_entropy_with_logits(Net(learner.model)(x, 1)[:, :4], target[:, :4])
+    torch.testing.assert_close(loss, expected)
+
+
+def test_exemplars_merge_only_where_tasks_share_their_weights() -> None:
+    with pytest.raises(HypermnesiaError, match=r"icarl\.merged=true trains old and new samples as one task"):
+        replace(METHOD, merged=True).init(make_learner(role="per_task"))

@@ -83,8 +83,8 @@ class Combined(Method):
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
         return [
-            phase if phase.data is None else replace(phase, data=_of_method(phase.data))
-            for phase in self.method.phases(learner)
+            replace(p, data=p.data and _of_method(p.data), beside=p.beside and _of_method(p.beside))
+            for p in self.method.phases(learner)
         ]
 
     def draw(self, state: CombinedState, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:

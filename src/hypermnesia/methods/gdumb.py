@@ -13,23 +13,7 @@ from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step
 from hypermnesia.methods.replay import rehearsal
-from hypermnesia.methods.replay.buffer import Memory
-from hypermnesia.methods.replay.rehearsal import Block, MemoryOptions, Replay, ReplayState
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """The remembered samples as the data of a phase."""
-
-    memory: Memory
-
-    def __len__(self) -> int:
-        return self.memory.filled
-
-    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Slots (B,) → raw samples (B, …), global class ids (B,)."""
-        slots = positions.to(self.memory.y.device)
-        return self.memory.x[slots], self.memory.y[slots]
+from hypermnesia.methods.replay.rehearsal import Block, MemoryOptions, Remembered, Replay, ReplayState
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """iCaRL: herded exemplars, distillation of the old outputs, and answers by the nearest class mean."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,7 +12,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.buffer import Memory, herd
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
@@ -65,9 +66,9 @@ class ICaRL(Method):
     have no exemplars yet.
 
     Differences: (1) the paper and Mammoth merge the exemplars into the task's data, so that a batch holds few of
-    them; here each step rehearses `memory.batch_size` of them. (2) The loss is a mean over samples and outputs, as
-    in Mammoth; the paper sums over outputs. (3) Mammoth neither normalises features nor mirrors exemplars; the
-    paper normalises, and the authors' code does both. (4) Weight decay (1e-5 · Σ w² in the loss as
+    them (`merged`); without it each step rehearses `memory.batch_size` of them. (2) The loss is a mean over samples
+    and outputs, as in Mammoth; the paper sums over outputs. (3) Mammoth neither normalises features nor mirrors
+    exemplars; the paper normalises, and the authors' code does both. (4) Weight decay (1e-5 · Σ w² in the loss as
     published, 2e-5 as torch counts it) is `optimizer.weight_decay`.
     (5) Outputs of a class that comes again are trained on labels, not distilled. (6) On weights that depend on the
     task, exemplars pass their own task's network; the old answers about the batch are those of the previous
@@ -76,6 +77,8 @@ class ICaRL(Method):
 
     flip: bool | None = None
     """Whether class means include mirror images of the exemplars. none = where training mirrors images too."""
+    merged: bool = False
+    """Whether the exemplars join the task's samples, as published. For weights that tasks share."""
     memory: MemoryOptions = MemoryOptions(policy="herding")
     """The exemplars; `memory.policy` is herding."""
 
@@ -84,7 +87,17 @@ class ICaRL(Method):
         if self.memory.policy != "herding":
             raise HypermnesiaError(f"icarl: memory.policy={self.memory.policy} must be herding")
 
+    def phases(self, learner: Learner) -> Sequence[Phase]:
+        if not self.merged or learner.task == 0:
+            return (Phase(),)
+        return (Phase(beside=lambda state, learner: rehearsal.Remembered(state.memory)),)
+
     def init(self, learner: Learner) -> ICaRLState:
+        if self.merged and learner.model.depends_on_task:
+            raise HypermnesiaError(
+                "icarl.merged=true trains old and new samples as one task, and these weights depend on the task: take "
+                "icarl.merged=false"
+            )
         if self.flip and len(learner.shape) != 3:
             raise HypermnesiaError(
                 f"icarl.flip=true mirrors images (C, H, W), but samples have the shape {learner.shape}: "
@@ -107,11 +120,14 @@ class ICaRL(Method):
         target = F.one_hot(batch.target, outputs).float()
         everywhere = torch.ones(outputs, dtype=torch.bool, device=learner.device)
         own = ICaRLDraw(target, state.seen if head.kind == "shared" else everywhere)
+        distilled = state.seen & ~state.learning
+        if self.merged and state.old:
+            answers = _old_answers(state, learner, batch)
+            return replace(own, target=torch.where(distilled, answers, target))
         replay = rehearsal.rehearse(state.memory, learner, self.memory, rng) if state.old else None
         if replay is None:
             return own
-        answers, replayed = _old_answers(state, learner, batch, replay)
-        distilled = state.seen & ~state.learning
+        answers, replayed = _old_answers_of_both(state, learner, batch, replay)
         if answers is not None:
             own = replace(own, target=torch.where(distilled, answers, target))
         labels = F.one_hot(replay.target, replayed.shape[1]).float()
@@ -184,7 +200,14 @@ def _features(learner: Learner, x: Tensor, task: int) -> Tensor:
 
 
 @torch.no_grad()
-def _old_answers(
+def _old_answers(state: ICaRLState, learner: Learner, batch: Batch) -> Tensor:
+    """Sigmoids of the old network, in evaluation mode, for the batch."""
+    with evaluating(learner.model):
+        return torch.sigmoid(Net(learner.model, state.old)(batch.x, batch.task))
+
+
+@torch.no_grad()
+def _old_answers_of_both(
     state: ICaRLState, learner: Learner, batch: Batch, replay: Replay
 ) -> tuple[Tensor | None, Tensor]:
     """Sigmoids of the old network, in evaluation mode, for the batch (None: no outputs in common) and the exemplars.

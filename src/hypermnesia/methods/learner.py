@@ -155,6 +155,25 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True)
+class Joined:
+    """Samples of two kinds, one behind the other."""
+
+    first: Samples
+    second: Samples
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Samples.batch`."""
+        own = positions < len(self.first)
+        x, y = self.first.batch(positions[own])
+        more, labels = self.second.batch(positions[~own] - len(self.first))
+        order = torch.cat([own.nonzero().flatten(), (~own).nonzero().flatten()]).argsort().to(x.device)
+        return torch.cat([x, more.to(x.device)])[order], torch.cat([y, labels.to(y.device)])[order]
+
+
+@dataclass(frozen=True)
 class Phase:
     """One stretch of training within a task; `fit` runs a task's phases in order."""
 
@@ -163,6 +182,8 @@ class Phase:
     """Which of the learner's models trains."""
     data: Callable[[Any, "Learner"], Samples] | None = None
     """What it trains on: a function of the method's state and the learner, asked when the phase begins. None: the task."""
+    beside: Callable[[Any, "Learner"], Samples] | None = None
+    """What joins those samples, asked likewise; an epoch is then as much longer."""
     trains: bool = True
     """False: batches are only shown to `after_step`, no parameter moves."""
     restart: bool = False

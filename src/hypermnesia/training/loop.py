@@ -19,7 +19,7 @@ from hypermnesia.evaluation.infer import Entropy, Inference
 from hypermnesia.evaluation.records import Records
 from hypermnesia.evaluation.schedule import Schedule, note
 from hypermnesia.methods.base import Method, Penalty
-from hypermnesia.methods.learner import Learner, Net, Phase, Samples, Step
+from hypermnesia.methods.learner import Joined, Learner, Net, Phase, Samples, Step
 from hypermnesia.training import determinism, selection
 from hypermnesia.training.batches import Batches, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
@@ -233,6 +233,8 @@ class Fit:
     def _run_phase(self, task: Task, phase: Phase) -> Iterator[Event | StepRequest]:
         learner = self.learner
         part = task.train if phase.data is None else phase.data(learner.state, learner)
+        if phase.beside is not None:
+            part = Joined(part, phase.beside(learner.state, learner))
         if len(part) == 0:
             return
         model = learner.models[phase.model]
@@ -329,7 +331,7 @@ class Fit:
             optim.set_progress(optimizer, self.optimizer_of[phase.model], learner.progress, lowered)
 
     def _batches(self, part: Samples, phase: Phase, order: Order, features: Features | None) -> Batches:
-        fixed = phase.data is None  # a memory may change with every step
+        fixed = phase.data is None and phase.beside is None  # a memory may change with every step
         return Batches(
             part, order, self.learner, self.rngs["order"], fixed, self.train.channels_last, features
         )

@@ -36,6 +36,21 @@ class MemoryOptions:
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """The remembered samples as the data of a phase."""
+
+    memory: Memory
+
+    def __len__(self) -> int:
+        return self.memory.filled
+
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Slots (B,) → raw samples (B, …), global class ids (B,)."""
+        slots = positions.to(self.memory.y.device)
+        return self.memory.x[slots], self.memory.y[slots]
+
+
+@dataclass(frozen=True)
 class ReplayState:
     """State of a method that keeps nothing but a memory."""
 
