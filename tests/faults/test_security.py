@@ -14,6 +14,7 @@ from running import Said, files_below
 
 import hypermnesia
 from hypermnesia.experiments.resolve import resolve
+from hypermnesia.runs.directory import default_directory
 from hypermnesia.runs.execute import execute_seeds
 
 SOURCE = Path(hypermnesia.__file__).parent
@@ -148,6 +149,50 @@ def test_a_received_run_directory_runs_no_code_of_its_own(
     )
     command(*command_line.split(), "--trust-code")
     assert (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "why"),
+    [
+        ("run", "approach", "holds a run of code that was not asked for; give another --out"),
+        ("compare", "approach", "holds a run of code that was not asked for; give another --out"),
+        ("run", "net.name", "holds a run with another configuration"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_run_runs_no_code(
+    command: Callable[..., Said],
+    received: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    key: str,
+    why: str,
+) -> None:
+    """`--out DIR` names a place, and not whose code it holds."""
+    monkeypatch.chdir(tmp_path)
+    module, words = f"evil_{name}_{key[:3]}", ["split-digits", "hnet", *TINY]
+    out = Path("DIR") if name == "run" else default_directory(resolve(words[0], words[1], TINY), Path("DIR"))
+    shutil.copytree(received.parent, out)
+    (tmp_path / f"{module}.py").write_text("open('it-ran', 'w').close()\ndef build(shape, outputs): ...\n")
+    _name_code(out / "seed-0", key, f"python:{module}:build")
+    said = command(name, *words, "--out", "DIR", *(["--no-bounds"] if name == "compare" else []))
+    assert said.code == 2 and f"{out}/seed-0 {why}" in said.err
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_a_run_of_ones_own_code_is_recognised(
+    command: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_own_net.py").write_text(
+        "from torch import nn\n"
+        "def build(shape, outputs):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))\n"
+    )
+    words = ("run", "split-digits", "finetune", *(word for word in TINY if "net" not in word))
+    for expected in ("done after", "already finished"):
+        said = command(*words, "net=python:my_own_net:build", "--out", "o")
+        assert said.code == 0 and expected in said.out
 
 
 def test_showing_and_reporting_run_no_code_at_all(

@@ -1,14 +1,15 @@
 """The command line. Each command reads its words, calls the function of the same name, and prints what came of it."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from hypermnesia import __version__
-from hypermnesia.commands import arguments, reading
+from hypermnesia.commands import arguments, interrupts, output, reading
 from hypermnesia.commands.arguments import (
     DataDir,
     Device,
@@ -23,7 +24,7 @@ from hypermnesia.commands.arguments import (
 )
 from hypermnesia.commands.reproducing import reproduce
 from hypermnesia.commands.sweep import sweep
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError, NeedsEnvironment, refused
 from hypermnesia.core.printable import printable
 from hypermnesia.training import threads
 
@@ -44,16 +45,28 @@ DEFAULTS = ("split-digits", "hnet")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 not reproduced, 2 bad input, 3 a run failed, 130 and 143 stopped.
 
-    What a user can mend is told in one message. Any other error is a defect of ours and keeps its traceback.
+    What a user can mend is told in one message, and so is what the operating system refuses. Any other error is a defect
+    of ours and keeps its traceback.
     """
     threads.quieten()
-    try:
-        app(args=None if argv is None else list(argv), prog_name="hypermnesia")
-    except HypermnesiaError as error:
-        print(f"hypermnesia: {printable(str(error))}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    with output.kept(), interrupts.heeded():
+        try:
+            app(args=None if argv is None else list(argv), prog_name="hypermnesia")
+        except NeedsEnvironment as error:
+            if argv is not None:  # the process is somebody else's
+                _end(str(error), error.exit_code)
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **error.variables})
+        except HypermnesiaError as error:
+            _end(str(error), error.exit_code)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            _end(refused(error), HypermnesiaError.exit_code)
+
+
+def _end(text: str, code: int) -> NoReturn:
+    print(f"hypermnesia: {printable(text)}", file=sys.stderr)
+    raise SystemExit(code) from None
 
 
 def _version(asked: bool) -> None:

@@ -12,6 +12,7 @@ from hypermnesia.commands.reproduce import BUDGETS, read_ledger
 from hypermnesia.commands.tables import block, plain_table
 from hypermnesia.core import units
 from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.core.files import files_below
 from hypermnesia.data import BENCHMARKS, find_benchmark
 from hypermnesia.data.sources.registry import PREFIXES
 from hypermnesia.evaluation.infer import INFERENCES
@@ -132,13 +133,19 @@ def _plain(value: Any) -> Any:
 def run_table(root: Path) -> Table:
     """Every run below `root`: what it is, how many of its seeds are finished, and how accurate it is in the end."""
     table = plain_table("run", "benchmark", "approach", "seeds", "accuracy in %", left=3)
-    for directory in sorted({path.parent.parent for path in root.rglob("seed-*/config.toml")}):
+    closed: list[OSError] = []
+    found = {p.parent.parent for p in files_below(root, closed.append) if p.match("seed-*/config.toml")}
+    for directory in sorted(found):
         if any(part.startswith(".") for part in directory.relative_to(root).parts):
             continue  # being made
         try:
             table.add_row(str(directory), *_run(directory))
         except Unusable as error:
             table.add_row(str(directory), str(error), "", "", "")
+        except OSError as error:
+            closed.append(error)
+    for error in closed:
+        table.add_row(str(error.filename), f"cannot be listed: {error.strerror}", "", "", "")
     if not table.row_count:
         raise HypermnesiaError(
             f"there are no runs below {root}; name the directory they lie in: list runs DIR"

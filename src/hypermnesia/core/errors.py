@@ -1,6 +1,6 @@
 """The errors that a user can mend. Whatever else escapes is a defect of ours and keeps its traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -13,6 +13,15 @@ class HypermnesiaError(Exception):
     exit_code = 2
 
 
+class NeedsEnvironment(HypermnesiaError):
+    """What a process could do that had begun with other variables in its environment."""
+
+    def __init__(self, what: str, variables: Mapping[str, str]) -> None:
+        said = " ".join(f"{name}={value}" for name, value in variables.items())
+        super().__init__(f"{what}: set {said} before torch is loaded")
+        self.variables = variables
+
+
 class RunFailed(HypermnesiaError):
     """A run that began well and could not go on, such as one whose loss became NaN."""
 
@@ -21,6 +30,12 @@ class RunFailed(HypermnesiaError):
     """The run that failed, where several trained together."""
     among: tuple[object, ...] = ()
     """All that failed at this step, where several trained together."""
+
+
+def refused(error: OSError) -> str:
+    """What the operating system refuses, and of which file."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> HypermnesiaError:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,34 @@ def make_directory(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for made in missing:
         sync_directory(made.parent)
+
+
+def entries(directory: Path) -> list[Path]:
+    """What a directory holds, sorted; nothing if it is not there. One that may not be read is an `OSError`, and not empty."""
+    try:
+        return [directory / name for name in sorted(os.listdir(directory))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def with_suffix(directory: Path, suffix: str) -> list[Path]:
+    """The files in a directory whose names end so, sorted; none if it is not there."""
+    return [path for path in entries(directory) if path.name.endswith(suffix) and path.is_file()]
+
+
+def _raised(error: OSError) -> None:
+    raise error
+
+
+def files_below(directory: Path, closed: Callable[[OSError], None] = _raised) -> Iterator[Path]:
+    """Every file in a directory and in those below it. `closed` hears of what may not be read; by default it is raised."""
+
+    def there(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            closed(error)
+
+    for name, _, files in os.walk(directory, onerror=there):
+        yield from (Path(name, file) for file in files)
 
 
 def expanded(path: str | Path) -> Path:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any, Generic, TypeVar
@@ -14,8 +14,8 @@ PREFIX = "python:"
 PART = {"part": True}
 """Metadata of a field that holds the options of a part, where there is one, and is no option itself."""
 T = TypeVar("T")
-_refused_for: list[str] = []
-"""Why no code that is named may be imported now, by the blocks of `refusing` that are open; of all threads."""
+_refused_for: list[tuple[str, Collection[str]]] = []
+"""Why no code may be imported now, but for what, by the blocks of `refusing` that are open; of all threads."""
 
 
 class Untrusted(HypermnesiaError):
@@ -23,9 +23,9 @@ class Untrusted(HypermnesiaError):
 
 
 @contextlib.contextmanager
-def refusing(reason: str) -> Iterator[None]:
-    """Import no code that is named within the block: `imported` raises `Untrusted`, with the reason."""
-    _refused_for.append(reason)
+def refusing(reason: str, but: Collection[str] = ()) -> Iterator[None]:
+    """Import no code that is named within the block, `but` these: `imported` raises `Untrusted`, with the reason."""
+    _refused_for.append((reason, but))
     try:
         yield
     finally:
@@ -70,8 +70,9 @@ def imported(word: str, reference: str) -> Any:
         raise HypermnesiaError(
             f"{word}: expected python:package.module:factory, such as python:my_nets.cnn:build"
         )
-    if _refused_for:
-        raise Untrusted(f"{word}: {_refused_for[-1]}")
+    for reason, but in _refused_for:
+        if reference not in but:
+            raise Untrusted(f"{word}: {reason}")
     if os.getcwd() not in sys.path:
         # last, so that it hides nothing: the user's own file lies where the command is given
         sys.path.append(os.getcwd())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.files import expanded
+from hypermnesia.core.files import expanded, with_suffix
 from hypermnesia.data.build import capped, with_validation
 from hypermnesia.data.options import StreamOptions, refuse_others
 from hypermnesia.data.sources.decode import with_channels
@@ -87,9 +87,9 @@ def _kind(path: Path) -> str:
     """What reads a file or a folder that is there."""
     if path.suffix in (".csv", ".npz"):
         return path.suffix[1:]
-    if path.is_dir() and any(path.glob("*.csv")):
+    if with_suffix(path, ".csv"):
         return "csv"
-    return "parquet" if path.is_file() or any(path.glob("*.parquet")) else "folder"
+    return "parquet" if path.is_file() or with_suffix(path, ".parquet") else "folder"
 
 
 def extended(earlier: Stream, further: Further, through: Through | None = None) -> Stream:

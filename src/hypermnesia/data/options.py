@@ -45,7 +45,7 @@ class StreamOptions:
     length: Annotated[Count, Le(2**16)] | None = None
     """Brings texts to so many tokens, 1..65536 (64 if nothing is said): longer ones are cut, shorter ones padded."""
     vocabulary: Annotated[int, Ge(2), Le(2**31)] | None = None
-    """Token ids that the words of texts are hashed to, 2..2³¹ (16384 if nothing is said)."""
+    """Token ids that the words of texts are hashed to, 2..2**31 (16384 if nothing is said)."""
     augment: bool | None = None
     """Random crops, and flips where a mirrored image means the same, of training images."""
     first_permuted: bool | None = None

@@ -5,6 +5,7 @@ Parsing is strict: a key that every run has and that is missing, or a value out 
 only may be absent: a result of a method without masks simply has no `masks`.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -15,13 +16,16 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.files import write_json
+from hypermnesia.core.files import entries, write_json
 
 FORMAT = 1
 """The format of result.json and sweep.json; a sweep.json without the key `format` counts as 1."""
 
 LARGEST_FILE = 256 * 2**20
 """Bytes. A larger JSON or TOML file is refused before it is read."""
+
+CHECKSUM = "checksum"
+"""The key under which a file of results holds the SHA-256 of the rest, as Python's `json.dumps` writes it."""
 
 _MOST_DIGITS = 300
 """Of an integer in a JSON file; nothing here counts further."""
@@ -286,13 +290,18 @@ def read_plain(path: Path, kind: type[Record]) -> dict[str, Any]:
 
 
 def _checked(path: Path, value: dict[str, Any], kind: type[R]) -> R:
+    """The value as one of the types; it is held against its checksum, if it has one, and loses that."""
+    checksum = value.pop(CHECKSUM, None)
     if value.get("format", FORMAT) != FORMAT:
         raise Damaged(
             f"{path.name} has format {value['format']!r} and this version reads format {FORMAT}: "
             "it was written by another version of hypermnesia"
         )
     try:
-        return kind.model_validate_json(json.dumps(value))
+        text = json.dumps(value)
+        if checksum not in (None, _digest(text)):
+            raise Damaged(f"{path.name} is damaged: its checksum does not match")
+        return kind.model_validate_json(text)
     except RecursionError as error:
         raise Damaged(f"{path.name} is nested too deeply") from error
     except ValidationError as error:
@@ -304,11 +313,16 @@ def _checked(path: Path, value: dict[str, Any], kind: type[R]) -> R:
 
 def write_record(path: Path, kind: type[Record], value: Mapping[str, Any]) -> None:
     """Replace a file by `value`, which has to be what those who read it expect."""
-    kind.model_validate_json(json.dumps(value, allow_nan=False))
-    write_json(path, value)
+    text = json.dumps(value, allow_nan=False)
+    kind.model_validate_json(text)
+    write_json(path, {**value, CHECKSUM: _digest(text)})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def seeds_in(directory: Path) -> list[Path]:
     """The directories DIR/seed-K of a run, in the order of K."""
-    found = {int(d.name[5:]): d for d in directory.glob("seed-*") if _SEED.fullmatch(d.name)}
+    found = {int(d.name[5:]): d for d in entries(directory) if _SEED.fullmatch(d.name)}
     return [found[number] for number in sorted(found)]

@@ -23,7 +23,7 @@ from hypermnesia.core.files import (
     write_synced,
 )
 from hypermnesia.core.printable import printable
-from hypermnesia.core.registry import Untrusted
+from hypermnesia.core.registry import PREFIX, Untrusted, refusing
 from hypermnesia.data import Stream
 from hypermnesia.data.outline import from_outline, outline
 from hypermnesia.evaluation.schema import Damaged, Environment, Result, read_object, read_plain, seeds_in
@@ -37,10 +37,19 @@ class Unusable(HypermnesiaError):
     """A run directory that is damaged, holds another run, or is in use."""
 
 
-def saved_config(directory: Path) -> Config:
-    """The configuration that a seed directory was started with; raises `Unusable` if it cannot be told."""
+def saved_config(directory: Path, asked: Config | None = None) -> Config:
+    """The configuration that a seed directory was started with; raises `Unusable` if it cannot be told.
+
+    `asked`: what the user wants to run there, where that is no command to go on with whatever the directory holds. Of the
+    code that the saved one names only what this names, too, is imported then.
+    """
     try:
-        return from_toml((directory / "config.toml").read_text(encoding="utf-8"))
+        text = (directory / "config.toml").read_text(encoding="utf-8")
+        if asked is None:
+            return from_toml(text)
+        named = {value for value in flatten(asked.tree()).values() if str(value).startswith(PREFIX)}
+        with refusing(f"{directory} holds a run of code that was not asked for; {_OTHER}", named):
+            return from_toml(text)
     except (OSError, UnicodeDecodeError) as error:
         raise Unusable(f"{directory} is no run directory: config.toml cannot be read ({error})") from error
     except Untrusted:
@@ -161,7 +170,7 @@ def finished_result(cfg: Config, seed: int, directory: Path) -> dict[str, Any] |
 
 def _check_config(cfg: Config, seed: int, directory: Path) -> None:
     """Raise unless `directory` holds the run of `cfg` with `seed`."""
-    there = saved_config(directory)
+    there = saved_config(directory, cfg)
     _check_same(there, cfg, directory)
     saved = environment_of(directory)["seed"]
     if saved != seed:

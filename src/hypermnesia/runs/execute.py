@@ -68,7 +68,7 @@ def execute_seeds(
     """
     for other in seeds_in(directory):
         try:
-            there = saved_config(other)
+            there = saved_config(other, cfg)
         except Unusable:
             continue  # told when it is its turn
         _check_same(there, cfg, other)
@@ -180,7 +180,7 @@ def _beside(entry: Entry, directory: Path) -> Entry:
     """The run in another directory that trains together with this one."""
     place = replace(entry.place, directory=directory)
     if exists(directory):
-        return Entry(saved_config(directory), environment_of(directory)["seed"], place)
+        return Entry(saved_config(directory, entry.cfg), environment_of(directory)["seed"], place)
     if isinstance(environment_of(entry.place.directory)["stacked_with"][0], int):
         return Entry(entry.cfg, int(directory.name.removeprefix("seed-")), place)
     raise Unusable(f"{entry.place.directory} begins as one program with {directory}, which is not there")

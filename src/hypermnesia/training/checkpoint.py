@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hypermnesia.core import optim
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.files import make_directory, replace_file
+from hypermnesia.core.files import entries, make_directory, replace_file, with_suffix
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.serialise import PackingError, migrated, modules_of, pack, unpack
@@ -198,9 +198,7 @@ def drop(directory: Path, before: str = "", after: str | None = None) -> None:
 
 
 def _drop(directory: Path, kept: Callable[[str], bool]) -> None:
-    for path in sorted(
-        directory.iterdir()
-    ):  # ".json" before ".safetensors": no JSON file is left without its tensors
+    for path in entries(directory):  # ".json" before ".safetensors": no JSON file is left without its tensors
         name = _STEM.fullmatch(path.name)
         if name and (name[3] or not kept(name[1])):
             path.unlink()
@@ -208,7 +206,7 @@ def _drop(directory: Path, kept: Callable[[str], bool]) -> None:
 
 def _checkpoints(directory: Path) -> list[Path]:
     """The JSON files of all checkpoints, oldest first."""
-    return sorted(path for path in directory.glob("*.json") if _STEM.fullmatch(path.name))
+    return [path for path in with_suffix(directory, ".json") if _STEM.fullmatch(path.name)]
 
 
 def read(path: Path) -> tuple[Tensors, Any, dict[str, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import files_below
 from hypermnesia.data.sources.cache import cached, fingerprint
 from hypermnesia.data.sources.decode import RawSamples, build_source
 from hypermnesia.data.sources.source import Source
@@ -57,7 +58,7 @@ def _subfolders(path: Path) -> list[str]:
 
 def _with_suffix(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     """The files below `path` with one of these suffixes, hidden ones left out."""
-    files = (file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+    files = (file for file in files_below(path) if file.suffix.lower() in suffixes)
     return (file for file in files if not file.name.startswith(".") and file.is_file())
 
 

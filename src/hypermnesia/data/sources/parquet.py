@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.files import with_suffix
 from hypermnesia.data.sources.arrow import find_columns, from_tables, require_same
 from hypermnesia.data.sources.cache import cached, fingerprint
 from hypermnesia.data.sources.decode import MAX_BYTES
@@ -51,7 +52,7 @@ def find_files(path: Path, suffix: str = "parquet") -> tuple[list[Path], list[Pa
     """Training and test files of `path` that end in `.suffix`; the latter may be none."""
     if path.is_file():
         return [path], []
-    files = sorted(file for file in path.glob(f"*.{suffix}") if file.is_file()) if path.is_dir() else []
+    files = with_suffix(path, f".{suffix}")
     if not files:
         reason = f"no *.{suffix} file in it" if path.is_dir() else "no such file or folder"
         raise HypermnesiaError(f"{suffix} {str(path)!r}: {reason}")

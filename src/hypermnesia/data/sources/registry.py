@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
-from hypermnesia.core.files import expanded
+from hypermnesia.core.files import expanded, with_suffix
 from hypermnesia.data.sources.builtin import read_digits, read_docstrings
 from hypermnesia.data.sources.csv import read_csv
 from hypermnesia.data.sources.folder import read_folder
@@ -76,7 +76,7 @@ def open_source(
     if data_dir is None:
         return read_hub(name, HUB[name], size, text, "no data directory was given (--data-dir), and ")
     path = data_dir / name
-    if path.is_dir() and any(path.glob("*.parquet")):
+    if with_suffix(path, ".parquet"):
         return read_parquet(name, path, size, text)
     return read_hub(name, HUB[name], size, text, f"there is no {path}/*.parquet, and ")
 
