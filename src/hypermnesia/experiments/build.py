@@ -14,6 +14,7 @@ from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.nets import Factory
 from hypermnesia.nets.options import check_kind
+from hypermnesia.training import anywhere
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import Model
@@ -38,6 +39,8 @@ def assemble(cfg: Config, stream: Stream, seed: int = 0, device: str = "cpu", se
     """As `build`, over a stream that is already at hand."""
     parts, stream = cfg.sections, stream.to(device)
     seeds = _seeds(parts["seeds"], seed)
+    if cfg.sections["train"].reproducible == "anywhere":
+        anywhere.pin(device)  # before the first weight is drawn
     trained = stream.joined() if cfg.approach.joined else stream
     method = build_method(cfg)
     models = {"main": build_network(cfg, trained, seeds["init"])} | method.extra_models(

@@ -51,7 +51,8 @@ LENGTHS = {"train.iterations": "train.epochs", "train.epochs": "train.iterations
 """A task's length is given in one of two ways; the later one counts."""
 ASKED = (("memory.size", "method.memory.size"), ("stream.tasks", "tasks"), ("net", "net.name"))
 """A recipe may belong to a size of the replay memory, a number of tasks, a network; the keys that say these."""
-UNHASHED = ("seeds.*", "stream.seed", "train.threads", "checkpoint.*", "weights.base", "benchmark_data")
+_UNHASHED = "seeds.* stream.seed train.threads train.reproducible checkpoint.* weights.base benchmark_data"
+UNHASHED = tuple(_UNHASHED.split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ class Config:
 
     @property
     def sha256(self) -> str:
-        """Identifies the configuration; seeds, paths, threads and checkpoints do not count."""
+        """Identifies the configuration; seeds, paths, threads, rounding and checkpoints do not count."""
         return config.sha256(self.tree(), exclude=UNHASHED)
 
 

@@ -20,7 +20,7 @@ from hypermnesia.evaluation.records import Records
 from hypermnesia.evaluation.schedule import Schedule, note
 from hypermnesia.methods.base import Method, Penalty
 from hypermnesia.methods.learner import Joined, Learner, Net, Phase, Samples, Step
-from hypermnesia.training import determinism, selection
+from hypermnesia.training import anywhere, determinism, selection
 from hypermnesia.training.batches import Batches, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.features import Features, kept
@@ -71,6 +71,9 @@ class Fit:
         self.stream, self.method, self.train = stream, method, train
         self.threads: int | None = train.threads if isinstance(train.threads, int) else None
         """CPU threads; None until they are chosen, and where torch chooses."""
+        if train.reproducible == "anywhere":
+            anywhere.pin(device)
+            self.threads = 1
         self.tested_on = tested_on or stream
         self.optimizer_options = optim.options_of(optimizer)
         self.evaluation, self.inference = evaluation or EvaluateOptions(), inference or Entropy()

@@ -38,6 +38,9 @@ class TrainOptions:
     threads: Annotated[Count, Le(MOST_THREADS)] | Literal["auto"] | None = "auto"
     """CPU threads. auto: one, or all cores where the first step is faster with them; none = torch's own choice. Bit-equal
     results need the same number."""
+    reproducible: Literal["here", "anywhere"] = "here"
+    """Where a run gives the same bits: on this kind of processor with so many threads; or on any x86 processor with AVX2, in
+    an environment of the same packages, and also when it moves between them. anywhere takes one thread."""
     select: Literal["last", "best_validation"] = "last"
     """Which model a task ends with: the last, or the one of the best accuracy on the task's validation part, the task
     given (HyperMask on CIFAR-100 and Tiny ImageNet). What a method remembers is not taken back."""
@@ -54,6 +57,14 @@ class TrainOptions:
                 f"give either train.iterations or train.epochs, not both and not neither; "
                 f"got iterations={self.iterations}, epochs={self.epochs}"
             )
+        if self.reproducible == "anywhere":
+            for name, value in (("threads", self.threads not in ("auto", 1)), ("compile", self.compile)):
+                if value:
+                    raise HypermnesiaError(
+                        f"train.reproducible=anywhere and train.{name}={getattr(self, name)} do not go together: leave one out"
+                    )
+            if self.precision != "float32":
+                raise HypermnesiaError("train.reproducible=anywhere computes in float32 alone")
 
 
 @dataclass(frozen=True, kw_only=True)
