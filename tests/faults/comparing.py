@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from running import read as read_json
+from running import without_times
 
 from hypermnesia.training import checkpoint
 
-TIMES = ("train_seconds", "steps_per_second", "peak_memory_bytes")
 _CHECKPOINT = re.compile(r"seed-[0-9]+/checkpoint/[0-9]{10}-[0-9]{5}\.(json|safetensors)")
 
 
@@ -46,8 +47,7 @@ def _of_a_seed(plain: Path, struck: Path) -> Iterator[str]:
 
 
 def _result(directory: Path) -> Any:
-    result = json.loads((directory / "result.json").read_bytes())
-    return result | {"costs": {key: value for key, value in result["costs"].items() if key not in TIMES}}
+    return without_times(read_json(directory / "result.json"))
 
 
 def _events(directory: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Kills runs over and over, resumes them, and compares what they leave with runs that nobody killed.
 
-    python tests/faults/killing.py DIRECTORY --kills 10 --seed 0 [--approaches er,hnet] [--jobs 2] [--signals]
+    python tests/faults/killing.py DIRECTORY --kills 10 --seed 0 [--of er,hnet,stack,learn] [--jobs 2] [--signals]
 
 One parent imports everything once and forks a child for every attempt, so that a kill costs a fraction of a second
 and not the seconds that importing torch takes. It has one thread and does nothing but fork, compare and wait. A child
@@ -9,8 +9,9 @@ within a call that touches the disk, when the bytes to write may be half there. 
 finish. What counts are result.json, the events, and the last checkpoint with every tensor in it: all are compared bit
 for bit, without times, with those of runs that nobody killed. Another parent (--plain) has made these beforehand: its
 sets have another order, as those of any two processes, and what depends on that shows. With --signals runs are asked
-to stop (SIGTERM, SIGINT) instead, and have to say so by their exit code. The last line of the output is JSON: one
-record for each approach.
+to stop (SIGTERM, SIGINT) instead, and have to say so by their exit code. What is killed is a run of each approach, or
+one of the commands that make several: a stack, `learn`, `compare`, `sweep`. The last line of the output is JSON: one record
+for each.
 """
 
 import argparse
@@ -34,9 +35,10 @@ import torch._dynamo  # noqa: E402 (the first optimizer would import it)
 
 torch.set_num_threads(1)
 
-from contract import BY_NAME, ROWS, Row, words_of  # noqa: E402
+from contract import BY_NAME, TINY, Row, words_of  # noqa: E402
 from faults.comparing import differences  # noqa: E402
 from faults.shim import OPENERS  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from hypermnesia import data  # noqa: E402
 from hypermnesia.commands import tables  # noqa: E402, F401 (what a child would import)
@@ -57,9 +59,9 @@ LONGER = ("train.iterations=50", "checkpoint.every=0.01")
 
 @dataclass
 class Score:
-    """What became of the runs of one approach."""
+    """What became of one approach's runs, or one command's."""
 
-    approach: str
+    of: str
     kills: int = 0
     inside_writes: int = 0
     """Kills among them in the middle of writing to the disk."""
@@ -109,11 +111,67 @@ def kill(child: int) -> None:
     os.waitpid(child, 0)
 
 
-def command(row: Row, directory: Path, *more: str) -> list[str]:
-    """The words that begin the run, or go on with it."""
-    if (directory / "seed-0").exists():
-        return ["resume", str(directory)]
-    return ["run", BENCHMARK, row.approach, *words_of(row, *more), "--device", "cpu", "--out", str(directory)]
+Words = Callable[[Path, Sequence[str]], list[str]]
+"""(where the result goes, further words) → the words of a command."""
+
+
+def of_approach(row: Row) -> Words:
+    """The words that begin a run, or go on with it."""
+
+    def words(directory: Path, more: Sequence[str]) -> list[str]:
+        if (directory / "seed-0").exists():
+            return ["resume", str(directory)]
+        return [*("run", BENCHMARK, row.approach), *words_of(row, *more), *CPU, "--out", str(directory)]
+
+    return words
+
+
+def stack(directory: Path, more: Sequence[str]) -> list[str]:
+    words = words_of(BY_NAME["er"], *more)
+    return ["run", BENCHMARK, "er", *words, *CPU, *SEEDS, "--stack", "on", "--out", str(directory)]
+
+
+def learn(directory: Path, more: Sequence[str]) -> list[str]:
+    """Of a run that knows three tasks, so that one more is trained."""
+    return [
+        "learn",
+        str(finished(directory)),
+        str(directory.parent / "images"),
+        "--out",
+        str(directory),
+        *CPU,
+    ]
+
+
+def finished(directory: Path) -> Path:
+    """The run that `learn` goes on from, and the images that it learns; made once beside the others."""
+    out, images = directory.parent / "finished", directory.parent / "images"
+    if not out.exists():
+        for name in ("a/0", "a/1", "a/2", "b/0", "b/1", "b/2"):
+            (images / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), len(list(images.rglob("*"))) * 9).save(images / f"{name}.png")
+        every = words_of(BY_NAME["hnet"], "checkpoint.every=0")
+        begun = ["run", BENCHMARK, "hnet", *every, *CPU, "--out", str(out)]
+        if wait(fork(lambda: hypermnesia(begun), directory.parent / "log")) != 0:
+            raise SystemExit((directory.parent / "log").read_text())
+    return out
+
+
+def compare(directory: Path, more: Sequence[str]) -> list[str]:
+    words = [*TINY, "memory.size=12", *more]
+    return ["compare", BENCHMARK, "finetune", "er", *words, *CPU, "--no-bounds", "--out", str(directory)]
+
+
+def sweep(directory: Path, more: Sequence[str]) -> list[str]:
+    """Its trials are what they are: with other words it is another search."""
+    words = ["optimizer.lr=0.1,0.01", *TINY, "checkpoint.every=0", "--workers", "1", "--final-seeds", "1"]
+    return ["sweep", BENCHMARK, "finetune", *words, "--out", str(directory)]
+
+
+COMMANDS: dict[str, Words] = {"stack": stack, "learn": learn, "compare": compare, "sweep": sweep}
+"""Those that are begun again as they were."""
+CPU = ("--device", "cpu")
+SEEDS = ("--seeds", "0..2")
 
 
 class Dying:
@@ -191,20 +249,20 @@ class Halved:
 # ------------------------------------------------------------------------------------------------------------- killing
 
 
-def untouched(row: Row, root: Path, *more: str) -> Score:
-    """A run that nobody kills stays in `root`/plain to be compared with, and how many seconds it took beside it."""
+def untouched(name: str, command: Words, root: Path, *more: str) -> Score:
+    """What nobody kills stays in `root`/plain to be compared with, and how many seconds it took beside it."""
+    words = command(root / "plain", more)
     log, started = root / "log", time.monotonic()
-    words = command(row, root / "plain", *more)
     code = wait(fork(lambda: hypermnesia(words), log))
     if code != 0:
-        raise SystemExit(f"{row.approach} fails by itself, with code {code}: {log.read_text()}")
+        raise SystemExit(f"{name} fails by itself, with code {code}: {log.read_text()}")
     (root / "seconds").write_text(str(time.monotonic() - started))
-    return Score(row.approach)
+    return Score(name)
 
 
-def strike(row: Row, root: Path, kills: int, seed: int) -> Score:
-    """Kill runs of one approach `kills` times altogether, half of them within writes."""
-    rng, score, log = random.Random(f"{seed} {row.approach}"), Score(row.approach), root / "log"
+def strike(name: str, command: Words, root: Path, kills: int, seed: int) -> Score:
+    """Kill what a command does `kills` times altogether, half of them within writes."""
+    rng, score, log = random.Random(f"{seed} {name}"), Score(name), root / "log"
     plain, seconds = root / "plain", float((root / "seconds").read_text())
     while score.kills < kills and not score.faults:
         score.runs += 1
@@ -213,7 +271,7 @@ def strike(row: Row, root: Path, kills: int, seed: int) -> Score:
             spared = in_a_row == KILLS_IN_A_ROW or score.kills == kills
             behind = 2 * score.inside_writes <= score.kills
             dying = Dying(rng.randrange(40)) if behind and not spared else None
-            words = command(row, struck, f"checkpoint.every={rng.choice(['0', '0.05'])}")
+            words = command(struck, [f"checkpoint.every={rng.choice(['0', '0.05'])}"])
             child = fork(lambda words=words, dying=dying: attempt(words, dying), log)
             code = wait(child, PATIENCE if dying or spared else rng.uniform(0, seconds))
             if code is None:
@@ -223,7 +281,7 @@ def strike(row: Row, root: Path, kills: int, seed: int) -> Score:
                 break
             score.kills, in_a_row = score.kills + 1, in_a_row + 1
             score.inside_writes += dying is not None
-        score.faults += judged(code, 0, log) or differences(plain, struck)
+        score.faults += judged(code, 0, log) or of_all(plain, struck)
         shutil.rmtree(struck)
     return score
 
@@ -235,21 +293,35 @@ def attempt(words: Sequence[str], dying: Dying | None) -> None:
     hypermnesia(words)
 
 
-def stop(row: Row, root: Path, seed: int) -> Score:
-    """Ask a run of one approach to stop, once with each signal; it has to save itself and say so."""
-    rng, score, log = random.Random(f"{seed} {row.approach}"), Score(row.approach), root / "log"
+def of_all(plain: Path, struck: Path) -> list[str]:
+    """The differences of all run directories below, and of what a search wrote down."""
+    runs = {saves.parent.parent.relative_to(plain) for saves in plain.rglob("seed-*/checkpoint")}
+    found = [f"{run}: {text}" for run in sorted(runs) for text in differences(plain / run, struck / run)]
+    for path in plain.rglob("sweep.json"):
+        ours, theirs = (json.loads((d / path.name).read_bytes()) for d in (path.parent, struck))
+        for trial in (*ours["trials"], *theirs["trials"]):
+            del trial["seconds"]
+        for summary in (ours["final"], theirs["final"]):
+            (summary or {}).pop("costs", None)
+        found += [f"sweep.json: {key} differs" for key in ours if ours[key] != theirs[key]]
+    return found if runs else ["there is nothing to compare"]
+
+
+def stop(name: str, command: Words, root: Path, seed: int) -> Score:
+    """Ask a command to stop, once with each signal; it has to save itself and say so."""
+    rng, score, log = random.Random(f"{seed} {name}"), Score(name), root / "log"
     plain = root / "plain"
     for number in (signal.SIGTERM, signal.SIGINT):
         stopped, asked = root / number.name, root / f"{number.name}-asked"
-        words, asking = command(row, stopped, *LONGER), Asking(rng.randrange(*WHILE_IT_TRAINS), number, asked)
+        words, asking = command(stopped, LONGER), Asking(rng.randrange(*WHILE_IT_TRAINS), number, asked)
         code = wait(fork(lambda words=words, asking=asking: attempt(words, asking), log))
         score.faults += judged(code, 128 + number, log)
         took = time.time() - asked.stat().st_mtime
         if took > SOON:
             score.faults.append(f"it took {took:.1f} s to stop")
         score.kills += 1
-        score.faults += judged(wait(fork(lambda at=stopped: hypermnesia(command(row, at)), log)), 0, log)
-        score.faults += differences(plain, stopped)
+        score.faults += judged(wait(fork(lambda at=stopped: hypermnesia(command(at, LONGER)), log)), 0, log)
+        score.faults += of_all(plain, stopped)
     return score
 
 
@@ -264,27 +336,29 @@ def judged(code: object, expected: int, log: Path) -> list[str]:
 # ---------------------------------------------------------------------------------------------------- several at once
 
 
-def in_jobs(rows: Sequence[Row], jobs: int, work: Callable[[Row], Score], root: Path) -> list[dict[str, Any]]:
-    """The score of every row, worked out by so many children at once."""
+def in_jobs(
+    names: Sequence[str], jobs: int, work: Callable[[str], Score], root: Path
+) -> list[dict[str, Any]]:
+    """The score of every one, worked out by so many children at once."""
 
-    def act(mine: Sequence[Row]) -> None:
-        for row in mine:
-            (root / f"{row.approach}.json").write_text(json.dumps(asdict(work(row))))
+    def act(mine: Sequence[str]) -> None:
+        for name in mine:
+            (root / f"{name}.json").write_text(json.dumps(asdict(work(name))))
         raise SystemExit(0)
 
-    children = [fork(lambda job=job: act(rows[job::jobs]), root / f"job-{job}.log") for job in range(jobs)]
+    children = [fork(lambda job=job: act(names[job::jobs]), root / f"job-{job}.log") for job in range(jobs)]
     for job, child in enumerate(children):
         if os.waitpid(child, 0)[1]:
             raise SystemExit((root / f"job-{job}.log").read_text())
-    return [json.loads((root / f"{row.approach}.json").read_text()) for row in rows]
+    return [json.loads((root / f"{name}.json").read_text()) for name in names]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--kills", type=int, default=10, help="of each approach")
+    parser.add_argument("--kills", type=int, default=10, help="of each")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--approaches", default=",".join(row.approach for row in ROWS))
+    parser.add_argument("--of", default=",".join(BY_NAME), help=f"approaches, or {', '.join(COMMANDS)}")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--signals", action="store_true", help="ask runs to stop instead")
     parser.add_argument(
@@ -293,14 +367,15 @@ def main() -> None:
     chosen = parser.parse_args()
     started = time.monotonic()
 
-    def work(row: Row) -> Score:
-        directory = chosen.directory / row.approach
+    def work(name: str) -> Score:
+        directory, words = chosen.directory / name, COMMANDS.get(name) or of_approach(BY_NAME[name])
         if chosen.plain:
             directory.mkdir()
-            return untouched(row, directory, *(LONGER if chosen.signals else ("checkpoint.every=0",)))
+            every = LONGER if chosen.signals else ("checkpoint.every=0",)
+            return untouched(name, words, directory, *every)
         if chosen.signals:
-            return stop(row, directory, chosen.seed)
-        return strike(row, directory, chosen.kills, chosen.seed)
+            return stop(name, words, directory, chosen.seed)
+        return strike(name, words, directory, chosen.kills, chosen.seed)
 
     if not chosen.plain:
         subprocess.run(
@@ -308,7 +383,7 @@ def main() -> None:
         )
     chosen.directory.mkdir(parents=True, exist_ok=True)
     data.load(BENCHMARK)  # imports what reads the digits, for all children
-    scores = in_jobs([BY_NAME[n] for n in chosen.approaches.split(",")], chosen.jobs, work, chosen.directory)
+    scores = in_jobs(chosen.of.split(","), chosen.jobs, work, chosen.directory)
     print(f"{sum(s['kills'] for s in scores)} kills in {time.monotonic() - started:.0f} s")
     print(json.dumps(scores))
 

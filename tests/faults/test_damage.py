@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from faults.comparing import differences
+from faults.hostile import encoded
 from faults.test_storage import WORDS, damaged, half_done, plain
-from running import files_below, read
+from running import Said, files_below, read
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.experiments.resolve import resolve
@@ -16,6 +17,7 @@ from hypermnesia.runs.execute import execute_seeds, resume
 from hypermnesia.training.checkpoint import read as read_checkpoint
 
 Tell = Callable[[str], None]
+Command = Callable[..., Said]
 Capture = pytest.CaptureFixture[str]
 AT = 5
 """A task's first step, which is logged: so its checkpoint goes with a longer log than the one before."""
@@ -76,8 +78,71 @@ def test_some_damage_of_every_file(half: Path, plain: Path, capsys: Capture) -> 
 
 @pytest.mark.slow
 def test_much_damage_of_every_file(half: Path, plain: Path, capsys: Capture, tell: Tell) -> None:
-    count, faults = of_every_file(half, plain, 100, capsys)
+    count, faults = of_every_file(half, plain, 300, capsys)
     tell(f"{count} damaged files of a run that goes on: {len(faults)} silently accepted")
+    assert faults == []
+
+
+# ----------------------------------------------------------------------------------------------- a finished run
+
+READERS = {
+    "show": ("show", "o"),
+    "metrics": ("metrics", "o"),
+    "report": ("report", "o", "--format", "md"),
+    "predict": ("predict", "o", "a.png"),
+    "export": ("export", "o", "--task", "1", "-o", "x"),
+    "resume": ("resume", "o"),
+}
+LEFT = {"result.json", "summary.json"}
+"""What a finished run has beside the rest, below and in DIR."""
+
+
+def read_in_spite_of_it(
+    place: Path, each: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, list[str]]:
+    """(files of a finished run damaged, readers that then gave out something else and said nothing)."""
+    monkeypatch.chdir(place)
+    execute_seeds(resolve(WORDS[0], WORDS[1], WORDS[2:]), [0], place / "o")
+    (place / "a.png").write_bytes(encoded((8, 8)))
+    rng, sound = random.Random(0), files_below(place / "o")
+    assert {Path(name).parts[min(1, name.count("/"))] for name in sound} == KEPT | LEFT
+    older = sorted(name for name in sound if "checkpoint" in name)[:2]  # not read beside a newer one
+    faults, count = [], 0
+    for reader, words in READERS.items():
+        expected = command(*words)
+        assert expected.code == 0, expected
+        for name, content in sound.items():
+            for number in range(each if name not in older else 0):
+                path = place / "o" / name
+                path.unlink() if number == 0 else path.write_bytes(damaged(content, rng))
+                done = command(*words)
+                count += 1
+                as_if_killed = number == 0 and name.endswith("result.json")  # it had not been written yet
+                told = done.err or as_if_killed or "\n\nNot read:\n\n- seed-0: " in done.out
+                silent = done.code == 0 and not told and done.out != expected.out
+                if silent or done.code not in (0, 2) or "Traceback" in done.err:
+                    faults.append(f"{reader} with {name} {number}: {done}")
+                for left, before in sound.items():  # resume makes it whole again
+                    (place / "o" / left).write_bytes(before)
+    return count, faults
+
+
+def test_some_damage_of_a_finished_run(
+    directory: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The short form of the next test."""
+    count, faults = read_in_spite_of_it(directory, 2, command, monkeypatch)
+    assert faults == [] and count == 2 * len(READERS) * 8
+
+
+@pytest.mark.slow
+def test_much_damage_of_a_finished_run(
+    directory: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tell: Tell
+) -> None:
+    count, faults = read_in_spite_of_it(directory, 50, command, monkeypatch)
+    tell(
+        f"{count} damaged files of a finished run, for {', '.join(READERS)}: {len(faults)} silently accepted"
+    )
     assert faults == []
 
 

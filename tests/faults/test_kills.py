@@ -33,7 +33,8 @@ def counted(scores: list[dict[str, Any]], what: str = "kills") -> str:
     kills, inside, runs = (sum(score[key] for score in scores) for key in ("kills", "inside_writes", "runs"))
     within = f" ({inside} inside writes, {runs} runs)" if runs else ""
     faults = sum(len(score["faults"]) for score in scores)
-    return f"{kills} {what}{within} over {len(scores)} approaches: {faults} differing results"
+    over = f"{len(scores)} approaches" if len(scores) > 4 else ", ".join(score["of"] for score in scores)
+    return f"{kills} {what}{within} over {over}: {faults} differing results"
 
 
 Tell = Callable[[str], None]
@@ -43,7 +44,7 @@ def test_a_few_kills_of_every_approach(directory: Path, tell: Tell) -> None:
     """The short form of the next test."""
     scores = killing(directory, "--kills", "2")
     tell(counted(scores))
-    assert {score["approach"]: score["faults"] for score in scores} == {row.approach: [] for row in ROWS}
+    assert {score["of"]: score["faults"] for score in scores} == {row.approach: [] for row in ROWS}
     assert all(score["kills"] == 2 for score in scores)
     assert sum(score["inside_writes"] for score in scores) >= 10
 
@@ -53,14 +54,30 @@ def test_hundreds_of_kills_over_all_approaches(directory: Path, tell: Tell) -> N
     """Twelve of each approach, half of them in the middle of a write."""
     scores = killing(directory, "--kills", "12", "--seed", "1")
     tell(counted(scores))
-    assert {score["approach"]: score["faults"] for score in scores} == {row.approach: [] for row in ROWS}
+    assert {score["of"]: score["faults"] for score in scores} == {row.approach: [] for row in ROWS}
     kills, inside = (sum(score[key] for score in scores) for key in ("kills", "inside_writes"))
     assert kills >= 200 and inside >= 0.45 * kills
 
 
+def test_a_few_kills_of_commands(directory: Path, tell: Tell) -> None:
+    """The short form of the next test."""
+    scores = killing(directory, "--kills", "2", "--of", "stack,learn,compare")
+    tell(counted(scores))
+    assert [(score["faults"], score["kills"]) for score in scores] == [([], 2)] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("of", "kills"), [("stack", 30), ("learn", 30), ("compare", 30), ("sweep", 15)])
+def test_many_kills_of_commands(of: str, kills: int, directory: Path, tell: Tell) -> None:
+    """They begin again as they were given."""
+    scores = killing(directory, "--kills", str(kills), "--of", of, "--seed", "1")
+    tell(counted(scores))
+    assert [(score["faults"], score["kills"]) for score in scores] == [([], kills)]
+
+
 def test_runs_that_are_asked_to_stop(directory: Path) -> None:
     """SIGTERM and Ctrl-C finish the step, save, and exit with 143 and 130."""
-    scores = killing(directory, "--signals", "--approaches", "hnet,gdumb")
+    scores = killing(directory, "--signals", "--of", "hnet,gdumb")
     assert [(score["faults"], score["kills"]) for score in scores] == [([], 2)] * 2
 
 
@@ -68,7 +85,7 @@ def test_runs_that_are_asked_to_stop(directory: Path) -> None:
 def test_every_approach_can_be_asked_to_stop(directory: Path, tell: Tell) -> None:
     scores = killing(directory, "--signals")
     tell(counted(scores, "signals to stop"))
-    assert {score["approach"]: score["faults"] for score in scores} == {row.approach: [] for row in ROWS}
+    assert {score["of"]: score["faults"] for score in scores} == {row.approach: [] for row in ROWS}
 
 
 def test_separate_processes(directory: Path) -> None:

@@ -35,7 +35,7 @@ from cases import CASES, Case  # noqa: E402
 
 VOLATILE = {
     *("time", "seconds", "train_seconds", "steps_per_second", "peak_memory_bytes", "created", "directory"),
-    *("config_sha256", "datetime_start", "started", "git", "commit"),
+    *("config_sha256", "checksum", "datetime_start", "started", "git", "commit"),
 }
 """Keys that differ from run to run, or name a configuration rather than a result."""
 _HASHED = re.compile(r"-[0-9a-f]{8}(?=/|$)")

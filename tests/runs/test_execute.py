@@ -323,7 +323,7 @@ def test_a_result_that_lacks_something_is_told(
 ) -> None:
     execute_seeds(resolve("split-digits", "finetune", SHORT), [0], tmp_path / "run")
     path = tmp_path / "run" / "seed-0" / "result.json"
-    result = json.loads(path.read_text())
+    result = read(path)
     damage(result)
     path.write_text(json.dumps(result))
     with pytest.raises(Unusable, match="result.json cannot be used .result.json: .*remove it to run again"):
@@ -334,7 +334,7 @@ def test_a_result_of_another_configuration_is_told(tmp_path: Path) -> None:
     cfg = resolve("split-digits", "finetune", SHORT)
     execute_seeds(cfg, [0], tmp_path / "run")
     path = tmp_path / "run" / "seed-0" / "result.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"config_sha256": "0"}))
+    path.write_text(json.dumps(read(path) | {"config_sha256": "0"}))
     with pytest.raises(Unusable, match="is not of the configuration beside it; remove it to run again"):
         execute_seeds(cfg, [0], tmp_path / "run")
 
