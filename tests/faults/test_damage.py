@@ -132,7 +132,7 @@ def test_some_damage_of_a_finished_run(
 ) -> None:
     """The short form of the next test."""
     count, faults = read_in_spite_of_it(directory, 2, command, monkeypatch)
-    assert faults == [] and count == 2 * len(READERS) * 8
+    assert faults == [] and count == 2 * len(READERS) * 9
 
 
 @pytest.mark.slow

@@ -45,6 +45,11 @@ def test_encodings_that_lack_our_signs(
     assert (place / "o" / "result.json").exists()
 
 
+def test_what_stands_for_a_sign() -> None:
+    said = "10\u207b\u00b3 \u03b8\u2082 \u03a9 \u03bb \u00bd \u2212 \u0105".encode("ascii", "hypermnesia")
+    assert said == b"10^-^3 theta2 Omega lambda 1/2 - \\u0105"
+
+
 def test_a_name_that_an_encoding_lacks_is_escaped(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     with io.TextIOWrapper(io.BytesIO(), encoding="ascii") as few, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", few)

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -18,19 +19,30 @@ _PLAIN = {
     **dict.fromkeys("–—−", "-"),
     **dict.fromkeys("‘’", "'"),
     **dict.fromkeys("“”", '"'),
-    **{"…": "...", "×": "x", "±": "+-", "→": "->", "≥": ">=", "≤": "<="},
+    **{"…": "...", "×": "x", "±": "+-", "→": "->", "≥": ">=", "≤": "<=", "½": "1/2", "∞": "inf"},
 }
 """What stands for the signs that we print where an encoding has none of them."""
+_SCRIPTS = {"<super>": "^", "<sub>": ""}
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
     """Signs that an encoding lacks, written with those that it has; names as Python escapes them."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(
-        _PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lacking
-    ), error.end
+    return "".join(map(_plain, error.object[error.start : error.end])), error.end
+
+
+def _plain(sign: str) -> str:
+    if sign in _PLAIN:
+        return _PLAIN[sign]
+    kind, _, code = unicodedata.decomposition(sign).partition(" ")
+    if kind in _SCRIPTS and " " not in code:
+        return _SCRIPTS[kind] + _plain(chr(int(code, 16)))
+    alphabet, case, _, *name = [*unicodedata.name(sign, "").split(), "", "", ""]
+    if alphabet == "GREEK" and name[0]:
+        letter = name[0].replace("LAMDA", "LAMBDA")
+        return letter.capitalize() if case == "CAPITAL" else letter.lower()
+    return sign.encode("ascii", "backslashreplace").decode()
 
 
 codecs.register_error("hypermnesia", _plainly)
