@@ -61,6 +61,11 @@ _AS_PHN = (
     *("generator=heads", "weights.plastic_embeddings=true"),
     *("drift.beta=0.5", "drift.look_ahead=sgd", *GENERATORS["partial"][1:]),
 )
+_READING = (
+    *("generator=classwise", "generator.hidden=[6]", "generator.embedding=3", "generator.encoder=[5]"),
+    *("generator.condition=set", "generator.init=plain"),
+    *("net.hidden=[]", "method.shots=1", "method.base_tasks=2", "method.later=2"),
+)
 
 ROWS = (
     Row("finetune", same=(Same(("stream.tasks=1",), "joint", ("stream.tasks=1",)),)),
@@ -104,6 +109,13 @@ ROWS = (
             ),
         ),
         weights=("mask",),
+    ),
+    Row(
+        "meta-hnet",
+        _READING,
+        same=(Same(("drift.beta=0",), "meta-hnet", ("drift=none", *_READING)),),
+        weights=("hyper",),
+        steps=10,
     ),
     Row("hnet-replay", _VAE, steps=24, weights=("plain",)),
     Row("hnet-tir", (*_VAE, "inference.hidden=[8]", *_HYPER), steps=32, weights=("hyper",)),

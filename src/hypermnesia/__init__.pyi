@@ -44,6 +44,7 @@ from .methods.learner import Batch as Batch
 from .methods.learner import Learner as Learner
 from .methods.learner import Net as Net
 from .methods.lwf import LwF as LwF
+from .methods.meta_hnet import MetaHNet as MetaHNet
 from .methods.mir import MIR as MIR
 from .methods.penalties.anchor import Anchor as Anchor
 from .methods.penalties.drift import Drift as Drift

@@ -9,6 +9,7 @@ from hypermnesia.data import (
     blurry,
     build,
     capped,
+    few_shot,
     load,
     mnist360,
     open_source,
@@ -31,6 +32,16 @@ def test_capped_keeps_a_stratified_choice_and_all_tests(make_source):
         assert after.test is before.test
     assert capped(stream, 10, seed=0).sha256 == short.sha256 != capped(stream, 10, seed=1).sha256
     assert capped(stream, 1000, seed=0).sha256 == stream.sha256
+
+
+def test_few_shots_follow_a_whole_base(make_source):
+    stream = split(make_source(classes=6, per_class=20), tasks=3)
+    few = few_shot(stream, 3, seed=0)
+    assert [counts(task.train) for task in few.tasks] == [[20, 20], [3, 3], [3, 3]]
+    assert all(after.test is before.test for before, after in zip(stream.tasks, few.tasks, strict=True))
+    assert few_shot(stream, 3, seed=0).sha256 == few.sha256 != few_shot(stream, 3, seed=1).sha256
+    options = StreamOptions(shots=4, samples_per_task=30)
+    assert [len(task.train) for task in load("split-digits", options=options).tasks] == [30, 8, 8, 8, 8]
 
 
 def test_validation_is_cut_from_train_by_class(make_source):

@@ -49,6 +49,12 @@ def test_adapters() -> None:
     assert ours < stored
 
 
+def test_read_a_task() -> None:
+    steps, given, among = output("read_a_task").splitlines()
+    assert steps == "100 steps"
+    assert min(percentages(given)) > 85 and min(percentages(among)) > 50
+
+
 def test_texts() -> None:
     tasks, *rows = output("texts").splitlines()
     assert tasks.startswith("tasks: ")

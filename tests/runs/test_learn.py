@@ -86,6 +86,23 @@ def test_old_tasks_are_kept_and_predictions_range_over_all(
     assert sum(p.answer == "owl" for p in owls) >= found_owls
 
 
+def test_a_task_is_read_from_five_pictures_without_a_step(pictures: Path, tmp_path: Path):
+    words = [
+        "train.threads=1",
+        "stream.tasks=1",
+        "stream.classes_per_task=8",
+        "train.iterations=20",
+        "train.batch_size=128",
+    ]
+    run = finished("meta-hnet", tmp_path / "run", words)
+    found = learn(run, str(pictures), ["stream.shots=5"])
+    more = restored(found.directory / "seed-0")
+    assert more.records.steps == 20 and len(more.stream.tasks[1].train) == 10
+    before, after = (restored(d / "seed-0").learner.model.stored() for d in (run, found.directory))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert matrix(found.directory)[1][1] > 0.9  # pyright: ignore[reportOptionalOperand]
+
+
 def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = finished("er", tmp_path / "run")
     with pytest.raises(SystemExit) as done:

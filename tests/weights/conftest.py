@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from hypermnesia.core.rng import generator as rng_of
-from hypermnesia.weights.hypernets.base import Generator
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.chunked import ChunkedOptions
+from hypermnesia.weights.hypernets.classwise import ClasswiseOptions
 from hypermnesia.weights.hypernets.deconv import DeconvOptions
 from hypermnesia.weights.hypernets.dense import DenseOptions
 from hypermnesia.weights.hypernets.lowrank import LowRankOptions
@@ -30,7 +31,7 @@ MATRICES = split_vectors(SHAPES)[0]
 
 @dataclass(frozen=True)
 class Case:
-    options: DenseOptions | ChunkedOptions | HeadsOptions | LowRankOptions | StructuredOptions | DeconvOptions
+    options: GeneratorOptions
     shapes: Mapping[str, torch.Size]
 
     def build(self, tasks: int = 3, seed: int = 0, dtype: torch.dtype = torch.float64) -> Generator:
@@ -56,6 +57,10 @@ CASES = {
     ),
     "chunked, conditional only": Case(
         ChunkedOptions(chunk=50, embedding=0, chunk_embedding=3, hidden=(), conditional=True), SHAPES
+    ),
+    "classwise": Case(ClasswiseOptions(embedding=3, hidden=(5,)), SHAPES),
+    "classwise, classifier alone": Case(
+        ClasswiseOptions(embedding=3, hidden=()), {n: SHAPES[n] for n in ("head.weight", "head.bias")}
     ),
     "heads": Case(HeadsOptions(embedding=3, hidden=(5, 4), channel_embedding=2), MATRICES),
     "low-rank": Case(LowRankOptions(rank=2, embedding=3, layer_embedding=2, hidden=(5,)), SHAPES),

@@ -1,7 +1,7 @@
 """Sequences of tasks: where data come from, and how they are cut, permuted, turned and repeated."""
 
 from hypermnesia.data.benchmarks import BENCHMARKS, Benchmark, find_benchmark
-from hypermnesia.data.build import blurry, capped, with_validation
+from hypermnesia.data.build import blurry, capped, few_shot, with_validation
 from hypermnesia.data.domain import noisy, permuted, rotated
 from hypermnesia.data.load import load
 from hypermnesia.data.loader import loader
@@ -30,6 +30,7 @@ __all__ = [
     "TextForm",
     "blurry",
     "capped",
+    "few_shot",
     "dual",
     "find_benchmark",
     "from_arrays",

@@ -32,6 +32,7 @@ COMMON = (
     "size",
     "validation",
     "samples_per_task",
+    "shots",
     "first_tasks",
     "normalize",
     "seed",

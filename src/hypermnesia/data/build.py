@@ -108,6 +108,19 @@ def capped(stream: Stream, samples: int, seed: int) -> Stream:
     return replace(stream, tasks=tuple(cap(task) for task in stream.tasks))
 
 
+def few_shot(stream: Stream, shots: int, seed: int, base: int = 1) -> Stream:
+    """At most `shots` training samples of each class, chosen at random, in all tasks after the first `base` ones; tests stay
+    whole."""
+
+    def cut(task: Task) -> Task:
+        rng, y = generator(seed, "shots", task.index), task.train.y
+        classes = [rows(y, [c]) for c in task.classes]
+        kept = [own[torch.randperm(len(own), generator=rng)[:shots]] for own in classes]
+        return replace(task, train=task.train.subset(torch.cat(kept).sort().values))
+
+    return replace(stream, tasks=(*stream.tasks[:base], *map(cut, stream.tasks[base:])))
+
+
 def beginning(stream: Stream, tasks: int) -> Stream:
     """The first `tasks` tasks, exactly as they are in the whole stream, whose class ids they keep. Raises
     `HypermnesiaError` when there are fewer.

@@ -9,7 +9,7 @@ import torch
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import expanded, with_suffix
-from hypermnesia.data.build import capped, with_validation
+from hypermnesia.data.build import capped, few_shot, with_validation
 from hypermnesia.data.options import StreamOptions, refuse_others
 from hypermnesia.data.sources.decode import with_channels
 from hypermnesia.data.sources.registry import open_source, user_source
@@ -19,7 +19,7 @@ from hypermnesia.data.sources.through import Through
 from hypermnesia.data.split import split
 from hypermnesia.data.stream import Part, Stream, Task
 
-OPTIONS = ("tasks", "classes_per_task", "order", "samples_per_task", "validation", "seed")
+OPTIONS = ("tasks", "classes_per_task", "order", "samples_per_task", "shots", "validation", "seed")
 """What may be said of further data; shape and preprocessing are those of the stream."""
 
 
@@ -111,6 +111,8 @@ def extended(earlier: Stream, further: Further, through: Through | None = None) 
     )
     if options.samples_per_task is not None:
         own = capped(own, options.samples_per_task, options.seed or 0)
+    if options.shots is not None:
+        own = few_shot(own, options.shots, options.seed or 0, base=0)
     if options.validation is not None:
         own = with_validation(own, options.validation, options.seed or 0)
     return followed_by(earlier, own, further.apart)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import expanded
 from hypermnesia.data.benchmarks import ANY_SPLIT, OWN_TASKS, Benchmark, find_benchmark
-from hypermnesia.data.build import beginning, blurry, capped, with_validation
+from hypermnesia.data.build import beginning, blurry, capped, few_shot, with_validation
 from hypermnesia.data.options import StreamOptions, refuse_others
 from hypermnesia.data.own_tasks import stream_of, task_folders
 from hypermnesia.data.preprocess import Normalisation, Preprocess
@@ -42,9 +42,9 @@ def load(
     `benchmark`: a name, a `Source`, or data as `from_arrays` takes them, with `test` as their test part. `data_dir` holds
     known data sets as `NAME/*.parquet`; `seed` decides everything random unless `options.seed` does. `through` makes of a
     decoded source what the stream is cut from, features in place of images say, which are then taken as they are unless
-    `options` normalise them. The order of what is done: cut into tasks, at most `samples_per_task` kept, blurred, ended
-    after `first_tasks`, validation cut. Raises `HypermnesiaError` for unknown names, options that the benchmark does not
-    take, and bad data.
+    `options` normalise them. The order of what is done: cut into tasks, at most `samples_per_task` kept and
+    `shots` of each class, blurred, ended after `first_tasks`, validation cut. Raises `HypermnesiaError` for unknown names,
+    options that the benchmark does not take, and bad data.
     """
     given, own = options or StreamOptions(), None
     form = TextForm(given.length or TextForm.length, given.vocabulary or TextForm.vocabulary)
@@ -80,6 +80,8 @@ def load(
         stream = entry.scenario.build(source, chosen, seed, preprocess(source), name)
     if chosen.samples_per_task is not None:
         stream = capped(stream, chosen.samples_per_task, seed)
+    if chosen.shots is not None:
+        stream = few_shot(stream, chosen.shots, seed)
     if chosen.blurry is not None:
         stream = blurry(stream, chosen.blurry, seed)
     if chosen.first_tasks is not None:

@@ -32,6 +32,9 @@ class StreamOptions:
     samples_per_task: Count | None = None
     """Keeps at most so many training samples of each task (stratified), ≥ 1; before validation is cut. Where tasks are
     drawn (`cir-sampling-…`): the samples that one draws."""
+    shots: Count | None = None
+    """Keeps at most so many training samples of each class, ≥ 1, in all tasks but the first, which is the base of few-shot
+    increments; drawn by the stream's seed, before validation is cut."""
     first_tasks: Count | None = None
     """Ends the stream after so many of its tasks, ≥ 1; these, their labels and heads stay as they are."""
     features: str | None = None

@@ -37,6 +37,8 @@ class Method:
     only_passes_input: ClassVar[bool] = False
     """Whether it does nothing with a batch's input but to pass it through the net in `loss`: then a frozen body's features
     can stand for it."""
+    trains_reader: ClassVar[bool] = False
+    """Whether it trains what computes task embeddings from samples (`generator.condition=set`)."""
     written_models: ClassVar[tuple[str, ...]] = ()
     """Those of `extra_models` whose weights a generator writes. A drift penalty has to hold each, or they forget; a
     configuration adds it (section `drift_NAME`), `combine` on its own does not."""

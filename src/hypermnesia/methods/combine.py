@@ -63,6 +63,10 @@ class Combined(Method):
         return self.method.only_passes_input
 
     @property
+    def trains_reader(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.trains_reader
+
+    @property
     def held_models(self) -> frozenset[str]:
         return self.method.held_models | {penalty.holds for penalty in self.penalties}
 

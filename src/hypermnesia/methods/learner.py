@@ -84,7 +84,7 @@ class Net:
             return self.model(x, task, *extra, part=part, values=values)
         given = {"part": part, "values": values}
         return functional_call(
-            self.model, self._params | self._buffers, (x, task, *extra), given, tie_weights=False
+            self.model, self._buffers | self._params, (x, task, *extra), given, tie_weights=False
         )
 
     def at(self, params: Tensors, buffers: Tensors | None = None) -> "Net":
@@ -118,7 +118,7 @@ class Net:
         assert self.model.generator is not None
         if self._params is None:
             return self.model.generator(tasks, factored)
-        bound = under_prefix("generator.", self._params | self._buffers)
+        bound = under_prefix("generator.", self._buffers | self._params)
         return functional_call(self.model.generator, bound, (tasks, factored), tie_weights=False)
 
     def features(self, x: Tensor, task: int) -> tuple[Tensor, Tensor]:

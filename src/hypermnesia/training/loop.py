@@ -20,7 +20,7 @@ from hypermnesia.evaluation.records import Records
 from hypermnesia.evaluation.schedule import Schedule, note
 from hypermnesia.methods.base import Method, Penalty
 from hypermnesia.methods.learner import Joined, Learner, Net, Phase, Samples, Step
-from hypermnesia.training import anywhere, determinism, selection
+from hypermnesia.training import anywhere, determinism, reading, selection
 from hypermnesia.training.batches import Batches, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.features import Features, kept
@@ -84,6 +84,7 @@ class Fit:
             given = type(models).__name__
             raise HypermnesiaError(f"Fit: {given} is no model; make one of it: model_for(stream, net)")
         named = dict(named)
+        reading.check(method, named.values())
         self.learner = Learner(
             models=named,
             preprocess=stream.preprocess,
@@ -205,11 +206,10 @@ class Fit:
         learner = self.learner
         learner.task = self.position.task
         for model in learner.models.values():
-            if (
-                model.num_tasks <= learner.task
-            ):  # the first task's rows were made to evaluate the untrained network
+            if model.num_tasks <= learner.task:  # the first rows were made to evaluate the untrained network
                 self.grow(model)
             model.train()
+        reading.read(learner, self.stream.tasks[learner.task])
         learner.state = self.method.begin_task(learner.state, learner)
         self.position.started = True
 
@@ -363,6 +363,7 @@ class Fit:
         if not position.ended:
             started = time.perf_counter()
             with self._leavable(whole=False):
+                reading.read(learner, task)  # what reads may have been trained
                 learner.state = self.method.end_task(learner.state, learner, task, self.rngs["method"])
                 with torch.no_grad():
                     learner.inference_state = self.inference.end_task(learner.inference_state, learner, task)

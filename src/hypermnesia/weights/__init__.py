@@ -4,6 +4,7 @@ from hypermnesia.core.registry import Registry
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.chunked import Chunked, ChunkedOptions
+from hypermnesia.weights.hypernets.classwise import Classwise, ClasswiseOptions
 from hypermnesia.weights.hypernets.deconv import Deconv, DeconvOptions
 from hypermnesia.weights.hypernets.dense import Dense, DenseOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, OuterFactor
@@ -23,6 +24,7 @@ GENERATORS = Registry[GeneratorOptions](
         "lowrank": LowRankOptions,
         "structured": StructuredOptions,
         "deconv": DeconvOptions,
+        "classwise": ClasswiseOptions,
     },
 )
 """The options of every generator, by the name that `generator.name` takes."""
@@ -32,6 +34,8 @@ __all__ = [
     "Add",
     "Chunked",
     "ChunkedOptions",
+    "Classwise",
+    "ClasswiseOptions",
     "Deconv",
     "DeconvOptions",
     "Dense",

@@ -11,7 +11,8 @@ from hypermnesia.core.rng import derive, generator
 from hypermnesia.data import Stream
 from hypermnesia.nets.norms import norm_parameters
 from hypermnesia.weights.check_net import try_out
-from hypermnesia.weights.hypernets.base import GeneratorOptions
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
+from hypermnesia.weights.hypernets.condition import reader
 from hypermnesia.weights.model import WRITTEN, Model, Role
 from hypermnesia.weights.options import Kind, Mask, Weights, of_kind
 from hypermnesia.weights.outputs import Head
@@ -88,4 +89,33 @@ def model_for(
             net = net(head.width)
     if not tried:
         try_out(net, stream.shape, head.width, stream.dtype)
-    return build_model(net, head, options, generator(seed, "generator"))
+    model = build_model(net, head, options, generator(seed, "generator"))
+    if model.generator is not None and options.generator is not None:
+        _let_read(model.generator, options.generator, stream, head, seed)
+    return model
+
+
+def _let_read(writer: Generator, options: GeneratorOptions, stream: Stream, head: Head, seed: int) -> None:
+    """Give a generator what computes its embeddings from samples, where the options ask for it."""
+    if options.condition == "free":
+        return
+    own = writer.task_rows()
+    if (
+        [path for path, _ in own] != ["embeddings"]
+        or len(shape := own[0][1].shape) == 2
+        and shape[0] != head.width
+    ):
+        raise HypermnesiaError(
+            f"generator.condition={options.condition} computes task embeddings alone, and this generator keeps more for each "
+            "task: take generator=classwise, dense, heads or chunked without generator.conditional"
+        )
+    writer.support = options.support
+    writer.reader = reader(
+        options.condition,
+        options.encoder,
+        stream.shape,
+        stream.dtype,
+        head.width,
+        own[0][1].shape,
+        generator(seed, "reader"),
+    )

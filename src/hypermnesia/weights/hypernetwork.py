@@ -48,6 +48,11 @@ class Hypernetwork(nn.Module):
     ) -> None:
         super().__init__()
         options = generator or ChunkedOptions()
+        if options.condition != "free":
+            raise HypermnesiaError(
+                f"generator.condition={options.condition}: a Hypernetwork by itself sees no samples to read; leave it free, or "
+                "take model_for, whose models are given the tasks' samples by fit"
+            )
         own = dict(net.named_parameters())
         shapes = {
             name: own[name].shape

@@ -275,6 +275,8 @@ class Model(nn.Module):
         if part == "rows":
             return rest.startswith(f"{current}.")
         if part == "generator":
+            if self.generator is not None and self.generator.reader is not None and rest in owners:
+                return False  # a code is read, not trained
             return self.plastic_embeddings or owners.get(rest, current) == current
         role = self.roles[rest]
         if role == "masked":

@@ -12,6 +12,7 @@ from hypermnesia.evaluation.infer.base import (
 )
 from hypermnesia.evaluation.infer.entropy import Entropy
 from hypermnesia.evaluation.infer.fecam import FeCAM
+from hypermnesia.evaluation.infer.logit import Logit
 from hypermnesia.evaluation.infer.prototype import Prototype
 from hypermnesia.evaluation.infer.tir import TIR
 
@@ -20,6 +21,7 @@ INFERENCES: dict[str, type] = {
     "fecam": FeCAM,
     "prototype": Prototype,
     "agreement": Agreement,
+    "logit": Logit,
     "tir": TIR,
 }
 """Every way to infer the task, by its name on the command line: a dataclass of its options."""
@@ -31,6 +33,7 @@ __all__ = [
     "Entropy",
     "FeCAM",
     "Inference",
+    "Logit",
     "Prototype",
     "TaskScores",
     "all_logits",

@@ -56,6 +56,11 @@ class GenerativeOptions:
                 f"generative replay draws images (C, H, W), but samples of {stream.name} have the shape "
                 f"{tuple(stream.shape)}"
             )
+        if self.generator.condition != "free":
+            raise HypermnesiaError(
+                f"replay.generator.condition={self.generator.condition}: the generator of the autoencoder keeps free embeddings, "
+                "which no samples are read for; leave it out"
+            )
         if 0 < self.vae.code < len(stream.tasks):
             raise HypermnesiaError(
                 f"vae.code={self.vae.code} inputs cannot name the {len(stream.tasks)} tasks of {stream.name}: "

@@ -9,10 +9,11 @@ from typing import ClassVar, Literal, Self, overload
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import check_options
+from hypermnesia.core.declared import Count, Counts, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.weights.hypernets import sizing
+from hypermnesia.weights.hypernets.condition import Condition, Reader
 from hypermnesia.weights.hypernets.factors import Factor, Shapes, assemble
 from hypermnesia.weights.hypernets.layers import TaskRows
 
@@ -26,6 +27,14 @@ class GeneratorOptions(ABC):
     compression: float | None = None
     """Share of the numbers that it writes which the generator itself shall have, above 0, without the tasks' own embeddings:
     then its widths, and a chunk's size, are chosen, in the proportions that are given. none = as they are given."""
+    condition: Condition = "free"
+    """Where a task's embedding comes from. free: it is trained. Else it is computed from the task's samples (images, or
+    features under stream.features) and stored: prototypes = class means under a linear map; set = an encoder of each sample,
+    averaged, which the approach meta-hnet trains."""
+    support: Count = 100
+    """Training samples of each class that an embedding is computed from, at most, ≥ 1."""
+    encoder: Counts = (256,)
+    """Units of each hidden layer of condition=set."""
     matrices_only: ClassVar[bool] = False
     """Whether it writes no tensor of one dimension: then every task stores its own."""
 
@@ -82,6 +91,10 @@ class Generator(nn.Module, ABC):
     """The tensors that are written, by name; the order of the results."""
     embeddings: TaskRows
     """One embedding per task."""
+    reader: Reader | None
+    """What computes embeddings from samples; None where they are free."""
+    support: int
+    """Samples of each class that it is given, at most."""
     embedding_noise: float
     """Standard deviation of the Gaussian noise on task embeddings, in training mode alone."""
 
@@ -94,6 +107,7 @@ class Generator(nn.Module, ABC):
         self.shapes = {name: torch.Size(shape) for name, shape in shapes.items()}
         self.embeddings = embeddings
         self.embedding_noise = embedding_noise
+        self.reader, self.support = None, 0
 
     @abstractmethod
     def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
@@ -114,12 +128,12 @@ class Generator(nn.Module, ABC):
     def grow(self, rng: torch.Generator, init: Literal["random", "previous"] = "random") -> None:
         """Add just the rows of one more task: drawn from `rng` (on the CPU), or copies of the last task's."""
         like = next(self.parameters())
-        for _, rows in self._task_rows():
+        for _, rows in self.task_rows():
             rows.grow(rng, init, like)
 
     def task_parameters(self, task: int) -> list[str]:
         """Names of the parameters that belong to that task alone."""
-        return [f"{path}.{task}" for path, rows in self._task_rows() if task < len(rows)]
+        return [f"{path}.{task}" for path, rows in self.task_rows() if task < len(rows)]
 
     @overload
     def forward(self, tasks: Sequence[int] | Tensor, factored: Literal[False] = False) -> Tensors: ...
@@ -141,5 +155,6 @@ class Generator(nn.Module, ABC):
             tensors = assemble(factors)
         return {name: tensors[name] for name in self.shapes}
 
-    def _task_rows(self) -> list[tuple[str, TaskRows]]:
+    def task_rows(self) -> list[tuple[str, TaskRows]]:
+        """What it keeps for each task, by name."""
         return [(path, module) for path, module in self.named_modules() if isinstance(module, TaskRows)]

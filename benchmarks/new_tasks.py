@@ -1,0 +1,136 @@
+"""New tasks from a few samples: a hypernetwork that reads them, beside what needs steps and what has a closed form.
+
+    python -m benchmarks.new_tasks cifar --shots 5 --data-dir data [--seeds 0,1] [--only meta-hnet]
+    python -m benchmarks.new_tasks rotated --data-dir data
+
+`cifar`: CIFAR-100 as features of a frozen EfficientNet-Lite0 (96 pixels), 60 base classes with all their images, then 8 tasks
+of 5 classes with `--shots` images each. `rotated`: MNIST under 30 angles in 0..180 degrees, the last 10 tasks read only.
+Prints a Markdown table of means over seeds: accuracies in percent after the last task, seconds and stored bytes of a new task.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+import hypermnesia as hm
+from hypermnesia.core.trees import flat
+from hypermnesia.evaluation.metrics import forgetting
+from hypermnesia.training.events import TaskEnded
+from hypermnesia.training.loop import Fit
+
+FEATURES = (
+    "stream.features=pretrained",
+    "stream.features_size=96",
+    "stream.normalize=standard",
+    "train.threads=1",
+)
+INCREMENTS = ("stream.tasks=9", "stream.classes_per_task=[60,5]", "stream.order=seed")
+READ = ("train.iterations=60", "train.batch_size=512", "optimizer.lr=0.0001", "generator.support=500")
+STEPS = ("train.iterations=200", "train.batch_size=25", "net.hidden=[]")
+SMALL = ("generator.embedding=64", "generator.hidden=[256]", "generator.init=plain")
+LONGER = ("train.iterations=300", "train.batch_size=512")
+WRITER = ("generator=classwise", "infer=logit")
+CIFAR: dict[str, tuple[str, ...]] = {
+    "nearest mean": ("ncm",),
+    "slda": ("slda",),
+    "ridge": ("ridge",),
+    "stored heads, 200 steps": ("separate", *STEPS, "infer=logit"),
+    "free codes, 200 steps": ("hnet", *STEPS, *WRITER, *SMALL[:2]),
+    "read codes: prototypes": ("meta-hnet", *READ),
+    "read codes: set": ("meta-hnet", *READ, "generator.condition=set"),
+    "read codes: prototypes, then 20 steps": ("meta-hnet", *READ, "method.later=20"),
+    "read codes: set of 64 numbers": ("meta-hnet", *LONGER, "generator.condition=set", *SMALL),
+}
+
+
+TURNS = (
+    *("stream.tasks=30", "stream.samples_per_task=2000", "net.hidden=[50]", "evaluate.samples=1000"),
+    *("train.iterations=200", "train.batch_size=100", "train.threads=1"),
+)
+CHUNKS = ("generator=chunked", "generator.chunk=2000", "generator.embedding=16", "infer=entropy")
+ROTATED = {
+    "a network for each task": ("separate", "infer=entropy"),
+    "free codes": ("hnet", *CHUNKS),
+    "read codes: set": ("meta-hnet", *CHUNKS, "method.base_tasks=20"),
+    "read codes: set, no penalty": ("meta-hnet", *CHUNKS, "method.base_tasks=20", "drift=none"),
+    "read codes: prototypes": (
+        "meta-hnet",
+        *CHUNKS,
+        "method.base_tasks=20",
+        "generator.condition=prototypes",
+    ),
+}
+COLUMNS = ("all", "base", "new", "new, task given", "forgotten", "seconds", "bytes")
+
+
+def measured(benchmark: str, words: Sequence[str], seed: int, data: Path, base: int) -> dict[str, float]:
+    """What a run with these words, the approach first, ends with. The first `base` tasks are not new ones."""
+    run = hm.build(hm.resolve(benchmark, words[0], words[1:]), seed, data)
+    seconds, sizes = [], []
+    for event in run:
+        if isinstance(event, TaskEnded):
+            seconds.append(event.seconds)
+            sizes.append(stored(run))
+    rows, classes = run.records.rows, [len(task.classes) for task in run.stream.tasks]
+    whole = rows.get("class") or rows["domain"]
+    shares = [count / sum(classes) for count in classes]
+    found = {
+        "all": sum(share * (accuracy or 0) for share, accuracy in zip(shares, whole[-1], strict=True)),
+        "base": _mean(whole[-1][:base]),
+        "new": _mean(whole[-1][base:]),
+        "new, task given": _mean(rows["task"][-1][base:]) if "task" in rows else float("nan"),
+        "forgotten": forgetting(rows.get("task") or whole) or 0.0,
+    }
+    new = len(classes) - base
+    return {name: 100 * value for name, value in found.items()} | {
+        "seconds": (seconds[-1] - seconds[base - 1]) / new,
+        "bytes": (sizes[-1] - sizes[base - 1]) / new,
+    }
+
+
+def _mean(accuracies: Sequence[float | None]) -> float:
+    return mean(value for value in accuracies if value is not None)
+
+
+def stored(run: Fit) -> int:
+    """Bytes of what a deployed learner keeps: the values of its networks, and what the method remembers."""
+    learner = run.learner
+    tensors = [*learner.model.stored().values(), *flat(learner.inference_state).leaves]
+    return sum(value.numel() * value.element_size() for value in tensors)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["cifar", "rotated"])
+    parser.add_argument("--shots", type=int, default=5)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--only", default="", help="rows whose name begins so")
+    given = parser.parse_args()
+    if given.what == "cifar":
+        common, base = (*FEATURES, *INCREMENTS, f"stream.shots={given.shots}"), 1
+        benchmark, rows = "split-cifar100", CIFAR
+    else:
+        common, base, benchmark, rows = TURNS, 20, "rotated-mnist", ROTATED
+    print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---" * len(COLUMNS) + "|")
+    for name, words in rows.items():
+        if name.startswith(given.only):
+            seeds = [int(seed) for seed in given.seeds.split(",")]
+            found = [measured(benchmark, (*words, *common), seed, given.data_dir, base) for seed in seeds]
+            print(
+                f"| {name} | " + " | ".join(_shown(c, mean(f[c] for f in found)) for c in COLUMNS) + " |",
+                flush=True,
+            )
+
+
+def _shown(column: str, value: float) -> str:
+    if value != value:
+        return ""
+    return f"{value:,.0f}" if column == "bytes" else f"{value:.2f}" if column == "seconds" else f"{value:.1f}"
+
+
+if __name__ == "__main__":
+    main()

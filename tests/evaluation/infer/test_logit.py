@@ -1,0 +1,25 @@
+"""Inference by the largest logit: one classifier over the classes of all tasks."""
+
+import pytest
+from evaluation.infer.inference_helpers import overlays, some_inputs, three_tasks
+from methods.regularisation_helpers import learner_on
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.evaluation.infer import Logit
+
+
+def test_the_largest_logit_of_all_tasks_answers() -> None:
+    learner = three_tasks()
+    x, weights = some_inputs(learner), overlays(learner)
+    found = Logit().scores(None, learner, weights, x)
+    for i in range(len(x)):
+        logits = [learner.model.call(w, x[i : i + 1], t)[0].tolist() for t, w in enumerate(weights)]
+        best = max(range(3), key=lambda t: max(logits[t]))
+        assert int(found.guess[i]) == best
+        assert int(found.local[i]) == logits[best].index(max(logits[best]))
+    assert len(set(found.guess.tolist())) > 1
+
+
+def test_there_must_be_something_to_infer() -> None:
+    with pytest.raises(HypermnesiaError, match="infer=logit guesses whose weights an input needs"):
+        Logit().init(learner_on("plain", tasks=2))

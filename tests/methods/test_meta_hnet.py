@@ -1,0 +1,117 @@
+"""Episodes: what is read is not asked about, codes are stored as the encoder is at a task's end, new tasks take no step."""
+
+import pytest
+import torch
+
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator as rng_of
+from hypermnesia.experiments.build import build
+from hypermnesia.experiments.resolve import resolve
+from hypermnesia.methods.learner import Batch, Learner, Net, Phase
+from hypermnesia.methods.meta_hnet import EPISODES, MetaHNet
+from hypermnesia.training.events import TaskEnded
+from hypermnesia.training.loop import Fit
+from hypermnesia.training.reading import first
+
+TINY = (
+    *("stream.tasks=3", "stream.classes_per_task=2", "train.iterations=5", "train.batch_size=16"),
+    *("train.threads=1", "evaluate.samples=6"),
+)
+
+
+SET = ("generator.condition=set", "generator.encoder=[8]")
+
+
+def run_of(*words: str, approach: str = "meta-hnet") -> Fit:
+    return build(resolve("split-digits", approach, [*TINY, *words]), seed=0)
+
+
+def to_the_end_of(run: Fit, task: int) -> Learner:
+    for event in run:
+        if isinstance(event, TaskEnded) and event.task == task:
+            break
+    return run.learner
+
+
+def test_an_episode_reads_so_many_of_each_class() -> None:
+    target = torch.tensor([0] * 5 + [1] * 2 + [2] * 9)
+    batch = Batch(torch.zeros(16, 1), target, target, 0, torch.zeros(16, 1))
+    learner = run_of().learner
+    learner.phase = Phase(EPISODES)
+    read = [MetaHNet(shots=3).draw(None, learner, batch, rng_of(seed)) for seed in (0, 1)]
+    for one in read:
+        assert one is not None
+        found = torch.bincount(target, weights=one).tolist()
+        assert all(1 <= count <= most for count, most in zip(found, (3, 2, 3), strict=True))
+    assert not torch.equal(*read)  # pyright: ignore[reportArgumentType]
+    learner.phase = Phase()
+    assert MetaHNet().draw(None, learner, batch, rng_of(0)) is None
+
+
+def test_the_loss_is_that_of_the_samples_that_are_not_read() -> None:
+    """By hand: the code of the first three samples, the weights that it stands for, cross-entropy on the others."""
+    run = run_of(*SET)
+    learner = to_the_end_of(run, 0)
+    model, task = learner.model, run.stream.tasks[0]
+    raw, y = task.train.batch(torch.arange(9))
+    x = learner.preprocess(raw, None)
+    batch, draw = Batch(x, y, learner.targets(y, 0), 0, raw), (torch.arange(9) < 3).float()
+    loss, _ = run.method.method.loss(Net(model), None, batch, draw)  # pyright: ignore[reportAttributeAccessIssue]
+    generator = model.generator
+    assert generator is not None and generator.reader is not None
+    with torch.no_grad():
+        generator.embeddings[0].copy_(generator.reader(x[:3], batch.target[:3]))
+        logits = model(x[3:], 0)
+    here = batch.target[:3].unique()
+    assert torch.isin(batch.target[3:], here).all()
+    masked = torch.full_like(logits, -torch.inf)
+    masked[:, here] = logits[:, here]
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(masked, batch.target[3:]))
+    loss.backward()
+    assert generator.reader.out.weight.grad is not None and generator.embeddings[0].grad is None
+
+
+def test_codes_are_those_of_the_tasks_end_and_stay() -> None:
+    run = run_of("method.base_tasks=2", *SET)
+    learner = to_the_end_of(run, 0)
+    generator, task = learner.model.generator, run.stream.tasks[0]
+    assert generator is not None and generator.reader is not None
+    stored = generator.embeddings[0].clone()
+    raw, y = task.train.batch(first(task.train.y, generator.support))
+    x = learner.preprocess(raw, None)
+    assert torch.equal(generator.reader(x, learner.targets(y, 0)), stored)
+    for _ in run:  # the second task moves what reads
+        pass
+    assert not torch.equal(generator.reader(x, learner.targets(y, 0)), stored)
+    assert torch.equal(generator.embeddings[0], stored)
+
+
+def test_a_task_after_the_base_takes_no_step_and_moves_nothing_earlier() -> None:
+    run = run_of()
+    learner = to_the_end_of(run, 0)
+    before = {name: value.clone() for name, value in learner.model.stored().items()}
+    for _ in run:
+        pass
+    assert run.records.steps == 5
+    after = learner.model.stored()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert {"generator.embeddings.1", "generator.embeddings.2"} == set(after) - set(before)
+
+
+def test_support_samples_are_the_first_of_each_class() -> None:
+    assert first(torch.tensor([2, 2, 0, 2, 0, 0]), 2).tolist() == [0, 1, 2, 4]
+
+
+def test_what_nothing_trains_or_reads_is_told() -> None:
+    with pytest.raises(HypermnesiaError, match="this method does not train what reads the tasks"):
+        run_of("generator=dense", "generator.condition=set", approach="hnet")
+    with pytest.raises(HypermnesiaError, match="nothing reads them here: set generator.condition"):
+        run_of("generator.condition=free")
+    with pytest.raises(HypermnesiaError, match="generator of the autoencoder keeps free embeddings"):
+        build(resolve("split-digits", "hnet-replay", ["replay.generator.condition=set"]))
+
+
+def test_prototypes_serve_any_method() -> None:
+    words = ("generator=dense", "generator.hidden=[8]", "generator.condition=prototypes")
+    codes = to_the_end_of(run_of(*words, approach="hnet"), 2).model.generator
+    assert codes is not None and not torch.equal(codes.embeddings[0], codes.embeddings[1])

@@ -1,0 +1,127 @@
+"""Codes that are read from samples: what they are made of, what they do not depend on, and when nothing reads."""
+
+import pytest
+import torch
+from torch import nn
+
+from hypermnesia import load, model_for
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import generator as rng_of
+from hypermnesia.weights import ChunkedOptions, ClasswiseOptions, DenseOptions
+from hypermnesia.weights.hypernets.condition import Reader, reader
+from hypermnesia.weights.hypernetwork import Hypernetwork
+
+SHAPES = {"one vector": (4,), "one for each output": (3, 4)}
+x = torch.randn(12, 2, 5, generator=rng_of(0))
+y = torch.arange(12) % 3
+
+
+def made(kind, shape) -> Reader:
+    return reader(kind, (6,), (2, 5), torch.float32, 3, shape, rng_of(1))
+
+
+@pytest.mark.parametrize("kind", ["prototypes", "set"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_set_has_no_order_and_what_weighs_nothing_is_not_in_it(kind, shape):
+    read = made(kind, shape)
+    code = read(x, y)
+    assert code.shape == shape and torch.equal(code, made(kind, shape)(x, y))
+    shuffled = torch.randperm(12, generator=rng_of(2))
+    torch.testing.assert_close(read(x[shuffled], y[shuffled]), code)
+    weight = (torch.arange(12) < 9).float()
+    torch.testing.assert_close(read(x, y, weight), read(x[:9], y[:9]))
+    assert not torch.allclose(read(x, (y + 1) % 3), code)  # which sample has which label matters
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_prototypes_are_class_means_under_a_linear_map(shape):
+    read = made("prototypes", shape)
+    means = torch.stack([x[y == c].flatten(1).mean(0) for c in range(3)])
+    if len(shape) == 1:
+        expected = read.out.weight @ means.flatten()
+    else:  # of equal length but for the noise of four samples
+        length = (10 * (1 + torch.tensor(1.0).exp().add(1).log() / 4)).sqrt()
+        expected = length * means / means.norm(dim=1, keepdim=True) @ read.prototype.weight.T
+    torch.testing.assert_close(read(x, y), expected)
+
+
+@pytest.mark.parametrize("kind", ["prototypes", "set"])
+def test_codes_of_a_samples_size_start_as_normalised_means(kind):
+    """And with rows that start as codes the answer is the nearest mean by cosine."""
+    read = made(kind, (3, 10))
+    code, means = read(x, y), torch.stack([x[y == c].flatten(1).mean(0) for c in range(3)])
+    torch.testing.assert_close(code / code.norm(dim=1, keepdim=True), means / means.norm(dim=1, keepdim=True))
+    shapes = {"weight": torch.Size((3, 10)), "bias": torch.Size((3,))}
+    generator = ClasswiseOptions(init="nearest-mean").build(shapes, rng_of(0))
+    generator.grow(rng_of(0))
+    with torch.no_grad():
+        generator.embeddings[0].copy_(code)
+    written = generator([0])
+    torch.testing.assert_close(written["weight"][0], code * 14 / 10**0.5)
+    assert not written["bias"].any()
+
+
+@pytest.mark.parametrize("kind", ["prototypes", "set"])
+def test_a_class_is_read_from_its_own_samples(kind):
+    read = made(kind, (3, 4))
+    code, other = read(x, y), read(torch.where((y == 1).view(-1, 1, 1), x, x + 1), y)
+    torch.testing.assert_close(other[1], code[1])
+    assert (other[[0, 2]] != code[[0, 2]]).any(1).all()
+    assert (read(x[y != 1], y[y != 1])[1] == 0).all()  # no samples
+
+
+def test_a_free_generator_has_nothing_that_reads():
+    stream = load("split-digits")
+    free = model_for(stream, lambda outputs: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)), "hyper")
+    assert free.generator is not None and free.generator.reader is None
+    assert not any("reader" in name for name, _ in free.named_parameters())
+
+
+def test_codes_do_not_train():
+    stream = load("split-digits")
+    options = DenseOptions(condition="set", hidden=(4,), encoder=(3,))
+    model = model_for(
+        stream, lambda outputs: nn.Sequential(nn.Flatten(), nn.Linear(64, outputs)), "hyper", options
+    )
+    model.begin_task(rng_of(0))
+    names = set(model.trainable())
+    assert "generator.embeddings.0" not in names and "generator.reader.out.weight" in names
+
+
+def test_what_cannot_be_read_is_told():
+    with pytest.raises(
+        HypermnesiaError, match="condition=set reads images or vectors, and these samples are texts"
+    ):
+        reader("set", (), (7,), torch.int64, 3, (4,), rng_of(0))
+    stream = load("split-digits")
+
+    def net(outputs: int = 2) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))
+
+    with pytest.raises(
+        HypermnesiaError, match="this generator keeps more for each task: take generator=classwise"
+    ):
+        model_for(stream, net, "hyper", ChunkedOptions(condition="prototypes", conditional=True))
+    with pytest.raises(
+        HypermnesiaError, match="rows of 64 numbers that are codes, of 5 here: leave generator.embedding"
+    ):
+        model_for(stream, net, "hyper", ClasswiseOptions(embedding=5, init="nearest-mean"))
+    with pytest.raises(HypermnesiaError, match="a Hypernetwork by itself sees no samples to read"):
+        Hypernetwork(net(), DenseOptions(condition="prototypes"))
+
+
+def test_a_class_has_the_same_row_wherever_it_stands():
+    shapes = {"weight": torch.Size((3, 5)), "bias": torch.Size((3,))}
+    generator = ClasswiseOptions(embedding=4, hidden=(6,)).build(shapes, rng_of(0))
+    for _ in range(2):
+        generator.grow(rng_of(1))
+    with torch.no_grad():
+        generator.embeddings[1].copy_(generator.embeddings[0].roll(1, 0))
+    first, second = ({name: value[t] for name, value in generator([0, 1]).items()} for t in (0, 1))
+    for name in shapes:
+        torch.testing.assert_close(second[name], first[name].roll(1, 0))
+
+
+def test_a_classifier_needs_a_matrix():
+    with pytest.raises(HypermnesiaError, match="no matrix is among the tensors to write: scale"):
+        ClasswiseOptions().build({"scale": torch.Size((3,))}, rng_of(0))
