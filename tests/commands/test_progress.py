@@ -1,6 +1,7 @@
 """What a run shows while it trains."""
 
 import io
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from rich.console import Console
 from running import SHORT
 
 from hypermnesia.commands import progress as display
+from hypermnesia.commands import terminal
 from hypermnesia.commands.progress import RunProgress, showing, together
+from hypermnesia.core import waiting
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.runs.execute import execute_seeds
 from hypermnesia.runs.recorder import Interrupted
@@ -32,7 +35,11 @@ CONFIG = resolve("split-digits", "er", SHORT)
 def test_elsewhere_a_line_for_each_task(tmp_path):
     page = console(terminal=False)
     execute_seeds(CONFIG, [0], tmp_path, listen=showing(page))
-    lines = text(page).splitlines()
+    begun, *lines = text(page).splitlines()
+    assert begun == (
+        "split-digits · er · seed 0: mlp, 17.6 k parameters, 5 tasks × 5 steps of 32, in "
+        f"{tmp_path / 'seed-0'}"
+    )
     assert len(lines) == 5
     for number, line in enumerate(lines, 1):
         assert line.startswith(f"split-digits · er · seed 0: task {number}/5 done after ")
@@ -51,7 +58,7 @@ def test_a_resumed_run_says_so_and_knows_where_it_is(tmp_path):
         execute_seeds(CONFIG, [0], tmp_path, listen=together(_stopping_at(2, 3)))
     page = console(terminal=False)
     execute_seeds(CONFIG, [0], tmp_path, listen=showing(page))
-    first, second, *_ = text(page).splitlines()
+    _, first, second, *_ = text(page).splitlines()
     assert first == "split-digits · er · seed 0: goes on with task 3 of 5"
     assert "task 3/5 done" in second
 
@@ -77,6 +84,49 @@ def test_on_a_terminal_a_bar(tmp_path, monkeypatch):
     execute_seeds(CONFIG, [0], tmp_path, listen=showing(page))
     for part in ("er · seed 0", "task 1/5 · step 5/5 · loss ", "task 5/5", "class "):
         assert part in text(page)
+    kept = [line for line in text(page).splitlines() if " done after " in line]
+    assert len(kept) == 5, "a line stays for every task"
+
+
+def test_long_work_is_told_beside_the_bar(tmp_path, monkeypatch):
+    monkeypatch.setattr(display, "REFRESH", 0.0)
+    monkeypatch.setattr(display, "task_names", lambda directory: ["a"])
+    page = console(terminal=True)
+    with showing(page)(CONFIG, 0, tmp_path) as hear:
+        for _ in waiting.counted(range(3), "decoding images"):
+            pass
+        hear(TaskEnded(0, 1.0))
+    assert "decoding images: 2 of 3" in text(page) and text(page).index("being set up") < text(page).index(
+        "decoding"
+    )
+
+
+def test_elsewhere_long_work_is_told_after_two_seconds_and_then_now_and_then(monkeypatch):
+    page, now = console(terminal=False), [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    with terminal.showing_work(page):
+        for _ in waiting.counted(range(60), "decoding images"):
+            now[0] += 1.0
+        for _ in waiting.counted(range(2), "evaluating tests"):
+            now[0] += 1.0
+    assert text(page).splitlines() == [f"decoding images: {n} of 60" for n in (2, 22, 42)]
+
+
+def test_on_a_terminal_a_line_moves_while_nothing_is_said_and_is_taken_away():
+    page = console(terminal=True)
+    with terminal.showing_work(page):
+        with waiting.busy("loading torch"):
+            time.sleep(0.3)
+        assert "loading torch" in text(page)
+    assert text(page).endswith("\x1b[2K"), "the line is cleared"
+    spinner = {character for character in text(page) if "\u2800" < character <= "\u28ff"}
+    assert len(spinner) > 1, "it moved by itself"
+
+
+def test_work_that_nobody_listens_to_counts_all_the_same():
+    assert list(waiting.counted([3, 1], "anything")) == [3, 1]
+    with waiting.busy("anything"):
+        pass
 
 
 class Counting(torch.Tensor):

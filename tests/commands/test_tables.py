@@ -89,9 +89,13 @@ def test_the_mean_of_matrices_is_undefined_where_one_is():
 def test_results_with_variants():
     page = Console(file=io.StringIO(), width=120, markup=False, highlight=False)
     scenario = metrics.summarise(MATRIX, [0.5, 0.5, 0.5])
-    tables.show_results(page, [{"scenarios": {"task": scenario}}], with_variants=True)
+    about = {"benchmark": "split-pets", "approach": "er", "seed": 3, "class_names": ["cat", "dog", "eel\x1b"]}
+    about["task_names"] = about["class_names"]
+    tables.show_results(page, [about | {"scenarios": {"task": scenario}}], with_variants=True)
     assert isinstance(page.file, io.StringIO)
     text = page.file.getvalue()
+    assert text.startswith("split-pets · er · seed 3\n3 classes: cat, dog, eel\\x1b\n")
+    assert "test 1: cat · test 2: dog · test 3: eel\\x1b\n" in text
     found = {cells[0]: cells[1] for cells in rows_of(text) if cells and cells[0] in tables.SOURCES}
     assert set(found) == set(tables.SOURCES)
     assert found["acc_gem"] == "76.67"

@@ -13,7 +13,7 @@ from hypermnesia.experiments import recipes
 from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.build import assemble, build, build_method
 from hypermnesia.experiments.recipes import Recipe
-from hypermnesia.experiments.resolve import from_toml, resolve, takes
+from hypermnesia.experiments.resolve import chosen, from_toml, resolve, takes
 from hypermnesia.methods.combine import Combined
 from hypermnesia.weights.options import Mask
 
@@ -451,3 +451,16 @@ def test_a_penalty_joins_any_method_by_a_word() -> None:
     assert from_toml(cfg.to_toml()) == cfg
     with pytest.raises(HypermnesiaError, match="unknown key 'strength'"):
         resolve("split-digits", "er", ["strength=100"])
+
+
+def test_a_folder_of_images_is_learned_by_convolutions_and_that_is_said(tmp_path) -> None:
+    (tmp_path / "cat").mkdir()
+    benchmark = f"folder:{tmp_path}"
+    assert chosen(resolve(benchmark, "er").sections)["net.name"] == "mlp", "there is no image yet"
+    (tmp_path / "cat" / "a.png").touch()
+    found = resolve(benchmark, "er")
+    assert chosen(found.sections)["net.name"] == "resnet" and found.sections["net"].depth == 20
+    told = "the folder holds images: net=resnet is convolutional; stream.size=32 makes large images small"
+    assert found.notes == (told,)
+    asked = resolve(benchmark, "er", ["net=mlp", "net.hidden=[7]"])
+    assert asked.notes == () and asked.sections["net"].hidden == (7,)

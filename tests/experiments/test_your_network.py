@@ -226,3 +226,35 @@ def test_transformers_of_other_libraries(package: str, attention: int, said: lis
         pytest.skip(f"{found[0]}; pip install 'hypermnesia[nets]'")
     assert found[0] == f"{package} lora 2 {attention}"
     assert found[1].startswith(f"{package} hyper 2 ")
+
+
+FAILING = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, shape, outputs):
+        super().__init__()
+        self.layer = nn.Linear(64, outputs)
+        self.calls = 0
+
+    def forward(self, x):
+        return self.layer(self.halved(x.flatten(1)))
+
+    def halved(self, x):
+        self.calls += 1
+        return x[:, :32] if self.calls > 3 else x
+"""
+
+
+def test_an_error_in_the_users_own_network_shows_their_lines_and_no_others(command, tmp_path, monkeypatch):
+    (tmp_path / "failing_net.py").write_text(FAILING)
+    monkeypatch.chdir(tmp_path)
+    done = command(
+        "run", "split-digits", "er", "net=python:failing_net:Net", "train.iterations=5", "train.threads=1"
+    )
+    assert done.code == 3
+    files = [line for line in done.err.splitlines() if line.lstrip().startswith("File ")]
+    assert len(files) == 1 and "failing_net.py" in files[0] and "in forward" in files[0], done.err
+    assert done.err.startswith("hypermnesia: code of yours failed:\n")
+    assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied" in done.err

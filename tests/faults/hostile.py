@@ -186,7 +186,7 @@ PICTURES = st.one_of(
     st.binary(max_size=30),
 )
 """Encoded images: of every mode, damaged, of odd sizes, huge by their headers, or none at all."""
-COMMON = ("finetune", *TINY[3:])
+COMMON = ("finetune", "net=mlp", *TINY[3:])
 
 
 @st.composite

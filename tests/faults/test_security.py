@@ -89,7 +89,7 @@ def test_names_of_classes_lead_nowhere(command: Callable[..., Said], tmp_path: P
         for i in range(4):
             (tmp_path / "data" / name / f"{i}.png").write_bytes(hostile.GOOD[0])
     out, page = tmp_path / "o", tmp_path / "report.html"
-    words = ("finetune", *TINY[3:], "stream.tasks=2", "stream.classes_per_task=1")
+    words = ("finetune", "net=mlp", *TINY[3:], "stream.tasks=2", "stream.classes_per_task=1")
     assert command("run", f"folder:{tmp_path / 'data'}", *words, "--out", out).code == 0
     before = set(files_below(tmp_path))
     done = command("export", out, "--task", "1")

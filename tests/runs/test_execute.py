@@ -301,8 +301,32 @@ def test_nothing_to_restore(finished, tmp_path):
     [("split-digits", "split-digits"), ("folder:../a b", "folder_.._a_b"), ("parquet:/x", "parquet__x")],
 )
 def test_default_directories(benchmark, folder):
-    cfg = resolve(benchmark, "er", ["train.iterations=5"])
+    cfg = resolve(benchmark, "er")
     assert default_directory(cfg, Path("out")) == Path("out") / folder / f"er-{cfg.sha256[:8]}"
+
+
+def test_a_finished_run_keeps_one_checkpoint(tmp_path):
+    execute_seeds(resolve("split-digits", "er", SHORT), [0], tmp_path)
+    kept = sorted(path.suffix for path in (tmp_path / "seed-0" / "checkpoint").iterdir())
+    assert kept == [".json", ".safetensors"] and restored(tmp_path / "seed-0").position.task == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train.threads=2"], "er-"),
+        (["memory.size=500", "lr=0.1"], "er-size=500,lr=0.1-"),
+        (["weights=mask"], "er-weights=mask-"),
+        (["train.epochs=2"], "er-epochs=2-"),
+        (["net.hidden=[7, 7]"], "er-hidden=_7,7_-"),
+    ],
+)
+def test_directories_have_readable_names(words, said, tmp_path):
+    cfg = resolve("split-digits", "er", words)
+    assert default_directory(cfg).name == f"{said}{cfg.sha256[:8]}"
+    old = tmp_path / "split-digits" / f"er-{cfg.sha256[:8]}"
+    old.mkdir(parents=True)
+    assert default_directory(cfg, tmp_path) == old, "where version 0.1 has put it"
 
 
 @pytest.mark.parametrize(

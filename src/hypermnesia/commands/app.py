@@ -2,14 +2,15 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, ParamSpec
 
 import typer
 
 from hypermnesia import __version__
-from hypermnesia.commands import arguments, interrupts, output, reading
+from hypermnesia.commands import arguments, interrupts, output, own_code, reading
 from hypermnesia.commands.arguments import (
     DataDir,
     Device,
@@ -24,7 +25,7 @@ from hypermnesia.commands.arguments import (
 )
 from hypermnesia.commands.reproducing import reproduce
 from hypermnesia.commands.sweep import sweep
-from hypermnesia.core.errors import HypermnesiaError, NeedsEnvironment, refused
+from hypermnesia.core.errors import HypermnesiaError, NeedsEnvironment, RunFailed, refused
 from hypermnesia.core.printable import printable
 from hypermnesia.training import threads
 
@@ -34,7 +35,6 @@ app = typer.Typer(
     name="hypermnesia",
     help="Train a network on a sequence of tasks without forgetting the earlier ones.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -45,8 +45,8 @@ DEFAULTS = ("split-digits", "hnet")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 not reproduced, 2 bad input, 3 a run failed, 130 and 143 stopped.
 
-    What a user can mend is told in one message, and so is what the operating system refuses. Any other error is a defect
-    of ours and keeps its traceback.
+    What a user can mend is told in one message, and so is what the operating system refuses; an error in the user's own
+    code (a network, a method) is told with their lines. Any other error is a defect of ours and keeps its traceback.
     """
     threads.quieten()
     with output.kept(), interrupts.heeded():
@@ -58,14 +58,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **error.variables})
         except HypermnesiaError as error:
             _end(str(error), error.exit_code)
-        except OSError as error:
-            if error.errno is None:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                _end(refused(error), HypermnesiaError.exit_code)
+            if (own := own_code.told(error)) is None:
                 raise
-            _end(refused(error), HypermnesiaError.exit_code)
+            _end(f"code of yours failed:\n{own}", RunFailed.exit_code, breaks=True)
 
 
-def _end(text: str, code: int) -> NoReturn:
-    print(f"hypermnesia: {printable(text)}", file=sys.stderr)
+def _end(text: str, code: int, breaks: bool = False) -> NoReturn:
+    print(f"hypermnesia: {printable(text, breaks)}", file=sys.stderr)
     raise SystemExit(code) from None
 
 
@@ -84,10 +86,30 @@ def _app(
     return
 
 
+P = ParamSpec("P")
+
+
+def _never_silent(command: Callable[P, None]) -> Callable[P, None]:
+    """The command, which shows what takes long in it: imports, decoding, evaluations."""
+
+    @wraps(command)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> None:
+        from hypermnesia.commands.terminal import console, showing_work
+        from hypermnesia.core.waiting import busy
+
+        with showing_work(console()):
+            with busy("loading torch"):
+                import hypermnesia.runs.execute  # noqa: F401
+            command(*args, **kwargs)
+
+    return shown
+
+
 # ------------------------------------------------------------------------------------------------------- running
 
 
 @app.command()
+@_never_silent
 def run(
     words: Words = None,
     seeds: Seeds = "0",
@@ -149,6 +171,7 @@ def _show(summary: Mapping[str, Any], directory: Path) -> None:
 
 
 @app.command()
+@_never_silent
 def resume(
     directory: Directory,
     words: Words = None,
@@ -179,6 +202,7 @@ def resume(
 
 
 @app.command()
+@_never_silent
 def compare(
     words: Words = None,
     seeds: Seeds = "0",
@@ -233,6 +257,7 @@ app.command()(sweep)
 
 
 @app.command()
+@_never_silent
 def learn(
     directory: Directory,
     data: Annotated[
@@ -291,6 +316,7 @@ def learn(
 
 
 @app.command()
+@_never_silent
 def unlearn(
     directory: Directory,
     classes: Annotated[

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -17,6 +18,8 @@ def heeded() -> Iterator[None]:
 
     def end(number: int, frame: FrameType | None) -> None:
         if _importing(frame):
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), b"\x1b[?25h")  # the cursor, which a moving line hides
             os._exit(128 + number)
         raise KeyboardInterrupt
 

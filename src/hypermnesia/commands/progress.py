@@ -1,45 +1,27 @@
 """What a run shows while it trains: a progress bar on a terminal, one line for each task elsewhere."""
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.segment import Segment
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from hypermnesia.core.printable import printable
-from hypermnesia.core.units import duration
+from hypermnesia.commands.terminal import console as console
+from hypermnesia.commands.terminal import showing_work
+from hypermnesia.core import units, waiting
 from hypermnesia.evaluation.metrics import accuracy_so_far
-from hypermnesia.experiments.resolve import Config
+from hypermnesia.experiments.resolve import Config, chosen
 from hypermnesia.runs.directory import task_names
 from hypermnesia.runs.execute import Listen
 from hypermnesia.runs.recorder import Listener
-from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
+from hypermnesia.training.events import Evaluated, Event, RunBegun, RunEnded, StepDone, TaskEnded, TaskStarted
 
 REFRESH = 0.25
 """Seconds between two looks at a loss, each of which may make the host wait for the accelerator."""
-_WIDTH_ELSEWHERE = 160  # columns of a table that goes to a file or a pipe
-
-
-class _Page(Console):
-    """A page on which no text moves the cursor or changes colours, whoever wrote it."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for part in super().render(renderable, options):
-            yield part if part.control else Segment(printable(part.text, breaks=True), part.style)
-
-
-def console(stderr: bool = False) -> Console:
-    """The terminal, or a plain and wide page where that stream is none."""
-    found = _Page(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if found.is_terminal or "COLUMNS" in os.environ:
-        return found
-    return _Page(stderr=stderr, highlight=False, markup=False, emoji=False, width=_WIDTH_ELSEWHERE)
 
 
 def together(*listens: Listen) -> Listen:
@@ -69,6 +51,9 @@ def showing(console: Console) -> Listen:
 
             def hear(event: Event) -> None:
                 resumed = progress.hear(event)
+                if isinstance(event, RunBegun):
+                    console.print(f"{progress.title}: {beginning(cfg, event, directory)}", soft_wrap=True)
+                    return
                 if resumed:
                     console.print(
                         f"{progress.title}: goes on with task {progress.task + 1} of {progress.tasks}"
@@ -80,6 +65,15 @@ def showing(console: Console) -> Listen:
             console.print(f"{progress.title}: already finished, in {directory}")
 
     return listen
+
+
+def beginning(cfg: Config, event: RunBegun, directory: Path) -> str:
+    """`mlp, 17.6 k parameters, 5 tasks × 300 steps of 32, in runs/…`"""
+    train = event.train
+    budget = f"{train.epochs:g} epochs" if train.iterations is None else f"{train.iterations:,} steps"
+    tasks = f"{event.tasks} task{'s' if event.tasks > 1 else ''}"
+    net, parameters = chosen(cfg.sections)["net.name"], units.count(event.parameters)
+    return f"{net}, {parameters} parameters, {tasks} × {budget} of {train.batch_size}, in {directory}"
 
 
 class RunProgress:
@@ -103,6 +97,8 @@ class RunProgress:
 
     def hear(self, event: Event) -> bool:
         """Take in the next event; returns whether it is the first one of a run that began earlier."""
+        if isinstance(event, RunBegun):
+            return False
         first, self.began = not self.began, True
         if first:
             self.tasks = self._count()
@@ -135,6 +131,11 @@ class RunProgress:
             within, state = done / self.tasks, (where, self.accuracy)
         return within, " · ".join(filter(None, state))
 
+    def task_done(self, event: TaskEnded) -> str:
+        """The line for a finished task."""
+        done = f"task {event.task + 1}/{self.tasks} done after {units.duration(event.seconds)} of training"
+        return f"{self.title}: {done}: {self.accuracy or 'not evaluated yet'}"
+
     def _accuracies(self, event: Evaluated) -> str:
         rows = dict(event.scenarios) or {
             f"validation {name}": row for name, row in (event.validation or {}).items()
@@ -161,16 +162,20 @@ def _lines(console: Console, progress: RunProgress) -> Iterator[Listener]:
 
     def show(event: Event) -> None:
         if isinstance(event, TaskEnded):
-            done = f"task {event.task + 1}/{progress.tasks} done after {duration(event.seconds)} of training"
-            console.print(f"{progress.title}: {done}: {progress.accuracy or 'not evaluated yet'}")
+            console.print(progress.task_done(event))
 
-    yield show
+    with showing_work(console):
+        yield show
 
 
 @contextlib.contextmanager
 def _bar(console: Console, progress: RunProgress) -> Iterator[Listener]:
-    """A live line: task, step, loss, accuracy so far, time left."""
+    """A live line: task, step, loss, accuracy so far, time left; lines of finished tasks stay above it.
+
+    A thread keeps it moving, whatever takes long.
+    """
     bar = Progress(
+        SpinnerColumn(),
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=12),
         TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
@@ -180,20 +185,35 @@ def _bar(console: Console, progress: RunProgress) -> Iterator[Listener]:
             table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
         ),
         console=console,
-        auto_refresh=False,
+        refresh_per_second=4,
         expand=True,
     )
-    row = bar.add_task(progress.short_title, total=1.0, state="")
+    row = bar.add_task(progress.short_title, total=1.0, state="being set up")
+    told = -REFRESH
 
-    def update(within: float, state: str) -> None:
-        if not bar.live.is_started:
-            bar.start()
-        bar.update(row, completed=within, state=state, refresh=True)
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= REFRESH:
+            state = what if total == 1 else f"{what}: {done:,} of {total:,}"
+            bar.update(row, state=state, refresh=True)
+            told = time.monotonic()
 
-    try:
-        yield _now_and_then(progress, update)
-    finally:
-        bar.stop()
+    look = _now_and_then(
+        progress, lambda within, state: bar.update(row, completed=within, state=state, refresh=True)
+    )
+
+    def show(event: Event) -> None:
+        if isinstance(event, TaskEnded):
+            console.print(progress.task_done(event))
+        look(event)
+
+    with waiting.told(tell):
+        bar.start()
+        try:
+            yield show
+        finally:
+            bar.live.transient = not progress.began  # of a run that was finished already, nothing stays
+            bar.stop()
 
 
 def _now_and_then(progress: RunProgress, update: Callable[[float, str], None]) -> Listener:

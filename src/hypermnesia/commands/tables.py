@@ -90,8 +90,13 @@ def costs(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def matrix(rows: Sequence[Sequence[float | None]], title: str, width: int) -> Group:
-    """An accuracy matrix in percent, a row for each task learned; the middle of a wide one is left out."""
+def matrix(
+    rows: Sequence[Sequence[float | None]], title: str, width: int, names: Sequence[str] = ()
+) -> Group:
+    """An accuracy matrix in percent, a row for each task learned; the middle of a wide one is left out.
+
+    `names`: of the tests, told below it.
+    """
     tests = max(map(len, rows), default=0)
     columns = _fitting(tests, max(3, (width - 10) // (len(f"test {tests}") + 2)))
     heads = ["…" if i is None else f"test {i + 1}" for i in columns]
@@ -107,7 +112,8 @@ def matrix(rows: Sequence[Sequence[float | None]], title: str, width: int) -> Gr
             f"task {t + 1}",
             *(Text(c, style="bold" if i == t else "") for c, i in zip(cells, columns, strict=True)),
         )
-    return block(table, title)
+    told = ["…" if i is None else f"test {i + 1}: {printable(names[i])}" for i in _fitting(len(names), 24)]
+    return block(table, title, " · ".join(told))
 
 
 def _percent(value: float | None) -> str:
@@ -143,16 +149,26 @@ def mean_matrix(matrices: Sequence[Sequence[Sequence[float | None]]]) -> list[li
 
 
 def show_results(console: Console, results: Sequence[Mapping[str, Any]], with_variants: bool) -> None:
-    """Matrix and metrics of every scenario of the results of one run's seeds."""
+    """What the run is, its classes, and matrix and metrics of every scenario of the results of its seeds."""
+    first, seeds = results[0], ", ".join(str(result["seed"]) for result in results)
+    console.print(f"{first['benchmark']} · {first['approach']} · seed{'s' * (len(results) > 1)} {seeds}")
+    console.print(f"{len(first['class_names'])} classes: {_few(first['class_names'])}\n", soft_wrap=True)
     for name in results[0]["scenarios"]:
         scenarios = [result["scenarios"][name] for result in results]
         rows = mean_matrix([scenario["matrix"] for scenario in scenarios])
+        tests = len(rows[0]) if rows else 0
+        names = next((first[of] for of in ("task_names", "class_names") if len(first[of]) == tests), ())
         over = f", mean of {len(results)} seeds" if len(results) > 1 else ""
-        console.print(matrix(rows, f"{scenario_title(name)}: accuracy in %{over}", console.width))
+        console.print(matrix(rows, f"{scenario_title(name)}: accuracy in %{over}", console.width, names))
         if with_variants:
             console.print()
             console.print(variants(_mean_variants(scenarios), f"every definition{over}"))
         console.print()
+
+
+def _few(names: Sequence[str], most: int = 40) -> str:
+    more = f", … and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
 
 
 def _mean_variants(scenarios: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:

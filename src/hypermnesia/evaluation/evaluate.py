@@ -11,6 +11,7 @@ from hypermnesia.core.declared import Count, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
+from hypermnesia.core.waiting import counted
 from hypermnesia.data import Part, Stream
 from hypermnesia.evaluation.records import Row
 from hypermnesia.methods.learner import Learner, TaskScores
@@ -129,7 +130,7 @@ def _shared(
     known = set(learner.seen_classes)
     seen = _mask(learner.seen_classes, learner)
     rows: dict[str, Row] = {name: [] for name in names}
-    for i, part in enumerate(tests):
+    for i, part in enumerate(counted(tests, "evaluating tests")):
         hits: dict[str, list[Tensor]] = {name: [] for name in names}
         own = _mask(stream.tasks[i].classes, learner) if by_task else seen
         for load in batches(part, learner, options):
@@ -163,7 +164,7 @@ def _task_specific(
     rows: dict[str, Row] = {name: [] for name in names}
     confusion: list[list[float]] = []
     latest, overlays = max(learner.task, 0), learner.overlays()
-    for i, part in enumerate(tests):
+    for i, part in enumerate(counted(tests, "evaluating tests")):
         hits: dict[str, list[Tensor]] = {name: [] for name in names}
         guesses = []
         owner = i if len(learner.classes) > 1 else 0  # joint training knows one task, whatever is tested

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import replace_file
+from hypermnesia.core.waiting import counted
 from hypermnesia.data.options import StreamOptions
 from hypermnesia.data.sources.cache import cached, directory
 from hypermnesia.data.sources.source import Images, Source
@@ -20,7 +20,6 @@ from hypermnesia.nets.backbones import Backbone, open_backbone
 
 ROWS = 2048
 """Images of one piece on disk: what an interruption costs at most."""
-log = logging.getLogger(__name__)
 
 
 def backbone_of(options: StreamOptions) -> Backbone | None:
@@ -79,16 +78,14 @@ def featured(source: Source, backbone: Backbone) -> Source:
 
 
 def _computed(images: Tensor, backbone: Backbone, pieces: Path, what: str) -> Tensor:
-    found, done = [], 0
-    for number, chunk in enumerate(images.split(ROWS)):
+    found = []
+    for number, chunk in enumerate(counted(images.split(ROWS), f"features of {what}")):
         path = pieces / f"{number:06d}.safetensors"
         piece = _read(path, len(chunk))
         if piece is None:
             piece = backbone.features(chunk)
             _keep(path, piece)
         found.append(piece)
-        done += len(chunk)
-        log.info("features of %s: %s of %s images", what, f"{done:,}", f"{len(images):,}")
     return torch.cat(found)
 
 

@@ -161,15 +161,16 @@ def _begun(
 ) -> tuple["Draft", str]:
     """What holds where the user says nothing, and a note on how it was found."""
     find_benchmark(benchmark)
-    note = ""
+    base, note = recipes.base_of(benchmark)
     if recipe is None:
         asked = [next((layer[key] for layer in said for key in keys if key in layer), None) for keys in ASKED]
         memory, tasks = (number if type(number) is int else None for number in asked[:2])
         net = asked[2] if isinstance(asked[2], str) else None
-        recipe, note = recipes.defaults(benchmark, wanted.name, memory, tasks, net)
-    bases = recipes.base_settings()
+        note = "" if net else note
+        recipe, published = recipes.defaults(benchmark, wanted.name, memory, tasks, net)
+        note = published or note
     draft = Draft(wanted)
-    for layer in (bases.get(benchmark, bases["default"]), wanted.settings, recipe.settings if recipe else {}):
+    for layer in (base, wanted.settings, recipe.settings if recipe else {}):
         draft.add(layer)
     return draft, note
 

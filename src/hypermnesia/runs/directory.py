@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from hypermnesia.core.files import (
 )
 from hypermnesia.core.printable import printable
 from hypermnesia.core.registry import PREFIX, Untrusted, refusing
+from hypermnesia.core.secrets import flatten as plain_settings
 from hypermnesia.data import Stream
 from hypermnesia.data.outline import from_outline, outline
 from hypermnesia.evaluation.schema import Damaged, Environment, Result, read_object, read_plain, seeds_in
 from hypermnesia.experiments.recipes import flatten
-from hypermnesia.experiments.resolve import Config, from_toml
+from hypermnesia.experiments.resolve import UNHASHED, Config, from_toml, resolve
+from hypermnesia.report.load import labels
 from hypermnesia.runs.environment import environment
 from hypermnesia.training.loop import Fit
 
@@ -138,15 +141,44 @@ class Entry:
     place: Place
 
 
-def path_safe(text: str) -> str:
-    """`text` with the characters that paths dislike replaced."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+def path_safe(text: str, also: str = "") -> str:
+    """`text` with the characters that paths dislike replaced, but for those of `also`."""
+    return "".join(c if c.isalnum() or c in "-_." + also else "_" for c in text)
 
 
 def default_directory(cfg: Config, root: Path = Path("runs")) -> Path:
-    """runs/BENCHMARK/APPROACH-<first 8 of the configuration's hash>; characters that paths dislike are replaced."""
+    """runs/BENCHMARK/APPROACH-SETTINGS-<first 8 of the configuration's hash>, such as `er-size=500-1a2b3c4d`.
+
+    The settings are those that differ from what the approach has there by itself; characters that paths dislike are
+    replaced. A run that lies under the name without settings, as version 0.1 gave it, keeps that.
+    """
     benchmark, approach = (path_safe(name).strip(".") for name in (cfg.benchmark, cfg.approach.name))
-    return root / (benchmark or "stream") / f"{approach}-{cfg.sha256[:8]}"
+    parent, end = root / (benchmark or "stream"), cfg.sha256[:8]
+    plain, said = parent / f"{approach}-{end}", _settings(cfg)
+    return parent / f"{approach}-{said}-{end}" if said and not exists(plain) else plain
+
+
+_MOST_OF_NAME = 60
+
+
+def _settings(cfg: Config) -> str:
+    """`size=500,lr=0.1`: the settings that are not the approach's own on its benchmark."""
+    try:
+        usual = resolve(cfg.benchmark, cfg.approach.name)
+    except HypermnesiaError:
+        return ""  # it cannot be resolved without the user's words: there is nothing to differ from
+    own, theirs = (
+        {
+            key: value
+            for key, value in plain_settings(c.tree()).items()
+            if not any(fnmatch(key, p) for p in UNHASHED)
+        }
+        for c in (cfg, usual)
+    )
+    own = {key: theirs.get(key, value) if value == "null" else value for key, value in own.items()}
+    label = labels(["", ""], [theirs, own])[1]
+    said = "" if label.startswith(" #") else label.strip(" ()")
+    return ",".join(path_safe(word.strip("… "), "=") for word in said.split(", "))[:_MOST_OF_NAME].strip(",")
 
 
 def finished_result(cfg: Config, seed: int, directory: Path) -> dict[str, Any] | None:

@@ -18,9 +18,9 @@ from hypermnesia.evaluation.schema import Result, write_record
 from hypermnesia.experiments.resolve import Config
 from hypermnesia.runs import bound
 from hypermnesia.runs.directory import Unusable, reporter
-from hypermnesia.runs.results import result_of, start_peak
+from hypermnesia.runs.results import result_of, start_peak, trainable_parameters
 from hypermnesia.training import checkpoint, events, guards
-from hypermnesia.training.events import Evaluated, Event, EventLog, StepDone, TaskEnded
+from hypermnesia.training.events import Evaluated, Event, EventLog, RunBegun, StepDone, TaskEnded
 from hypermnesia.training.loop import Fit
 
 Listener = Callable[[Event], None]
@@ -127,11 +127,15 @@ def recording(
         about = {bound.KEY: bound.binding(directory)} | ({"stack": list(stack)} if stack else {})
         log = _log(run, directory / EVENTS, extra, reporter(directory))
         with guards.told(f"{directory}: a step", RunFailed), contextlib.closing(log):
+            if listener is not None:
+                moved = trainable_parameters(run.learner.model)
+                listener(RunBegun(moved, len(run.stream.tasks), run.train))
             kept = Recorder(run, saves, cfg.sections["checkpoint"].every, log, listener, asked, about)
             yield kept
             log.flush()  # or a power cut leaves a result beside a log without its end
         kept.result = result_of(run, cfg, seed)
         write_record(directory / "result.json", Result, kept.result)
+        checkpoint.drop(saves, before=max((path.stem for path in saves.glob("*.json")), default=""))
     except _Told:
         raise
     except RunFailed as error:

@@ -95,6 +95,13 @@ def _scenarios(
     }
 
 
+def trainable_parameters(model: Model) -> int:
+    """Numbers that training moves."""
+    still = {"frozen", "added", "per_task", *(["masked"] if model.base_trainable == "never" else [])}
+    frozen = {f"target.{n}" for n, role in model.roles.items() if role in still}
+    return count({n: p for n, p in model.named_parameters() if not p.is_meta and n not in frozen})
+
+
 def costs(learner: Learner, records: Records) -> dict[str, float | int | None]:
     """What the learner has to keep, and what it took to train it."""
     model = learner.model
@@ -102,14 +109,11 @@ def costs(learner: Learner, records: Records) -> dict[str, float | int | None]:
     pack({"state": learner.state, "inference": learner.inference_state}, stored, "learner")
     for name, other in learner.models.items():
         stored |= {f"{name}.{key}": value for key, value in other.stored().items()}
-    still = {"frozen", "added", "per_task", *(["masked"] if model.base_trainable == "never" else [])}
-    frozen = {f"target.{n}" for n, role in model.roles.items() if role in still}
-    parameters = {n: p for n, p in model.named_parameters() if not p.is_meta and n not in frozen}
     seconds, steps = records.seconds, records.steps
     generator = model.generator
     written = {} if generator is None else {"generator_parameters": count(dict(generator.named_parameters()))}
     return {
-        "trainable_parameters": count(parameters),
+        "trainable_parameters": trainable_parameters(model),
         "target_parameters": count(dict(model.target.named_parameters())),
         **written,
         "stored_bytes": num_bytes(stored),

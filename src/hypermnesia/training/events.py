@@ -18,6 +18,18 @@ from torch import Tensor
 from hypermnesia.core.files import sync_directory
 from hypermnesia.evaluation.event_lines import read_lines
 from hypermnesia.evaluation.records import Row
+from hypermnesia.training.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class RunBegun:
+    """Before the first step, or the first one after an interruption. Listeners are told; the log does not hold it."""
+
+    parameters: int
+    """That are trained."""
+    tasks: int
+    """That are trained one after the other."""
+    train: TrainOptions
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ class RunEnded:
     seconds: float
 
 
-Event = TaskStarted | StepDone | Evaluated | TaskEnded | RunEnded
+Event = RunBegun | TaskStarted | StepDone | Evaluated | TaskEnded | RunEnded
 
 LOGGED_EVERY = 20
 """Steps between two step events in the log."""
@@ -84,7 +96,10 @@ _NAMES: dict[type, str] = {
 
 
 def logged(event: Event) -> bool:
-    """Whether the log holds `event`: of steps, one in `LOGGED_EVERY` and a phase's first and last; all others."""
+    """Whether the log holds `event`: of steps, one in `LOGGED_EVERY` and a phase's first and last; all others but
+    `RunBegun`."""
+    if isinstance(event, RunBegun):
+        return False
     if not isinstance(event, StepDone):
         return True
     return event.step % LOGGED_EVERY == 0 or event.step in (1, event.steps)

@@ -164,7 +164,7 @@ def test_a_default_is_what_the_approach_uses(recipe: Recipe):
 
 
 def test_every_benchmark_has_base_settings():
-    assert set(recipes.base_settings()) == {*BENCHMARKS, "default"}
+    assert set(recipes.base_settings()) == {*BENCHMARKS, "default", "images"}
     for benchmark in BENCHMARKS:
         values = flat(resolve(benchmark, "separate"))  # which no recipe speaks of
         for key, value in recipes.base_settings()[benchmark].items():

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.waiting import counted
 from hypermnesia.data.sources.source import Images, Source
 
 FORMAT = "2"
@@ -47,7 +48,7 @@ def fingerprint(files: Sequence[Path], root: Path | None) -> dict[str, Any]:
     """
     listed, sample = hashlib.sha256(), hashlib.sha256()
     spacing = max(1, len(files) // _SAMPLED)
-    for i, file in enumerate(files):
+    for i, file in enumerate(counted(files, "looking at files")):
         name = file.relative_to(root) if root and file.is_relative_to(root) else file.resolve()
         try:
             s = file.stat()

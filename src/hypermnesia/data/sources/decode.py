@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
+from hypermnesia.core.waiting import counted
 from hypermnesia.data.sources.source import Images, Source
 from hypermnesia.data.sources.stratify import hold_out
 from hypermnesia.data.sources.text import TextForm, tokenise
@@ -61,7 +62,7 @@ def survey(images: Sequence[bytes | Path], place: Callable[[int], str]) -> Surve
     """Reads all headers and nothing more."""
     sizes: dict[tuple[int, int], int] = {}
     gray = True
-    for i, image in enumerate(images):
+    for i, image in enumerate(counted(images, "looking at images")):
         with _opened(image, i, place) as picture:
             if picture.mode not in GRAY + COLOR:
                 raise HypermnesiaError(
@@ -93,7 +94,7 @@ def _fill(
         )
     x = torch.empty(shape, dtype=torch.uint8)
     out = x.numpy()
-    for i, image in enumerate(images):
+    for i, image in enumerate(counted(images, "decoding images")):
         with _opened(image, i, place) as picture:
             seen = pixels(picture, found.gray, size)
         out[i] = seen if found.gray else seen.transpose(2, 0, 1)

@@ -38,7 +38,7 @@ def read_folder(name: str, path: Path, size: int | None, text: TextForm) -> Sour
         raise HypermnesiaError(
             f"folder {str(train)!r} has {found}; expected at least two, one for each class"
         )
-    texts = not any(_with_suffix(path, SUFFIXES)) and any(_with_suffix(path, TEXT_SUFFIXES))
+    texts = not holds_images(path) and any(_with_suffix(path, TEXT_SUFFIXES))
     files = {part: _files(part, names, texts) for part in (train, test) if part is not None}
 
     def records(part: Path) -> RawSamples:
@@ -50,6 +50,11 @@ def read_folder(name: str, path: Path, size: int | None, text: TextForm) -> Sour
 
     key = {str(part.relative_to(path)): fingerprint(found, path) for part, found in files.items()}
     return cached(name, {"folder": key, "size": size, "text": astuple(text)}, build)
+
+
+def holds_images(path: Path) -> bool:
+    """Whether `read_folder` would find images in it."""
+    return path.is_dir() and any(_with_suffix(path, SUFFIXES))
 
 
 def _subfolders(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.waiting import counted
 from hypermnesia.data.sources.arrow import find_columns, from_tables, require_same
 from hypermnesia.data.sources.decode import GRAY, MAX_BYTES, RawSamples, build_source, pixels
 from hypermnesia.data.sources.hub import from_splits, parts_of
@@ -224,7 +225,7 @@ def _classes_of(data: Any, labels: Sequence[np.ndarray]) -> list[str] | None:
 def _read(data: Any, where: str, size: int | None) -> tuple[Tensor | list[bytes], np.ndarray]:
     """Every pair of a map-style data set, read once in its order."""
     samples, labels, held = [], [], 0
-    for i in range(len(data)):
+    for i in counted(range(len(data)), f"reading {where}"):
         pair = data[i]
         if not (isinstance(pair, tuple | list) and len(pair) == 2):
             raise HypermnesiaError(

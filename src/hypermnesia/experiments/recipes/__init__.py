@@ -12,6 +12,9 @@ from importlib.resources import files
 from typing import Any
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.core.files import expanded
+from hypermnesia.data.sources.folder import holds_images
+from hypermnesia.data.sources.registry import user_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,17 @@ def base_settings() -> dict[str, dict[str, Any]]:
     """Benchmark → settings that every approach starts from there."""
     text = files(__name__).joinpath("benchmarks.toml").read_text(encoding="utf-8")
     return {name: flatten(settings) for name, settings in tomllib.loads(text).items()}
+
+
+def base_of(benchmark: str) -> tuple[dict[str, Any], str]:
+    """The settings that every approach starts from on `benchmark`, and the note that goes with those of a folder of images."""
+    known, own = base_settings(), user_source(benchmark)
+    if own is None or own.kind not in ("folder", "folders") or not holds_images(expanded(own.where)):
+        return known.get(benchmark, known["default"]), ""
+    net = known["images"]["net.name"]
+    return known[
+        "images"
+    ], f"the folder holds images: net={net} is convolutional; stream.size=32 makes large images small"
 
 
 ASKED_BY = {"tasks": "stream.tasks", "memory": "memory.size"}
