@@ -38,8 +38,8 @@ VOLATILE = {
     *("config_sha256", "checksum", "datetime_start", "started", "git", "commit"),
 }
 """Keys that differ from run to run, or name a configuration rather than a result."""
-_HASHED = re.compile(r"-[0-9a-f]{8}(?=/|$)")
-"""The part of a directory's name that says which configuration it holds."""
+_HASHED = re.compile(r"(-[\w.]+=[^/]*)?-[0-9a-f]{8}(?=/|$)")
+"""The part of a directory's name that says which configuration it holds: settings and hash."""
 Bits = dict[str, str]
 """What was looked at → its SHA-256."""
 

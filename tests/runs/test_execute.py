@@ -317,7 +317,7 @@ def test_a_finished_run_keeps_one_checkpoint(tmp_path):
         (["train.threads=2"], "er-"),
         (["memory.size=500", "lr=0.1"], "er-size=500,lr=0.1-"),
         (["weights=mask"], "er-weights=mask-"),
-        (["train.epochs=2"], "er-epochs=2-"),
+        (["train.epochs=2"], "er-epochs=2.0-"),
         (["net.hidden=[7, 7]"], "er-hidden=_7,7_-"),
     ],
 )
