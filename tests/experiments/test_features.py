@@ -8,6 +8,7 @@ import small
 import torch
 from PIL import Image
 
+from hypermnesia.commands.tables import predictions
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import StreamOptions
 from hypermnesia.experiments import features
@@ -90,11 +91,14 @@ def test_a_picture_is_predicted_through_the_same_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "open_backbone", lambda name, size: backbone(Counted()))
-    words = ["stream.features=pretrained", "stream.tasks=2", "train.threads=1"]
+    words = ["stream.features=pretrained", "stream.tasks=2", "train.threads=1", "method.novel=0.01"]
     execute(resolve("split-digits", "ncm", words), 0, Place(tmp_path / "seed-0"))
     Image.fromarray(torch.arange(64, dtype=torch.uint8).view(8, 8).numpy()).save(tmp_path / "one.png")
     [found] = predict(tmp_path / "seed-0", [tmp_path / "one.png"])
     assert len(found.ranked) == 4 and sum(share for _, share in found.ranked) == pytest.approx(1.0)
+    assert found.strange, "a gradient of grey is no digit"
+    said = "".join(str(cell) for column in predictions([found], ["a", "b"]).columns for cell in column.cells)
+    assert "none of these" in said and said.count(" %") == 3
 
 
 @pytest.mark.skipif(

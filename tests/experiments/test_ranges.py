@@ -15,7 +15,8 @@ from hypermnesia.evaluation.evaluate import EvaluateOptions
 from hypermnesia.evaluation.infer import INFERENCES
 from hypermnesia.experiments import config
 from hypermnesia.experiments.approaches import APPROACHES
-from hypermnesia.experiments.resolve import JOINING, CheckpointOptions, resolve
+from hypermnesia.experiments.penalties import JOINING
+from hypermnesia.experiments.resolve import CheckpointOptions, resolve
 from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.methods.replay.generative import GenerativeOptions

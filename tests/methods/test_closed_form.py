@@ -2,12 +2,15 @@
 
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import small
 import torch
 import torch.nn.functional as F
+from exact import resumed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -16,8 +19,10 @@ from torch import Tensor, nn
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.data import Stream
+from hypermnesia.evaluation.evaluate import EvaluateOptions
 from hypermnesia.methods.closed_form import NCM, SLDA, ClosedForm, FeCAM, RanPAC, Ridge
 from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import TrainOptions
 
 METHODS = (NCM(), NCM(metric="euclidean"), SLDA(), Ridge(), RanPAC(width=50), FeCAM(), FeCAM(width=14))
 each = pytest.mark.parametrize(
@@ -72,6 +77,47 @@ def test_any_sequence_of_tasks_equals_joint_fitting_to_the_bit(
     for one in (stream, recut(stream, tasks, seed)):
         for ours, theirs in zip(classifier(fitted(method, one)), classifier(joint), strict=True):
             assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("tasks", [1, 5, 10, 20, 50, 100])
+@settings(max_examples=3, deadline=None)
+@given(
+    method=st.sampled_from(METHODS),
+    seed=st.integers(0, 1000),
+    threads=st.sampled_from([1, 2]),
+    stops=st.lists(st.integers(0, 99), max_size=3, unique=True),
+)
+def test_neither_tasks_nor_order_nor_kills_nor_threads_leave_a_bit_and_unlearning_leaves_none(
+    tasks: int, method: ClosedForm, seed: int, threads: int, stops: list[int]
+) -> None:
+    stream = small.split_stream(tasks=5)
+    joint = fitted(method, stream.joined())
+    cut = recut(stream, tasks, seed)
+
+    def make() -> Fit:
+        return small.run(
+            cut,
+            method=method,
+            net=head_only,
+            train=TrainOptions(iterations=1, threads=threads),
+            evaluation=EvaluateOptions(every="end"),
+        )
+
+    with TemporaryDirectory() as directory:
+        run = resumed(make, sorted(stop for stop in stops if stop < tasks), Path(directory))
+    for ours, theirs in zip(classifier(run), classifier(joint), strict=True):
+        assert torch.equal(ours, theirs)
+    class_gone = seed % 10
+    part = stream.joined().tasks[0].train
+    gone, kept = part.y == class_gone, (part.y != class_gone).nonzero().flatten()
+    x, y = part.batch(gone.nonzero().flatten())
+    left = method.forget(run.learner.state, run.learner, stream.preprocess(x, None), y)
+    first = stream.joined().tasks[0]
+    without = fitted(
+        method, replace(stream.joined(), tasks=(replace(first, train=replace(part, index=part.index[kept])),))
+    )
+    for ours, theirs in zip((left.weight, left.bias), classifier(without), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @each

@@ -146,3 +146,20 @@ def test_a_place_that_cannot_be_written_to_is_told(seed_of, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HypermnesiaError, match="cannot write to .*file/out: Not a directory"):
         export_task(seed_of("er"), 0, tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize("approach", ["ridge", "ncm", "fecam", "ranpac"])
+def test_a_classifier_in_closed_form_is_exported_whole(tmp_path, approach):
+    width = ["method.width=30"] if approach in ("fecam", "ranpac") else []
+    words = ["stream.tasks=2", "train.threads=1", *width]
+    execute_seeds(resolve("split-digits", approach, words), [0], tmp_path / "run")
+    files = export_task(tmp_path / "run/seed-0", 0)
+    learner = restored(tmp_path / "run/seed-0").learner
+    raw = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = torch.export.load(files.program).module()(learner.preprocess(raw, None))
+    expected = learner.answer(raw)
+    seen = expected.scores.isfinite()
+    torch.testing.assert_close(found[seen], expected.scores[seen])
+    assert json.loads(files.description.read_text())["outputs"] == list("0123")
+    assert load_file(files.weights)["bias"].shape == (4,)

@@ -19,8 +19,10 @@ from hypermnesia.evaluation.infer import INFERENCES
 from hypermnesia.experiments import config, recipes
 from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.config.words import write_value
-from hypermnesia.experiments.resolve import JOINING, SELECTORS, chosen, resolve
-from hypermnesia.nets import NETS
+from hypermnesia.experiments.penalties import JOINING
+from hypermnesia.experiments.resolve import SELECTORS, chosen, resolve
+from hypermnesia.nets import NETS, Pretrained
+from hypermnesia.nets.backbones import PACKAGED
 from hypermnesia.runs.directory import Unusable, environment_of, read_result, seed_directories
 from hypermnesia.runs.results import summary_of
 from hypermnesia.weights import GENERATORS
@@ -72,6 +74,10 @@ def _generators() -> Table:
 
 def _nets() -> Table:
     table = _parts("net", NETS)
+    for form in (*PACKAGED, "timm:NAME", "timm:NAME@FILE", "hf:NAME", "hf:FOLDER"):
+        table.add_row(
+            form, "a pre-trained network, its classifier replaced", ", ".join(config.keys(Pretrained))
+        )
     table.add_row("python:MODULE:FACTORY", "your own: factory(shape, outputs) → torch.nn.Module", "")
     return table
 

@@ -98,13 +98,20 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="OUT", show_default="DIR/seed-K/export")
     ] = None,
+    peft: Annotated[
+        bool, typer.Option("--peft", help="Of weights=lora: the task's adapter alone, in PEFT's format.")
+    ] = False,
     trust_code: TrustCode = False,
 ) -> None:
     """Write a task's network as plain weights (safetensors) and as a torch.export program."""
-    from hypermnesia.runs.export import export_task
+    from hypermnesia.runs.export import export_adapter, export_task
 
     with arguments.code_of(directory, trust_code):
-        files = export_task(arguments.one_seed(directory), task - 1, out)
+        seed = arguments.one_seed(directory)
+        if peft:
+            print(export_adapter(seed, task - 1, out))
+            return
+        files = export_task(seed, task - 1, out)
     for path in (files.weights, files.program, files.description):
         print(path)
 

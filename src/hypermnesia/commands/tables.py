@@ -301,12 +301,17 @@ def reproduction(done: Reproduction) -> Group:
 
 
 def predictions(found: Sequence[Prediction], task_names: Sequence[str]) -> Table:
-    """The answer for each image, its confidence, and the two next ones."""
+    """The answer for each image, its confidence, and the two next ones; all three as the nearest ones where it is none."""
     table = plain_table("image", "answer", "confidence", "task", "then", left=2)
     table.columns[3].justify = table.columns[4].justify = "left"
     for prediction in found:
         (name, share), *others = prediction.ranked
-        then = ", ".join(f"{printable(other)} {100 * value:.1f} %" for other, value in others[:2])
+        if prediction.strange:
+            name, others = "none of these", [(name, share), *others[:2]]
+        then = ", ".join(
+            f"{printable(other)} {100 * value:.1f} %"
+            for other, value in others[: 3 if prediction.strange else 2]
+        )
         where = (
             "any"
             if prediction.task is None
@@ -314,5 +319,6 @@ def predictions(found: Sequence[Prediction], task_names: Sequence[str]) -> Table
         )
         inferred = " (inferred)" if prediction.inferred else ""
         image, answer = printable(str(prediction.image)), printable(name)
-        table.add_row(image, answer, f"{100 * share:.1f} %", where + inferred, then)
+        sure = "" if prediction.strange else f"{100 * share:.1f} %"
+        table.add_row(image, answer, sure, where + inferred, then)
     return table

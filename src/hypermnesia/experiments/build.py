@@ -7,13 +7,15 @@ from torch import nn
 
 from hypermnesia.data import Stream, load
 from hypermnesia.experiments.features import through
+from hypermnesia.experiments.penalties import JOINING, PENALTIES
 from hypermnesia.experiments.pretrained import start_from
-from hypermnesia.experiments.resolve import JOINING, PENALTIES, Config, SeedOptions, chosen
+from hypermnesia.experiments.resolve import Config, SeedOptions, chosen
 from hypermnesia.methods.base import Method, Penalty
 from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
-from hypermnesia.nets import Factory
+from hypermnesia.nets import Factory, Pretrained
 from hypermnesia.nets.options import check_kind
+from hypermnesia.nets.pretrained import Input
 from hypermnesia.training import anywhere
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
@@ -85,6 +87,10 @@ def build_network(cfg: Config, stream: Stream, init_seed: int) -> Model:
         if not isinstance(options, Factory):
             check_kind(chosen(cfg.sections)["net.name"], options, stream.kind, stream.shape)
         built = options.build(stream.shape, outputs)
+        if isinstance(options, Pretrained):
+            front = built.get_submodule("input")
+            assert isinstance(front, Input)
+            front.given = stream.preprocess.mean, stream.preprocess.std
         if weights.base is not None:
             start_from(built, weights.base, weights.base_sha256)
         return built

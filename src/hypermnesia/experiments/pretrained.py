@@ -15,6 +15,7 @@ from hypermnesia.core.tensors import Tensors, under_prefix
 from hypermnesia.evaluation.schema import seeds_in
 from hypermnesia.nets.stages import classifier
 from hypermnesia.training import checkpoint
+from hypermnesia.weights import peft
 
 PREFIX = "run.models.main.target."
 """Of the target's own tensors in a checkpoint."""
@@ -26,6 +27,8 @@ class Base:
 
     tensors: Tensors
     where: Path
+    additions: bool = False
+    """Whether they are to be added to the network's own weights: an adapter in PEFT's format."""
 
     @property
     def sha256(self) -> str:
@@ -49,11 +52,13 @@ def start_from(net: nn.Module, path: str | Path, sha256: str | None = None) -> N
 
 
 def read_base(path: str | Path) -> Base:
-    """The values in a .safetensors file, or those of the run in a directory (DIR or DIR/seed-K).
+    """The values in a .safetensors file, those of the run in a directory (DIR or DIR/seed-K), or an adapter of PEFT's.
 
     Raises `HypermnesiaError` where there are none.
     """
     path = expanded(path)
+    if path.is_dir() and peft.is_adapter(path):
+        return Base(peft.read_additions(path), path, additions=True)
     if path.is_dir():
         return Base(_of_run(path), path)
     if path.suffix != ".safetensors":
@@ -87,8 +92,10 @@ def put_into(net: nn.Module, base: Base) -> None:
     """Give `net` the values of `base`, in place.
 
     Names and shapes must be the network's own. Only the classifier (its last linear layer) may be absent or of
-    another width: then it stays as it is.
+    another width: then it stays as it is. An adapter is added to what `net` has.
     """
+    if base.additions:
+        return peft.add_to(net, base.tensors, base.where)
     own = {**dict(net.named_parameters(remove_duplicate=False)), **dict(net.named_buffers())}
     last = f"{classifier(net)}." if classifier(net) else ""
     fitting = {

@@ -11,30 +11,17 @@ from typing import Any
 from hypermnesia.core.declared import NotNegative, check_options
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.optim import OptimizerOptions
-from hypermnesia.core.registry import PREFIX
 from hypermnesia.data import StreamOptions, find_benchmark
 from hypermnesia.evaluation.evaluate import EvaluateOptions
 from hypermnesia.evaluation.infer import INFERENCES, nothing_to_infer
 from hypermnesia.experiments import config, recipes
 from hypermnesia.experiments.approaches import Approach, approach
+from hypermnesia.experiments.penalties import JOINING, PENALTIES, brought, left_out
 from hypermnesia.experiments.pretrained import read_base
-from hypermnesia.methods.base import Penalty
-from hypermnesia.methods.penalties.anchor import Anchor
-from hypermnesia.methods.penalties.drift import Drift
-from hypermnesia.methods.penalties.ewc import EWC
-from hypermnesia.methods.penalties.mas import MAS
-from hypermnesia.methods.penalties.si import SI
-from hypermnesia.methods.replay import generative
-from hypermnesia.nets import NETS, Factory
+from hypermnesia.nets import NETS, find_net, name_of_net
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.weights import GENERATORS
 from hypermnesia.weights.options import WEIGHTS, Plain, Weights, of_kind
-
-DRIFTS = {"drift": "main", "drift_vae": generative.MODEL}
-"""The drift penalties by their sections: the model whose written weights each holds."""
-PENALTIES = (*DRIFTS, "anchor")
-JOINING: dict[str, type[Penalty]] = {"ewc": EWC, "mas": MAS, "si": SI}
-"""Penalties that join any method once something is said of them, such as `er ewc.strength=100`."""
 
 SELECTORS = {
     "net": "net.name",
@@ -100,7 +87,7 @@ class Config:
             for part in path[:-1]:
                 inside = inside[part]
             inside[path[-1]] = {tag: name, **inside[path[-1]]}
-        for name in _penalties(self.sections):
+        for name in brought(self.sections):
             # what was left out is said, so that the tree alone gives the same run
             plain.setdefault(name, None)
         return {"benchmark": self.benchmark, "approach": self.approach.name, **plain}
@@ -120,7 +107,7 @@ def chosen(sections: Mapping[str, Any]) -> dict[str, str]:
     net, weights = sections["net"], sections["weights"]
     names = {
         "weights.kind": weights.kind,
-        "net.name": net.reference if isinstance(net, Factory) else _name_of(net, NETS),
+        "net.name": name_of_net(net),
     }
     if weights.generator is not None:
         names["weights.generator.name"] = GENERATORS.name_of(weights.generator)
@@ -261,7 +248,7 @@ class Draft:
         """Penalties that it could have and shall not."""
         if sections is not None:
             self.sections = dict(sections)
-            self.without = set(_penalties(self.sections)) - set(sections)
+            self.without = set(brought(self.sections)) - set(sections)
         self._settle()
 
     def add(self, layer: Mapping[str, Any]) -> None:
@@ -302,7 +289,7 @@ class Draft:
     def meant(self, key: str) -> list[str]:
         """The full keys that `key` may mean in this run; none if it does not have it."""
         if key in (*CHOICES, *PENALTIES):
-            there = {*chosen(self.sections), *_penalties(self.sections)}
+            there = {*chosen(self.sections), *brought(self.sections)}
             return [key] if key in there else []
         return config.meant(key, config.keys(self.sections))
 
@@ -318,7 +305,7 @@ class Draft:
         joining = {name: kind() for name, kind in JOINING.items() if name in first}
         self.sections = joining | self.sections
         self._set_weights(said)
-        self.without |= {name for name in PENALTIES if name in said and _left_out(name, said[name])}
+        self.without |= {name for name in PENALTIES if name in said and left_out(name, said[name])}
         self._settle()
         there = chosen(self.sections)
         for key in ("net.name", "weights.generator.name", "infer.name"):
@@ -329,8 +316,7 @@ class Draft:
         """Put the part of that name, with its defaults, where another one was."""
         weights = self.sections["weights"]
         if key == "net.name":
-            own = isinstance(name, str) and name.startswith(PREFIX)
-            self.sections["net"] = Factory(name) if own else _choice("net", name, NETS)
+            self.sections["net"] = find_net(name)
         elif key == "infer.name":
             self.sections["infer"] = _choice("inference", name, INFERENCES)
         else:
@@ -347,12 +333,16 @@ class Draft:
             if len(full := config.meant(key, known)) == 1 and full[0].removeprefix("weights.") in own:
                 own[full[0].removeprefix("weights.")] = value
         fresh = config.build(type(weights), own, "weights")
+        alike = fresh.generator is None or type(fresh.default_generator()) is type(
+            weights.default_generator()
+        )
+        parts = parts if alike else [part for part in parts if part != "generator"]
         kept = {part: old for part in parts if (old := getattr(weights, part)) and getattr(fresh, part)}
         self.sections["weights"] = replace(fresh, **kept)
 
     def _settle(self) -> None:
         """Bring in the parts that go with the weights, with their defaults, and take out those that do not."""
-        possible = _penalties(self.sections)
+        possible = brought(self.sections)
         wanted = {name: penalty for name, penalty in possible.items() if name not in self.without}
         if self.sections["weights"].differs:
             wanted["infer"] = INFERENCES["entropy"]()
@@ -378,20 +368,3 @@ def _choice(kind: str, name: Any, known: Mapping[str, type]) -> Any:
     if not isinstance(name, str) or name not in known:
         raise unknown(kind, str(name), known)
     return known[name]()
-
-
-def _penalties(sections: Mapping[str, Any]) -> dict[str, Penalty]:
-    """The penalties that the run's weights bring along, by their sections, with their defaults."""
-    weights = sections["weights"]
-    written = {*(["main"] if weights.writes else []), *getattr(sections["method"], "written_models", ())}
-    found: dict[str, Penalty] = {name: Drift(holds=held) for name, held in DRIFTS.items() if held in written}
-    return found | {"anchor": Anchor()} if weights.masks else found
-
-
-def _left_out(penalty: str, value: Any) -> bool:
-    """`drift=none` and the like leave a penalty out; nothing else can be said of the whole."""
-    if value is not None:
-        raise HypermnesiaError(
-            f"{penalty}={value}: only none can be said of the whole penalty; its options are {penalty}.*"
-        )
-    return True

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypermnesia.core.declared import check_options
 from hypermnesia.core.errors import HypermnesiaError
@@ -126,6 +126,14 @@ class Method:
 
     def scores(self, state: Any, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         """(B, active outputs) scores in place of logits, as iCaRL's nearest mean; None (default) = the logits."""
+        return None
+
+    def network(self, state: Any, learner: Learner) -> nn.Module | None:
+        """What gives the `scores` of x (B, …), as a module by itself that `torch.export` can trace. Default: there is none."""
+        return None
+
+    def strange(self, state: Any, learner: Learner, x: Tensor) -> Tensor | None:
+        """(B,) bool: which of the samples x (B, …) are like no class that was learned; None (default): it cannot tell."""
         return None
 
 

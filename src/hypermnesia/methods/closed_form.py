@@ -8,6 +8,7 @@ Features are the input of the target's last linear layer: with `stream.features=
 layers, what the frozen backbone made of each image, once.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,9 +17,9 @@ from typing import Annotated, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le, Lt
-from torch import Tensor
+from torch import Tensor, nn
 
-from hypermnesia.core import exact
+from hypermnesia.core import exact, novelty
 from hypermnesia.core.covariance import normalised, shrunk
 from hypermnesia.core.declared import Count, Positive
 from hypermnesia.core.errors import HypermnesiaError
@@ -27,6 +28,7 @@ from hypermnesia.core.rng import generator
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Learner, Net, Phase
+from hypermnesia.nets.stages import section, stages
 from hypermnesia.weights.model import evaluating
 
 CHUNK = 1000
@@ -49,6 +51,8 @@ class ClosedFormState:
     """(d, M) float64 of whole numbers, where features are projected."""
     precisions: Tensor | None = None
     """(C, d, d) float32 for `fecam`: of each class."""
+    spread: Tensor | None = None
+    """(C, bins) int64: how near each class's samples were to its mean at their task's end, where `novel` asks for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,9 @@ class ClosedForm(Method):
     """Of a projected feature: 0 is a rectifier."""
     scale: Annotated[int, Ge(0), Lt(exact.BITS)] = 12
     """Features are rounded to multiples of 2^−scale and cut at ±2^(20 − scale); 0..19."""
+    novel: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the learned classes' own samples that may be taken for none of them: `predict` says "none of these" where a
+    sample lies farther from every class mean than all but so many of the class's own. 0 = it never does."""
 
     @property
     def needs_boundaries(self) -> bool:
@@ -81,9 +88,32 @@ class ClosedForm(Method):
     def end_task(
         self, state: ClosedFormState, learner: Learner, task: Task, rng: torch.Generator
     ) -> ClosedFormState:
-        for x, y in _samples(learner, task):
-            state = self._shown(state, learner, x, y, sign=1)
+        for x, y in samples(learner, task):
+            state = self.shown(state, _features(learner, x), y, learner.num_classes)
+        if self.novel:
+            state = self._spread(state, learner, task)
         return self.solved(state)
+
+    def _spread(self, state: ClosedFormState, learner: Learner, task: Task) -> ClosedFormState:
+        """With the distances of the task's samples to their class means, which are known now."""
+        assert state.moments is not None
+        means = self._sums(state.moments)
+        spread = torch.zeros(means.shape[1], novelty.BINS + 1, dtype=torch.int64)
+        if state.spread is not None:
+            spread[: len(state.spread)] = state.spread
+        for x, y in samples(learner, task):
+            h = self._integers(state, _features(learner, x)).cpu()
+            spread = novelty.counted(spread, h, y.cpu(), means)
+        return replace(state, spread=spread)
+
+    def strange(self, state: ClosedFormState, learner: Learner, x: Tensor) -> Tensor | None:
+        if state.spread is None or state.moments is None:
+            return None
+        spread = (
+            state.spread * state.moments.seen[: len(state.spread), None]
+        )  # what was taken out is near nothing
+        h = self._integers(state, _features(learner, x)).cpu()
+        return novelty.strange(spread, h, self._sums(state.moments), self.novel)
 
     @torch.no_grad()
     def forget(self, state: ClosedFormState, learner: Learner, x: Tensor, y: Tensor) -> ClosedFormState:
@@ -91,7 +121,7 @@ class ClosedForm(Method):
 
         Raises `HypermnesiaError` where a class would lose more samples than it had.
         """
-        return self.solved(self._shown(state, learner, x, y, sign=-1))
+        return self.solved(self.shown(state, _features(learner, x), y, learner.num_classes, sign=-1))
 
     def solved(self, state: ClosedFormState) -> ClosedFormState:
         """The state with the classifier of its moments."""
@@ -106,35 +136,39 @@ class ClosedForm(Method):
 
     def scores(self, state: ClosedFormState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         """(B, C) scores; −∞ for classes without samples. None before the first task's end."""
-        if state.weight is None or state.bias is None:
-            return None
-        h = self._integers(state, _features(learner, x)) * 2.0**-self.scale
+        return None if state.weight is None else self.scored(state, _features(learner, x))
+
+    def scored(self, state: ClosedFormState, features: Tensor) -> Tensor:
+        """(B, C) scores of features (B, d) by a classifier that is solved."""
+        assert state.weight is not None and state.bias is not None
+        h = self._integers(state, features) * 2.0**-self.scale
         return self.answers(h, state.weight.to(h.device), state.bias.to(h.device), state).float()
 
     def answers(self, h: Tensor, weight: Tensor, bias: Tensor, state: ClosedFormState) -> Tensor:
         """Scores (B, C) of features h (B, d)."""
         return h @ weight + bias
 
+    def network(self, state: ClosedFormState, learner: Learner) -> nn.Module | None:
+        return None if state.weight is None else Closed(self, state, learner.model.target)
+
     def transformed(self, features: Tensor) -> Tensor:
         """Features (N, d) before they are rounded. Default: as they are."""
         return features
 
-    def projection(self, width: int, learner: Learner) -> Tensor | None:
+    def projection(self, width: int) -> Tensor | None:
         """(d, M) whole numbers, or None where features are taken as they are."""
         return None
 
-    def _shown(
-        self, state: ClosedFormState, learner: Learner, x: Tensor, y: Tensor, sign: int
+    def shown(
+        self, state: ClosedFormState, features: Tensor, y: Tensor, classes: int, sign: int = 1
     ) -> ClosedFormState:
-        features = _features(learner, x)
+        """With the features (N, d) of classes y (N,), of `classes` classes so far, summed up, or taken out; not solved."""
         if state.moments is None:
-            projection = self.projection(features.shape[1], learner)
+            projection = self.projection(features.shape[1])
             width = features.shape[1] if projection is None else projection.shape[1]
-            state = replace(
-                state, moments=exact.empty(learner.num_classes, width, self.by_class), projection=projection
-            )
+            state = replace(state, moments=exact.empty(classes, width, self.by_class), projection=projection)
         assert state.moments is not None
-        moments = exact.grown(state.moments, learner.num_classes)
+        moments = exact.grown(state.moments, classes)
         q = self._integers(state, features)
         return replace(state, moments=exact.add(moments, q.cpu(), y.cpu(), sign))
 
@@ -152,6 +186,23 @@ class ClosedForm(Method):
     def _sums(self, moments: Moments) -> Tensor:
         """(d, C)"""
         return moments.sums.double().T * 2.0**-self.scale
+
+
+class Closed(nn.Module):
+    """A solved classifier on what a copy of a network makes of its input before its last layer."""
+
+    def __init__(self, method: ClosedForm, state: ClosedFormState, target: nn.Module) -> None:
+        super().__init__()
+        body = section(target, last=stages(target)[-2])
+        self.method, self.body = method, copy.deepcopy(body).requires_grad_(False)
+        names = ("weight", "bias", "projection", "precisions")
+        self.kept = [name for name in names if getattr(state, name) is not None]
+        for name in self.kept:
+            self.register_buffer(name, getattr(state, name).clone(memory_format=torch.contiguous_format))
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = ClosedFormState(**{name: getattr(self, name) for name in self.kept})
+        return self.method.scored(state, self.body(x).flatten(1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +272,7 @@ class RanPAC(Ridge):
     seed: int = 0
     """Of W: part of the method rather than of a run, so that classifiers of different runs can be compared."""
 
-    def projection(self, width: int, learner: Learner) -> Tensor:
+    def projection(self, width: int) -> Tensor:
         return _random(width, self.width, self.seed, "ranpac")
 
 
@@ -249,7 +300,7 @@ class FeCAM(ClosedForm):
     def transformed(self, features: Tensor) -> Tensor:
         return features if self.tukey is None else features.sign() * features.abs() ** self.tukey
 
-    def projection(self, width: int, learner: Learner) -> Tensor | None:
+    def projection(self, width: int) -> Tensor | None:
         return _random(width, self.width, self.seed, "fecam") if self.width and width > self.width else None
 
     def solved(self, state: ClosedFormState) -> ClosedFormState:
@@ -272,8 +323,9 @@ class FeCAM(ClosedForm):
     def answers(self, h: Tensor, weight: Tensor, bias: Tensor, state: ClosedFormState) -> Tensor:
         assert state.precisions is not None
         h, means = F.normalize(h, dim=1).float(), weight.float()
-        distances = torch.zeros(len(h), len(bias), device=h.device)
-        for c in bias.isfinite().nonzero().flatten().tolist():
+        distances = h.new_zeros(h.shape[0], bias.shape[0])
+        everyone = torch.compiler.is_exporting()  # a program cannot look at numbers to decide what it does
+        for c in range(len(bias)) if everyone else bias.isfinite().nonzero().flatten().tolist():
             apart = h - means[:, c]
             distances[:, c] = ((apart @ state.precisions[c].to(h.device)) * apart).sum(1)
         return bias - distances
@@ -287,7 +339,8 @@ def _random(width: int, to: int, seed: int, name: str) -> Tensor:
     return (drawn * WEIGHT_SCALE).round().clamp(-WEIGHT_MOST, WEIGHT_MOST)
 
 
-def _samples(learner: Learner, task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+def samples(learner: Learner, task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    """The training samples of a task as the network sees them, not augmented, and their classes."""
     for positions in torch.arange(len(task.train)).split(CHUNK):
         raw, y = task.train.batch(positions)
         yield learner.preprocess(raw, None), y

@@ -164,6 +164,9 @@ class Combined(Method):
     def scores(self, state: CombinedState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         return self.method.scores(state.method, learner, x, task)
 
+    def strange(self, state: CombinedState, learner: Learner, x: Tensor) -> Tensor | None:
+        return self.method.strange(state.method, learner, x)
+
     def _with_states(self, state: CombinedState) -> list[tuple[Penalty, Any]]:
         return list(zip(self.penalties, state.penalties, strict=True))
 

@@ -236,6 +236,8 @@ class Answer:
     learner's confidence, of which an inferred answer need not have the most."""
     tasks: Tensor | None
     """(B,) int64: the task, given or inferred, whose classes were looked for; None: all classes seen."""
+    strange: Tensor | None = None
+    """(B,) bool: which samples are like none of the learned classes; None: the method cannot tell."""
 
 
 @dataclass
@@ -308,9 +310,16 @@ class Learner:
         with evaluating(self.model):
             overlays = self.overlays()
             found = [self._answer(part, task, classes, overlays) for part in raw.split(_AT_ONCE)]
+            strange = [self._strange(part) for part in raw.split(_AT_ONCE)]
         tasks = [part.tasks for part in found if part.tasks is not None]
         ids, scores = (torch.cat([getattr(part, name) for part in found]) for name in ("classes", "scores"))
-        return Answer(ids, scores, torch.cat(tasks) if tasks else None)
+        told = [part for part in strange if part is not None]
+        return Answer(ids, scores, torch.cat(tasks) if tasks else None, torch.cat(told) if told else None)
+
+    def _strange(self, raw: Tensor) -> Tensor | None:
+        if self.method is None:
+            return None
+        return self.method.strange(self.state, self, self.preprocess(raw.to(self.device), None))
 
     def _answer(
         self, raw: Tensor, task: int | None, classes: Sequence[int] | None, overlays: Sequence[Tensors]

@@ -5,10 +5,16 @@ ends in an `nn.Linear` called `head`. Initial weights come from torch's global g
 `torch.random.fork_rng()`, before building.
 """
 
+from typing import Any
+
+from hypermnesia.core.errors import unknown
+from hypermnesia.core.registry import PREFIX
+from hypermnesia.nets.backbones import is_backbone
 from hypermnesia.nets.convnets import LeNetOptions, ZenkeNetOptions
 from hypermnesia.nets.factory import Factory, from_factory
 from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.nets.options import NetOptions, Shape
+from hypermnesia.nets.pretrained import Pretrained
 from hypermnesia.nets.resnet import ResNet18Options, ResNetOptions
 from hypermnesia.nets.stages import classifier, run, section, stages
 from hypermnesia.nets.transformer import TextTransformerOptions, ViTOptions
@@ -26,12 +32,33 @@ NETS: dict[str, type[NetOptions]] = {
 }
 """The options of each network by its name on the command line."""
 
+
+def find_net(name: Any) -> NetOptions:
+    """The options of the network of that name, its own defaults: one of `NETS`, a pre-trained one, or
+    `python:MODULE:FACTORY`."""
+    if isinstance(name, str) and name.startswith(PREFIX):
+        return Factory(name)
+    if isinstance(name, str) and is_backbone(name):
+        return Pretrained(name)
+    if not isinstance(name, str) or name not in NETS:
+        raise unknown("net", str(name), NETS)
+    return NETS[name]()
+
+
+def name_of_net(options: NetOptions) -> str:
+    """What `find_net` finds these options by."""
+    if isinstance(options, Factory | Pretrained):
+        return options.reference
+    return next(name for name, kind in NETS.items() if type(options) is kind)
+
+
 __all__ = [
     "Factory",
     "NETS",
     "LeNetOptions",
     "MLPOptions",
     "NetOptions",
+    "Pretrained",
     "ResNet18Options",
     "ResNetOptions",
     "Shape",
@@ -40,7 +67,9 @@ __all__ = [
     "WideResNetOptions",
     "ZenkeNetOptions",
     "classifier",
+    "find_net",
     "from_factory",
+    "name_of_net",
     "run",
     "section",
     "stages",

@@ -34,7 +34,7 @@ class Backbone:
     """A frozen network and what it wants to be fed."""
 
     name: str
-    net: Callable[[Tensor], Tensor]
+    net: nn.Module
     """Images (B, 3, size, size), normalised → features (B, d)."""
     size: int
     """Pixels of a side."""
@@ -205,15 +205,22 @@ def _transformer(name: str, where: str, size: int | None) -> Backbone:
 
         processor = AutoImageProcessor.from_pretrained(where)
         mean, std = tuple(processor.image_mean), tuple(processor.image_std)
-    frozen = _frozen(net)
+    digest = weights_sha256(where, net)
+    pixels: int = size or (own if isinstance(own, int) else own[0])
+    return Backbone(name, _frozen(Pooled(net)), pixels, mean, std, digest)
 
-    def features(x: Tensor) -> Tensor:
-        said = frozen(pixel_values=x)
+
+class Pooled(nn.Module):
+    """A transformer of images (B, 3, H, W) → its pooled output, or the first token's (B, d)."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        said = self.net(pixel_values=x)
         pooled = getattr(said, "pooler_output", None)
         return said.last_hidden_state[:, 0] if pooled is None else pooled.flatten(1)
-
-    digest = weights_sha256(where, net)
-    return Backbone(name, features, size or (own if isinstance(own, int) else own[0]), mean, std, digest)
 
 
 def _frozen(net: nn.Module) -> nn.Module:

@@ -16,8 +16,10 @@ from hypermnesia.core.files import replace_file
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Stream, TextForm
 from hypermnesia.methods.learner import Learner
+from hypermnesia.nets.stages import classifier
 from hypermnesia.runs.directory import saved_config
 from hypermnesia.runs.execute import restored
+from hypermnesia.weights import peft
 from hypermnesia.weights.model import Model, evaluating, logits_of
 
 _CHECKED = 16  # samples that the program is compared with the learner on
@@ -62,15 +64,20 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
     network, state = task_network(learner.model, weights_of)
     example = learner.preprocess(_samples(stream), None)
     with torch.no_grad(), evaluating(learner.model):
-        if run.method.scores(learner.state, learner, example, weights_of) is not None:
-            raise HypermnesiaError(
-                f"{directory}: this method answers with scores of its own, not with its network's outputs; "
-                "use `hypermnesia predict` instead"
-            )
-        expected = learner.model(example, weights_of)
+        expected = run.method.scores(learner.state, learner, example, weights_of)
+        if expected is None:
+            expected = learner.model(example, weights_of)
+        else:
+            own = run.method.network(learner.state, learner)
+            if own is None:
+                raise HypermnesiaError(
+                    f"{directory}: this method answers with scores of its own, not with its network's outputs; "
+                    "use `hypermnesia predict` instead"
+                )
+            network, state = own.eval(), own.state_dict()
         program = _program(network, example)
         found = program.module()(example)
-    scale = float(expected.abs().max().clamp(min=1))
+    scale = float(expected[expected.isfinite()].abs().max().clamp(min=1))
     if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-5, atol=1e-6 * scale):
         raise HypermnesiaError(
             f"{directory}: the exported program differs from the learner by up to "
@@ -78,6 +85,36 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
         )
     about = description(learner, stream, task, weights_of, vocabulary)
     return _write(out or directory / "export", task, state, program, about)
+
+
+def export_adapter(directory: Path, task: int, out: Path | None = None) -> Path:
+    """Write the adapter of `task` (from 0) of the run in `directory` (DIR/seed-K) in PEFT's format, with the task's classifier
+    as `classifier.safetensors` and what a user has to know as `task.json`; returns the directory, by default
+    `directory`/adapter-TASK.
+
+    Raises `HypermnesiaError` for a task that was not learned, and where a task's network is more than the given one with
+    additions.
+    """
+    run = restored(directory)
+    learner, stream = run.learner, run.tested_on
+    check_task(learner, stream, task)
+    weights_of = 0 if is_joint(learner, stream) else task
+    adapter = peft.adapter_of(learner.model, weights_of)
+    last = f"{classifier(learner.model.target)}."
+    head = {
+        n.removeprefix(last): v for n, v in learner.model.task_state(weights_of).items() if n.startswith(last)
+    }
+    about = description(learner, stream, task, weights_of, TextForm.vocabulary)
+    out = out or directory / f"adapter-{task + 1}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        replace_file(out / peft.TENSORS, to_safetensors(adapter.tensors))
+        replace_file(out / "classifier.safetensors", to_safetensors(head))
+        replace_file(out / "task.json", json.dumps(about, indent=1, ensure_ascii=False).encode())
+        replace_file(out / peft.CONFIG, json.dumps(adapter.config, indent=1).encode())
+    except OSError as error:
+        raise HypermnesiaError(f"cannot write to {out}: {error.strerror or error}") from error
+    return out
 
 
 def is_joint(learner: Learner, stream: Stream) -> bool:

@@ -30,6 +30,8 @@ class Prediction:
     """Whether the task was guessed."""
     ranked: tuple[tuple[str, float], ...]
     """Class names with confidences in 0..1, the answer first."""
+    strange: bool = False
+    """Whether it is like none of the learned classes, as far as the run tells (`method.novel`)."""
 
     @property
     def answer(self) -> str:
@@ -49,9 +51,11 @@ def predict(
     run = restored(directory, device)
     answer = answered(run, read(directory, images, run.tested_on), task)
     tasks = [task] * len(images) if task is not None or answer.tasks is None else answer.tasks.tolist()
+    strange = [False] * len(images) if answer.strange is None else answer.strange.tolist()
+    ranked = _ranked(answer, run.tested_on.class_names)
     return [
-        Prediction(image, t, task is None and t is not None, ranked)
-        for image, t, ranked in zip(images, tasks, _ranked(answer, run.tested_on.class_names), strict=True)
+        Prediction(image, t, task is None and t is not None, order, odd)
+        for image, t, order, odd in zip(images, tasks, ranked, strange, strict=True)
     ]
 
 

@@ -186,7 +186,7 @@ def portrait(learner: Learner, class_names: Sequence[str]) -> dict[str, Any]:
     """The optional keys of result.json that describe the learner: `embeddings`, `masks`, `memory`."""
     found: dict[str, Any] = {}
     model = learner.model
-    if model.generator is not None and len(model.generator.embeddings):
+    if model.generator is not None and any(e.numel() for e in model.generator.embeddings):
         found["embeddings"] = [e.detach().flatten().tolist() for e in model.generator.embeddings]
     if "masked" in model.roles.values():
         found["masks"] = _masks(model)

@@ -2,6 +2,7 @@
 
 from hypermnesia.core.registry import Registry
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
+from hypermnesia.weights.hypernets.adapters import AdapterOptions, Adapters
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.chunked import Chunked, ChunkedOptions
 from hypermnesia.weights.hypernets.classwise import Classwise, ClasswiseOptions
@@ -25,12 +26,15 @@ GENERATORS = Registry[GeneratorOptions](
         "structured": StructuredOptions,
         "deconv": DeconvOptions,
         "classwise": ClasswiseOptions,
+        "adapters": AdapterOptions,
     },
 )
 """The options of every generator, by the name that `generator.name` takes."""
 
 __all__ = [
     "GENERATORS",
+    "AdapterOptions",
+    "Adapters",
     "Add",
     "Chunked",
     "ChunkedOptions",

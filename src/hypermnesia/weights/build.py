@@ -36,7 +36,7 @@ def build_model(
         _zero_stored_biases(net, assigned)
     statistics = weights.statistics
     if statistics == "auto":
-        differs = writer is not None or "per_task" in assigned.values()
+        differs = (writer is not None and writer.differs) or "per_task" in assigned.values()
         statistics = "per_task" if differs else "shared"
     model = Model(
         net,

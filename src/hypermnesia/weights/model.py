@@ -216,7 +216,8 @@ class Model(nn.Module):
     def depends_on_task(self) -> bool:
         """Whether two tasks may get different logits for the same input."""
         sliced = self.head is not None and self.head.kind != "shared"
-        return bool(self.generator or self._stored or self._own_statistics or sliced)
+        writes = self.generator is not None and self.generator.differs
+        return bool(writes or self._stored or self._own_statistics or sliced)
 
     def begin_task(self, rng: torch.Generator) -> None:
         """Add the rows of one more task: its embedding, stored parameters and statistics."""

@@ -3,7 +3,7 @@
 What a kind brings along (a hypernetwork, masks) it owns: `Mask(generator=DenseOptions(), mask=MaskOptions())`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from torch import nn
@@ -16,6 +16,7 @@ from hypermnesia.nets.norms import norm_parameters
 from hypermnesia.nets.stages import classifier, stages
 from hypermnesia.weights import GENERATORS
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
+from hypermnesia.weights.hypernets.adapters import AdapterOptions
 from hypermnesia.weights.hypernets.base import GeneratorOptions
 from hypermnesia.weights.model import WRITTEN, Compose, Role
 from hypermnesia.weights.outputs import HeadKind
@@ -94,19 +95,24 @@ class Weights:
         """Of every parameter of which nothing else is said."""
         raise NotImplementedError
 
-    def written(self) -> Role | None:
+    def written_role(self) -> Role | None:
         """The role that the kind gives to what its generator writes; None if it has none."""
         return None
 
     @property
     def writes(self) -> bool:
         """Whether a generator writes any of the parameters."""
-        return self.written() is not None or bool(self.generated or self.masked)
+        return self.written_role() is not None or bool(self.generated or self.masked)
 
     @property
     def masks(self) -> bool:
         """Whether any of the parameters are masked."""
-        return self.written() == "masked" or bool(self.masked)
+        return self.written_role() == "masked" or bool(self.masked)
+
+    @property
+    def drifts(self) -> bool:
+        """Whether what is written for one task moves while another one trains, so that something has to hold it."""
+        return self.writes
 
     @property
     def differs(self) -> bool:
@@ -127,7 +133,7 @@ class Weights:
 
     def default_generator(self, name: str | None = None) -> GeneratorOptions:
         """The options that the generator `name`, or the kind's own, begins with on these weights."""
-        return GENERATORS.find(name or self.writer).writing(self.written())
+        return GENERATORS.find(name or self.writer).writing(self.written_role())
 
     def roles(self, net: nn.Module) -> dict[str, Role]:
         """The role of every parameter."""
@@ -203,7 +209,7 @@ class _Written(Weights):
     """Whether norm layers keep affine values per task, share them (HyperMask's reference) or have them written
     (generated, masked) like all others."""
 
-    def written(self) -> Role | None:
+    def written_role(self) -> Role | None:
         role = self.role()
         return role if role in WRITTEN else None
 
@@ -300,7 +306,7 @@ class Mask(_Written):
 
 @dataclass(frozen=True, kw_only=True)
 class LoRA(Weights):
-    """Frozen, plus a generated low-rank addition; the classifier is stored for each task."""
+    """Frozen, plus a low-rank addition; the classifier is stored for each task where the addition differs."""
 
     kind: ClassVar[Kind] = "lora"
     writer: ClassVar[str] = "lowrank"
@@ -310,11 +316,46 @@ class LoRA(Weights):
     classifier."""
     scale: Positive = 1.0
     """Factor s of the addition w = w0 + s·B(e)A(e)."""
+    written: Literal["generated", "stored", "shared", "summed"] = "generated"
+    """Where additions come from. generated: a hypernetwork writes each task's. stored: each task keeps its own. shared: one
+    for all tasks. summed: each task adds one to those before it, which rest; all tasks use the sum."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        stored = isinstance(self.generator, AdapterOptions)
+        if stored != (self.written != "generated"):
+            raise HypermnesiaError(
+                f"weights.written={self.written} goes with generator={'adapters' if not stored else 'lowrank or the like'}"
+            )
+        if isinstance(self.generator, AdapterOptions) and self.generator.sharing != self.written:
+            if self.generator.sharing != "stored":
+                raise HypermnesiaError(f"weights.written={self.written}: leave generator.sharing out")
+            object.__setattr__(self, "generator", replace(self.generator, sharing=self.written))
+
+    @property
+    def drifts(self) -> bool:
+        return self.written == "generated"
+
+    @property
+    def _alike(self) -> bool:
+        """Whether all tasks have the same additions."""
+        return self.written in ("shared", "summed")
+
+    @property
+    def differs(self) -> bool:
+        return not self._alike or self.head_kind != "shared" or bool(self.per_task)
+
+    @property
+    def head_kind(self) -> HeadKind:
+        return "shared" if self.head == "auto" and self._alike and not self.per_task else super().head_kind
+
+    def default_generator(self, name: str | None = None) -> GeneratorOptions:
+        return super().default_generator(name or ("lowrank" if self.written == "generated" else "adapters"))
 
     def role(self) -> Role:
         return "frozen"
 
-    def written(self) -> Role | None:
+    def written_role(self) -> Role | None:
         return "added"
 
     @property

@@ -14,6 +14,7 @@ from hypermnesia.evaluation.infer.entropy import Entropy
 from hypermnesia.evaluation.infer.fecam import FeCAM
 from hypermnesia.evaluation.infer.logit import Logit
 from hypermnesia.evaluation.infer.prototype import Prototype
+from hypermnesia.evaluation.infer.ridge import RidgeInference
 from hypermnesia.evaluation.infer.tir import TIR
 
 INFERENCES: dict[str, type] = {
@@ -22,6 +23,7 @@ INFERENCES: dict[str, type] = {
     "prototype": Prototype,
     "agreement": Agreement,
     "logit": Logit,
+    "ridge": RidgeInference,
     "tir": TIR,
 }
 """Every way to infer the task, by its name on the command line: a dataclass of its options."""
@@ -35,6 +37,7 @@ __all__ = [
     "Inference",
     "Logit",
     "Prototype",
+    "RidgeInference",
     "TaskScores",
     "all_logits",
     "check",

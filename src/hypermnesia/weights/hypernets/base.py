@@ -121,6 +121,11 @@ class Generator(nn.Module, ABC):
         return rows
 
     @property
+    def differs(self) -> bool:
+        """Whether what it writes depends on the task."""
+        return True
+
+    @property
     def num_tasks(self) -> int:
         """Tasks that it has grown for."""
         return len(self.embeddings)

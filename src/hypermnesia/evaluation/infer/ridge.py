@@ -1,0 +1,92 @@
+"""Inference by a classifier in closed form on the network that all tasks start from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hypermnesia.core.declared import Count, Positive, check_options
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Task
+from hypermnesia.evaluation.infer.base import TaskScores, all_logits, check, chosen, features, first_task
+from hypermnesia.evaluation.infer.prototype import Mode
+from hypermnesia.methods.closed_form import ClosedFormState, RanPAC, Ridge, samples
+from hypermnesia.methods.learner import Learner
+from hypermnesia.nets.stages import classifier
+from hypermnesia.weights.model import evaluating
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeInference:
+    """The task of the class that ridge regression gives most, on features of the frozen network without any task's changes.
+
+    Its sums are exact (`core.exact`) and see all classes alike, so tasks compete on one scale; the weights of the task that
+    wins, such as an adapter that a hypernetwork writes, then tell its classes apart. Stores (d + C) · d numbers.
+    """
+
+    strength: Positive = 1e-3
+    """λ as a share of the mean of the Gram matrix's diagonal."""
+    width: Count | None = None
+    """Random features, as RanPAC has them; none = the features themselves."""
+    mode: Mode = "task"
+    """class: the class is the answer. task: it only names the task, whose network then answers."""
+
+    def __post_init__(self) -> None:
+        check_options(self, "ridge")
+
+    @property
+    def _ridge(self) -> Ridge:
+        if self.width is None:
+            return Ridge(strength=self.strength)
+        return RanPAC(strength=self.strength, width=self.width)
+
+    def init(self, learner: Learner) -> ClosedFormState:
+        check("ridge", learner)
+        model, last = learner.model, classifier(learner.model.target)
+        masks_only = model.base_trainable == "never"
+        rests = {"frozen", "added", "body", *(["masked"] if masks_only else [])}
+        moved = [
+            name
+            for name, role in model.roles.items()
+            if role not in rests and name.rpartition(".")[0] != last
+        ]
+        if moved:
+            raise HypermnesiaError(
+                f"infer=ridge looks through the network that all tasks start from, and here {moved[0]} does not rest: take "
+                "weights=lora, or a network of which only the classifier is the tasks' own"
+            )
+        if len({c for classes in learner.classes for c in classes}) < sum(map(len, learner.classes)):
+            raise HypermnesiaError("infer=ridge names the task of a class, and here tasks share classes")
+        return ClosedFormState()
+
+    @torch.no_grad()
+    def end_task(self, state: ClosedFormState, learner: Learner, task: Task) -> ClosedFormState:
+        ridge = self._ridge
+        with evaluating(learner.model):
+            for x, y in samples(learner, task):
+                state = ridge.shown(state, _start(learner, x), y, learner.num_classes)
+        return ridge.solved(state)
+
+    def scores(
+        self, state: ClosedFormState, learner: Learner, overlays: Sequence[Tensors], x: Tensor
+    ) -> TaskScores:
+        if state.weight is None:
+            return first_task(learner, overlays, x)
+        best = self._ridge.scored(state, _start(learner, x)).argmax(1)
+        owner = torch.zeros(learner.num_classes, dtype=torch.int64, device=x.device)
+        for task, classes in enumerate(learner.classes[: len(overlays)]):
+            owner[list(classes)] = task
+        guess = owner[best]
+        if self.mode == "task":
+            return chosen(guess, all_logits(learner, overlays, x))
+        local = torch.zeros_like(best)
+        for task in guess.unique().tolist():
+            local[guess == task] = learner.targets(best[guess == task], task)
+        return TaskScores(guess, local)
+
+
+def _start(learner: Learner, x: Tensor) -> Tensor:
+    """Features (B, d) of the network without any task's changes."""
+    return features(learner.model, {}, x, 0)[0].flatten(1)

@@ -1,0 +1,63 @@
+"""Ridge regression on the frozen network names the task, whose adapter then answers."""
+
+import pytest
+import small
+import torch
+
+import hypermnesia as hm
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.evaluation.infer import RidgeInference
+from hypermnesia.methods.closed_form import RanPAC, Ridge
+from hypermnesia.training.events import TaskStarted
+from hypermnesia.weights.options import LoRA, Plain
+
+
+def finished(inference: RidgeInference, weights: LoRA | Plain) -> hm.Fit:
+    run = small.run(weights=weights, inference=inference, train=hm.TrainOptions(iterations=40, batch_size=8))
+    small.all_of([run])
+    return run
+
+
+@pytest.mark.parametrize("mode", ["class", "task"])
+@pytest.mark.parametrize("width", [None, 30])
+def test_it_is_ridge_regression_without_adapters(mode: str, width: int | None) -> None:
+    run = finished(RidgeInference(mode=mode, width=width), LoRA(written="stored"))  # pyright: ignore[reportArgumentType]
+    method = Ridge() if width is None else RanPAC(width=width, strength=1e-3)
+    twin = small.run(method=method, train=hm.TrainOptions(iterations=1))
+    with torch.no_grad():  # the frozen network of the first run, whatever head it has
+        twin.learner.model.target.get_submodule("layer").load_state_dict(
+            run.learner.model.target.get_submodule("layer").state_dict()
+        )
+    small.all_of([twin])
+    raw = torch.cat([task.test.batch(torch.arange(len(task.test)))[0] for task in run.stream.tasks])
+    found, expected = run.learner.answer(raw), twin.learner.answer(raw)
+    assert found.tasks is not None
+    alone = run.learner.answer(raw[:1])
+    assert (
+        alone.tasks is not None and alone.tasks[0] == found.tasks[0] and alone.classes[0] == found.classes[0]
+    )
+    assert torch.equal(found.tasks, expected.classes // 2), "the task of the class that the ridge says"
+    if mode == "class":
+        assert torch.equal(found.classes, expected.classes)
+    else:
+        for task in range(3):
+            rows = found.tasks == task
+            assert torch.equal(found.classes[rows], run.learner.answer(raw[rows], task).classes)
+
+
+def test_before_the_first_tasks_end_it_is_the_first() -> None:
+    inference = RidgeInference()
+    run = small.run(weights=LoRA(), inference=inference)
+    for event in run:
+        if isinstance(event, TaskStarted):
+            break
+    learner = run.learner
+    found = inference.scores(learner.inference_state, learner, learner.overlays(), torch.zeros(2, 1, 4, 4))
+    assert found.guess.tolist() == [0, 0]
+
+
+def test_weights_that_move_and_classes_that_return_are_refused() -> None:
+    with pytest.raises(HypermnesiaError, match=r"here layer.0.weight does not rest: take weights=lora"):
+        small.run(weights=Plain(head="sliced"), inference=RidgeInference())
+    with pytest.raises(HypermnesiaError, match="names the task of a class, and here tasks share classes"):
+        small.run(small.permuted_stream(), LoRA(), inference=RidgeInference())
