@@ -16,7 +16,7 @@ FLOORS = (
     ("training", "report"),
     ("experiments",),
     ("runs",),
-    ("sweep",),
+    ("sweep", "adapters"),
     ("commands",),
     ("__main__",),
 )

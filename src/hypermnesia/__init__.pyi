@@ -1,5 +1,6 @@
 # The public names, each from the module that defines it: the one table, for type checkers and for Python.
 
+from .adapters.sklearn import ContinualClassifier as ContinualClassifier
 from .commands.result import Result as Result
 from .commands.result import fit as fit
 from .commands.result import open_run as open_run

@@ -163,7 +163,12 @@ def standardised(source: Source) -> Preprocess:
 
     In float64; a feature of one value counts as deviation 1.
     """
-    x = source.train.x.double()
+    return standardisation(source.train.x)
+
+
+def standardisation(vectors: Tensor) -> Preprocess:
+    """The same of vectors (N, F)."""
+    x = vectors.double()
     mean = x.mean(0)
     std = (x - mean).square().mean(0).sqrt()
     std = torch.where(std > 1e-12 * mean.abs().clamp_min(1e-300), std, 1.0)
