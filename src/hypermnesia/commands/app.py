@@ -23,6 +23,7 @@ from hypermnesia.commands.arguments import (
     TrustCode,
     Words,
 )
+from hypermnesia.commands.new import new
 from hypermnesia.commands.reproducing import reproduce
 from hypermnesia.commands.sweep import sweep
 from hypermnesia.core.errors import HypermnesiaError, NeedsEnvironment, RunFailed, refused
@@ -359,6 +360,7 @@ def unlearn(
     )
 
 
+app.command()(new)
 app.command()(reading.show)
 app.command()(reading.metrics)
 app.command(name="list")(reading.list_)

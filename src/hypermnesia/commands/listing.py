@@ -41,6 +41,9 @@ def _benchmarks() -> Table:
         )
     for form in PREFIXES.values():
         table.add_row(form, "your own images, split by classes", "", "task, class")
+    table.add_row(
+        "python:MODULE:NAME", "your own: a hypermnesia.Stream, or a function that returns one", "", ""
+    )
     return table
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.core.registry import PREFIX, imported
 from hypermnesia.data.domain import noisy, permuted, rotated
 from hypermnesia.data.mnist360 import mnist360
 from hypermnesia.data.options import StreamOptions
@@ -69,7 +70,8 @@ class Benchmark:
     @property
     def takes(self) -> tuple[str, ...]:
         """The fields of `StreamOptions` that mean something for it."""
-        return (*COMMON, *self.scenario.options)
+        common = AFTERWARDS if self.scenario is OWN_STREAM else COMMON
+        return (*common, *self.scenario.options)
 
 
 def _split(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
@@ -173,6 +175,9 @@ SLOTS = Scenario("slots", ("tasks", "classes_per_task", "augment", "blurry"), ("
 _RETURNING = ("occurrence", "recurrence", "rare_classes", "rare_recurrence")
 SAMPLING = Scenario("sampling", ("tasks", *_RETURNING, "augment", "blurry"), ("class",), _sampling)
 OWN_TASKS = Scenario("tasks", (*_TEXTS, "augment", "blurry"), _GUISES, _split)  # each task is a source
+OWN_STREAM = Scenario("own", ("blurry",), _GUISES, _split)  # made by the user's own code
+AFTERWARDS = ("validation", "samples_per_task", "shots", "first_tasks", "seed")
+"""Options of `COMMON` that mean something for a stream that is made already."""
 TURNING = Scenario("mnist-360", ("interpolation",), ("class",), _mnist360)
 
 ICARL_ORDER = (
@@ -321,11 +326,15 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """The benchmark of that name, or what is made of a user's own data: "folder:PATH", "folders:PATH" and the like."""
+    """The benchmark of that name, or what is made of a user's own data: "folder:PATH", "folders:PATH" and the like, or
+    the stream that "python:MODULE:NAME" makes."""
     if name in BENCHMARKS:
         return BENCHMARKS[name]
+    if name.startswith(PREFIX):
+        imported(name, name)
+        return Benchmark("your own stream", (name,), OWN_STREAM, Normalisation())
     user = user_source(name)
     if user is None:
-        raise unknown("benchmark", name, [*BENCHMARKS, *PREFIXES.values()])
+        raise unknown("benchmark", name, [*BENCHMARKS, *PREFIXES.values(), "python:MODULE:NAME"])
     scenario = OWN_TASKS if user.kind == "folders" else ANY_SPLIT
     return Benchmark("your own data", (name,), scenario, Normalisation(flip=None))

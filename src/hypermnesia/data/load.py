@@ -6,10 +6,10 @@ from pathlib import Path
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import expanded
-from hypermnesia.data.benchmarks import ANY_SPLIT, OWN_TASKS, Benchmark, find_benchmark
+from hypermnesia.data.benchmarks import ANY_SPLIT, OWN_STREAM, OWN_TASKS, Benchmark, find_benchmark
 from hypermnesia.data.build import beginning, blurry, capped, few_shot, with_validation
 from hypermnesia.data.options import StreamOptions, refuse_others
-from hypermnesia.data.own_tasks import stream_of, task_folders
+from hypermnesia.data.own_tasks import made_by, stream_of, task_folders
 from hypermnesia.data.preprocess import Normalisation, Preprocess
 from hypermnesia.data.sources.given import Data
 from hypermnesia.data.sources.registry import open_source, source_of
@@ -39,12 +39,12 @@ def load(
 ) -> Stream:
     """The stream of a named benchmark, or of a user's own data cut by classes.
 
-    `benchmark`: a name, a `Source`, or data as `from_arrays` takes them, with `test` as their test part. `data_dir` holds
-    known data sets as `NAME/*.parquet`; `seed` decides everything random unless `options.seed` does. `through` makes of a
-    decoded source what the stream is cut from, features in place of images say, which are then taken as they are unless
-    `options` normalise them. The order of what is done: cut into tasks, at most `samples_per_task` kept and
-    `shots` of each class, blurred, ended after `first_tasks`, validation cut. Raises `HypermnesiaError` for unknown names,
-    options that the benchmark does not take, and bad data.
+    `benchmark`: a name (`python:MODULE:NAME` is a stream of the user's own), a `Source`, or data as `from_arrays` takes
+    them, with `test` as their test part. `data_dir` holds known data sets as `NAME/*.parquet`; `seed` decides everything
+    random unless `options.seed` does. `through` makes of a decoded source what the stream is cut from, features in place of
+    images say, which are then taken as they are unless `options` normalise them. The order of what is done: cut into tasks,
+    at most `samples_per_task` kept and `shots` of each class, blurred, ended after `first_tasks`, validation cut. Raises
+    `HypermnesiaError` for unknown names, options that the benchmark does not take, and bad data.
     """
     given, own = options or StreamOptions(), None
     form = TextForm(given.length or TextForm.length, given.vocabulary or TextForm.vocabulary)
@@ -68,7 +68,9 @@ def load(
     def opened(names: Iterable[str]) -> list[Source]:
         return [open_source(name, data_dir=data_dir, size=chosen.size, text=form) for name in names]
 
-    if entry.scenario is OWN_TASKS:
+    if entry.scenario is OWN_STREAM:
+        stream = made_by(name, seed, data_dir)
+    elif entry.scenario is OWN_TASKS:
         folders = task_folders(expanded(name.partition(":")[2]))
         parts, names = opened(f"folder:{folder}" for folder in folders), [folder.name for folder in folders]
         parts = parts if through is None else [through(part) for part in parts]

@@ -1,11 +1,13 @@
 """Streams of a user's own tasks: each task is a source of its own."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.registry import imported, told
 from hypermnesia.data.build import Cut, build
 from hypermnesia.data.preprocess import Preprocess
 from hypermnesia.data.sources.decode import with_channels
@@ -52,6 +54,28 @@ def stream_of(
     if preprocess is not None and not isinstance(preprocess, Preprocess):
         preprocess = preprocess(source)
     return build(name, source, cuts, preprocess=preprocess, shared_labels=shared and len(cuts) > 1)
+
+
+def made_by(reference: str, seed: int, data_dir: Path | None) -> Stream:
+    """The stream that `python:package.module:name` names: a `Stream`, or a function that returns one and takes, by these
+    names, what it wants of `seed` and `data_dir`. Whatever it raises becomes a `HypermnesiaError`."""
+    found, given = imported(reference, reference), {"seed": seed, "data_dir": data_dir}
+    if callable(found):
+        wanted = inspect.signature(found).parameters.values()
+        everything = any(one.kind is one.VAR_KEYWORD for one in wanted)
+        names = given if everything else [one.name for one in wanted if one.name in given]
+        try:
+            found = found(**{name: given[name] for name in names})
+        except HypermnesiaError:
+            raise
+        except Exception as error:
+            raise HypermnesiaError(f"{reference} raised {told(error)}") from error
+    if not isinstance(found, Stream):
+        raise HypermnesiaError(
+            f"{reference}: expected a hypermnesia.Stream, or a function that returns one, such as hm.split(…) or "
+            f"hm.stream_of([…]); got {type(found).__name__}"
+        )
+    return found
 
 
 def merged(sources: Sequence[Source], name: str, apart: bool) -> tuple[Source, list[list[int]]]:
