@@ -88,6 +88,8 @@ def test_errors_say_what_to_do():
         hnet(1)
     with pytest.raises(hm.HypermnesiaError, match=r"task 1 is not in the snapshot, which holds \[0\]"):
         hm.drift(hnet, hnet.snapshot([0]), [1])
+    with pytest.raises(hm.HypermnesiaError, match="condition='set' reads a task's samples"):
+        hm.Hypernetwork(mlp(2), hm.ChunkedOptions(condition="set"))
     with pytest.raises(hm.HypermnesiaError, match="the pattern 'body' matches no parameter"):
         hm.Hypernetwork(mlp(2), SMALL, only=["body"])
 
