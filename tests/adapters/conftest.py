@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from types import ModuleType
 
+import pytest
 import torch
 
 LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
@@ -19,3 +20,9 @@ for schema in (
         LIBRARY.define(schema)
 if find_spec("wandb") is None:
     sys.modules["wandb"] = ModuleType("wandb")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Networks that tests build start alike in every run."""
+    torch.manual_seed(0)

@@ -69,7 +69,7 @@ def test_a_row_of_accuracies_for_each_fit(tmp_path):
     assert [len(row) for row in matrix.rows] == [3, 3, 3]
     for test, task in enumerate(stream.tasks):
         [(x, y)] = hm.loader(stream, task.test, len(task.test))
-        assert matrix.rows[2][test] == (module(x).argmax(1) == y).float().mean().item()
+        assert matrix.rows[2][test] == (module(x).argmax(1) == y).double().mean().item()
     found = matrix.summary()
     assert found["average_accuracy"] == pytest.approx(sum(matrix.rows[2]) / 3)
     said = [line for line in log.lines if "average_accuracy" in line]
