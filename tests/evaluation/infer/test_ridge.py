@@ -9,10 +9,11 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.evaluation.infer import RidgeInference
 from hypermnesia.methods.closed_form import RanPAC, Ridge
 from hypermnesia.training.events import TaskStarted
-from hypermnesia.weights.options import LoRA, Plain
+from hypermnesia.weights import HeadsOptions
+from hypermnesia.weights.options import LoRA, Partial, Plain
 
 
-def finished(inference: RidgeInference, weights: LoRA | Plain) -> hm.Fit:
+def finished(inference: RidgeInference, weights: LoRA | Plain | Partial) -> hm.Fit:
     run = small.run(weights=weights, inference=inference, train=hm.TrainOptions(iterations=40, batch_size=8))
     small.all_of([run])
     return run
@@ -43,6 +44,12 @@ def test_it_is_ridge_regression_without_adapters(mode: str, width: int | None) -
         for task in range(3):
             rows = found.tasks == task
             assert torch.equal(found.classes[rows], run.learner.answer(raw[rows], task).classes)
+
+
+def test_a_classifier_may_be_generated() -> None:
+    run = finished(RidgeInference(), Partial(generator=HeadsOptions(embedding=3, hidden=(5,))))
+    row = run.records.rows["class"][-1]
+    assert sum(value or 0.0 for value in row) / len(row) > 0.6
 
 
 def test_before_the_first_tasks_end_it_is_the_first() -> None:

@@ -88,5 +88,12 @@ class RidgeInference:
 
 
 def _start(learner: Learner, x: Tensor) -> Tensor:
-    """Features (B, d) of the network without any task's changes."""
-    return features(learner.model, {}, x, 0)[0].flatten(1)
+    """Features (B, d) of the network without any task's changes; its classifier has to have values, but plays no part."""
+    model = learner.model
+    last = model.target.get_submodule(classifier(model.target))
+    written = any(value.is_meta for value in last.parameters())
+    path = f"{classifier(model.target)}."
+    own = (
+        {name: value for name, value in model.overlay(0).items() if name.startswith(path)} if written else {}
+    )
+    return features(model, own, x, 0)[0].flatten(1)
