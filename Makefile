@@ -53,7 +53,7 @@ docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build
 
 faults: $(VENV)/test.stamp
-	$(BIN)/python -m pytest tests/faults -m ''
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/faults -m ''
 
 # A stamp is as new as the files that its installation read, so nothing is installed twice.
 

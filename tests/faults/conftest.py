@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
-_COUNTS = pytest.StashKey[list[str]]()
+_COUNTED = "counted"
 
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """`tell("3 kills: 0 differing results")` puts a line into the account."""
-    return request.config.stash.setdefault(_COUNTS, []).append
+    return lambda line: request.node.user_properties.append((_COUNTED, line))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    counts = config.stash.get(_COUNTS, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    done = [report for reports in terminalreporter.stats.values() for report in reports]
+    told = [report.user_properties for report in done if getattr(report, "when", "") == "call"]
+    counts = [line for properties in told for key, line in properties if key == _COUNTED]
     if counts:
         terminalreporter.section("faults")
         for line in counts:
