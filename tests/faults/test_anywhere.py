@@ -16,6 +16,7 @@ from hypermnesia.commands.app import main
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import resolve
+from hypermnesia.runs.execute import execute_seeds, restored
 from hypermnesia.training.anywhere import PINNED
 from hypermnesia.training.options import TrainOptions
 
@@ -117,3 +118,14 @@ def test_it_is_no_other_configuration() -> None:
     """As with threads: a finished run is recognised."""
     plain, pinned = (resolve("split-digits", "finetune", words) for words in ([], [ANYWHERE]))
     assert plain.sha256 == pinned.sha256
+
+
+def test_what_it_has_learned_is_read_without_any_of_it(directory: Path) -> None:
+    """Only training has to be the same: a finished run predicts on other devices, too."""
+    cfg = resolve("split-digits", "finetune", words_of(BY_NAME["finetune"]))
+    execute_seeds(cfg, [0], directory)
+    path = directory / "seed-0" / "config.toml"
+    text = path.read_text()
+    assert 'reproducible = "here"' in text
+    path.write_text(text.replace('reproducible = "here"', 'reproducible = "anywhere"'))
+    assert restored(directory / "seed-0").train.reproducible == "anywhere"

@@ -29,6 +29,7 @@ def build(
     cfg: Config, seed: int = 0, data_dir: Path | None = None, device: str = "cpu", sealed: bool = False
 ) -> Fit:
     """The run of a configuration with one seed, ready to be iterated over."""
+    anywhere.hold(cfg.sections["train"], device)  # before data are decoded and weights drawn
     stream_seed = _seeds(cfg.sections["seeds"], seed)["stream"]
     options = cfg.sections["stream"]
     stream = load(
@@ -41,8 +42,6 @@ def assemble(cfg: Config, stream: Stream, seed: int = 0, device: str = "cpu", se
     """As `build`, over a stream that is already at hand."""
     parts, stream = cfg.sections, stream.to(device)
     seeds = _seeds(parts["seeds"], seed)
-    if cfg.sections["train"].reproducible == "anywhere":
-        anywhere.pin(device)  # before the first weight is drawn
     trained = stream.joined() if cfg.approach.joined else stream
     method = build_method(cfg)
     models = {"main": build_network(cfg, trained, seeds["init"])} | method.extra_models(

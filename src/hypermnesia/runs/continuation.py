@@ -19,6 +19,7 @@ from hypermnesia.experiments.build import assemble, without_base
 from hypermnesia.experiments.features import through
 from hypermnesia.experiments.resolve import Config
 from hypermnesia.nets.stages import classifier
+from hypermnesia.training import anywhere
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.training.position import Position
@@ -74,6 +75,7 @@ def build(
 
     `saved`: the outline of the finished stream, or of this run's own. `data_dir`: of the benchmark, to test again.
     """
+    anywhere.hold(cfg.sections["train"], device)
     earlier = replace(beginning(saved, goes_on.tasks, goes_on.classes), source_sha256=goes_on.stream_sha256)
     stream = extended(earlier, goes_on.further, through(cfg.sections["stream"]))
     if goes_on.retest:

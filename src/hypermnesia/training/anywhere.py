@@ -5,16 +5,19 @@ import os
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError, NeedsEnvironment
+from hypermnesia.training.options import TrainOptions
 
 PINNED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
 """Variables of the environment that torch's own kernels, oneDNN and MKL read when they are first used."""
 
 
-def pin(device: str | torch.device) -> None:
-    """From now on torch computes on one thread here, since it splits sums by threads.
+def hold(train: TrainOptions, device: str | torch.device) -> None:
+    """If a run is to be the same anywhere, torch computes on one thread from now on, since it splits sums by threads.
 
     Raises `NeedsEnvironment` where the variables are not set, and `HypermnesiaError` where they cannot be heeded.
     """
+    if train.reproducible != "anywhere":
+        return
     if any(os.environ.get(name) != value for name, value in PINNED.items()):
         raise NeedsEnvironment("train.reproducible=anywhere", PINNED)
     capability = torch.backends.cpu.get_cpu_capability()

@@ -92,8 +92,7 @@ def restore(run: Fit, tensors: Tensors, form: Any) -> None:
         learner.state, learner.inference_state = values["state"], values["inference"]
         run.position, run.records = values["position"], values["records"]
         run.rngs, run.noise = values["rngs"], values["noise"]
-        asked = run.train.threads
-        run.threads = asked if isinstance(asked, int) else values["threads"]
+        run.threads = run.train.fixed_threads or values["threads"]
         run.order, run.selection = values["order"], values.get("selection")
         if run.order is not None:
             run.order.rng = run.rngs["order"]  # one generator, not a copy of it

@@ -69,11 +69,8 @@ class Fit:
                 f"Fit: {given} is no method; make one by calling its class, such as Finetune()"
             )
         self.stream, self.method, self.train = stream, method, train
-        self.threads: int | None = train.threads if isinstance(train.threads, int) else None
+        self.threads: int | None = train.fixed_threads
         """CPU threads; None until they are chosen, and where torch chooses."""
-        if train.reproducible == "anywhere":
-            anywhere.pin(device)
-            self.threads = 1
         self.tested_on = tested_on or stream
         self.optimizer_options = optim.options_of(optimizer)
         self.evaluation, self.inference = evaluation or EvaluateOptions(), inference or Entropy()
@@ -151,6 +148,7 @@ class Fit:
 
     def __iter__(self) -> Iterator[Event]:
         device = self.learner.device
+        anywhere.hold(self.train, device)
         with determinism.settings(self.threads, device):
             outside = determinism.noise(device)
             torch.manual_seed(self._noise_seed)

@@ -66,6 +66,13 @@ class TrainOptions:
             if self.precision != "float32":
                 raise HypermnesiaError("train.reproducible=anywhere computes in float32 alone")
 
+    @property
+    def fixed_threads(self) -> int | None:
+        """CPU threads that are said; None where a timed step or torch chooses them."""
+        if self.reproducible == "anywhere":
+            return 1
+        return self.threads if isinstance(self.threads, int) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds:
