@@ -12,7 +12,7 @@ JOBS ?= 2
 EXTRAS := hub,nets,peft,pretrained,sweep,ray,slurm,track,test
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow lint check bench faults proof docs
+.PHONY: help demo test test-slow lint check bench faults proof docs release
 .DELETE_ON_ERROR:
 
 help:
@@ -24,10 +24,11 @@ help:
 	@echo 'make bench      the benchmarks'
 	@echo 'make proof      some sixty small runs: the bits of their results are those written down (or, with AGAINST=REV, that commit'\''s)'
 	@echo 'make docs       the documentation as pages in build/site'
+	@echo 'make release    check version, changelog and tag, and build wheel and sdist in dist/'
 	@echo 'make faults     kill runs, damage checkpoints, fill disks: nothing may be lost'
 
 demo: $(VENV)/core.stamp
-	$(BIN)/hypermnesia compare split-digits finetune hnet phn hypermask hcr joint train.threads=1 --out runs/demo
+	$(BIN)/hypermnesia compare split-digits finetune hnet phn hypermask hcr joint infer=entropy,fecam train.threads=1 --out runs/demo
 	$(BIN)/hypermnesia report runs/demo -o '$(CURDIR)/report.html'
 
 test: $(VENV)/test.stamp
@@ -51,6 +52,9 @@ proof: $(VENV)/test.stamp
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build
+
+release: $(VENV)/test.stamp
+	$(BIN)/python .github/release.py
 
 faults: $(VENV)/test.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/faults -m ''
