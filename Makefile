@@ -12,7 +12,7 @@ JOBS ?= 2
 EXTRAS := hub,nets,peft,pretrained,sweep,ray,slurm,track,test
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow lint check bench faults proof docs release
+.PHONY: help demo test test-slow lint check bench faults proof docs gpu release
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make check      lint and test'
 	@echo 'make bench      the benchmarks'
 	@echo 'make proof      some sixty small runs: the bits of their results are those written down (or, with AGAINST=REV, that commit'\''s)'
+	@echo 'make gpu        the tests that need a GPU; SLICE=2/6 make gpu runs the second of six slices'
 	@echo 'make docs       the documentation as pages in build/site'
 	@echo 'make release    check version, changelog and tag, and build wheel and sdist in dist/'
 	@echo 'make faults     kill runs, damage checkpoints, fill disks: nothing may be lost'
@@ -49,6 +50,9 @@ bench: $(VENV)/test.stamp
 
 proof: $(VENV)/test.stamp
 	$(BIN)/python tests/proof/prove.py $(if $(AGAINST),--against $(AGAINST))
+
+gpu: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m cuda tests/gpu
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/mkdocs build

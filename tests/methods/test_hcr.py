@@ -18,7 +18,7 @@ from methods.helpers import (
 from torch import Tensor
 
 from hypermnesia.core.rng import generator
-from hypermnesia.methods.hcr import HCR, dist, kern, kernel, neigh, rank, released_dist
+from hypermnesia.methods.hcr import HCR, dist, kern, kernel, neigh, rank, rank_and_dist, released_dist
 from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
 
@@ -164,6 +164,20 @@ def test_rank_and_dist_by_hand() -> None:
     teacher = on_the_circle(0.5, -1.0)
     assert float(dist(student, teacher, y)) == pytest.approx(1.24718, abs=2e-4)
     assert float(released_dist(student, teacher, y)) == pytest.approx(0.62359, abs=1e-4)
+
+
+def test_one_pass_over_all_triplets_is_both_terms() -> None:
+    for m in (1, 2, 9):
+        given = [torch.randn(m, 5, generator=generator(m, "o", i)) * 0.1 + torch.eye(m, 5) for i in range(3)]
+        y, z = (torch.randint(3, (m,), generator=generator(m, "y", i)) for i in range(2))
+        first, second = (v.requires_grad_() for v in given[:2])
+        apart = rank(first, y), dist(second, given[2], z)
+        together = rank_and_dist(first, second, given[2], y, z)
+        torch.testing.assert_close(together, apart)
+        if m == 9:
+            assert all(bool(term > 0) for term in apart)
+        ones = torch.autograd.grad(sum(apart), [first, second])
+        torch.testing.assert_close(torch.autograd.grad(sum(together), [first, second]), ones)
 
 
 def test_an_unchanged_network_pays_nothing() -> None:

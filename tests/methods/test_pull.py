@@ -1,12 +1,15 @@
 """The pull towards old values: value, gradients and what `vmap` makes of them, beside the formula itself."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.func import vmap
 
 from hypermnesia.core.rng import generator
-from hypermnesia.methods.penalties.quadratic import pull
+from hypermnesia.methods.penalties.quadratic import pull, samples_at_once
 
 SHAPES = ((3, 4), (4,), (), (2, 1, 3, 3))
 
@@ -48,3 +51,14 @@ def test_stacked() -> None:
     torch.testing.assert_close(
         torch.autograd.grad(stacked.sum(), leaves), torch.autograd.grad(torch.stack(apart).sum(), leaves)
     )
+
+
+def test_a_large_gpu_holds_more_gradients_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"w": torch.empty(2**19)}
+    there: Any = {"w": SimpleNamespace(is_cuda=True, device="cuda", numel=lambda: 2**19)}
+    assert samples_at_once(here) == 32
+    for gigabytes, expected in ((4, 128), (1, 32), (80, 256)):
+        card = SimpleNamespace(total_memory=gigabytes * 2**30)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, card=card: card)
+        assert samples_at_once(there) == expected
+    assert samples_at_once({"w": torch.empty(2**25, device="meta")}) == 1

@@ -1,5 +1,6 @@
 """Options of training, and torch's settings meanwhile."""
 
+import os
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ from hypermnesia.training.options import TrainOptions
 def test_bad_options(options: dict[str, Any], text: str) -> None:
     with pytest.raises(HypermnesiaError, match=text):
         TrainOptions(**options)
+
+
+def test_sums_on_a_gpu_have_an_order_from_the_import_on() -> None:
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] in (":4096:8", ":16:8")
 
 
 def test_noise_can_be_drawn_again() -> None:

@@ -92,6 +92,8 @@ def project(gradient: NamedTensors, reference: NamedTensors) -> Tensors:
     Names that one side lacks count as zero there. Branches on no value, so that it compiles and stacks.
     """
     shared = [name for name in gradient if name in reference]
+    if not shared:
+        return add(gradient, {name: torch.zeros_like(r) for name, r in reference.items()})
     product = dot({n: gradient[n] for n in shared}, {n: reference[n] for n in shared})
     square = dot(reference, reference).clamp_min(torch.finfo(torch.float32).tiny)
     factor = torch.where(product < 0, product / square, 0)

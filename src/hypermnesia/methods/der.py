@@ -17,7 +17,7 @@ from hypermnesia.methods.replay.rehearsal import (
     Replay,
     ReplayState,
     forward,
-    rehearse,
+    rehearse_each,
     squared_error,
 )
 
@@ -84,9 +84,8 @@ class DERPP(ReplayMethod):
     """The replay memory; published: reservoir."""
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws | None:
-        by_logits = rehearse(state.memory, learner, self.memory, rng)
-        by_labels = rehearse(state.memory, learner, self.memory, rng)
-        return None if by_logits is None or by_labels is None else (by_logits, by_labels)
+        found = rehearse_each(state.memory, learner, self.memory, rng, 2)
+        return (found[0], found[1]) if found else None
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Draws | None) -> tuple[Tensor, Aux]:
         logits, replayed = forward(net, batch.x, batch.task, draw or (), self.joint_forward)

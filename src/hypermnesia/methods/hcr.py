@@ -16,7 +16,7 @@ from hypermnesia.methods.replay.rehearsal import (
     Replay,
     ReplayState,
     forward,
-    rehearse,
+    rehearse_each,
 )
 
 MARGIN = 0.2
@@ -76,10 +76,10 @@ class HCR(ReplayMethod):
     """The replay memory; published: reservoir, `batch_size` as large as the stream's."""
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws:
-        def drawn(weight: float) -> Replay | None:
-            return rehearse(state.memory, learner, self.memory, rng) if weight else None
-
-        return drawn(self.alpha), drawn(self.beta), drawn(self.rank), drawn(self.gamma)
+        weights = (self.alpha, self.beta, self.rank, self.gamma)
+        draws = iter(rehearse_each(state.memory, learner, self.memory, rng, sum(w > 0 for w in weights)))
+        icr, er, ranked, distributed = (next(draws, None) if weight else None for weight in weights)
+        return icr, er, ranked, distributed
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Draws) -> tuple[Tensor, Aux]:
         replays = [replay for replay in draw if replay is not None]
@@ -93,10 +93,15 @@ class HCR(ReplayMethod):
             terms["icr"] = self.alpha * (kern(student, teacher) + neigh(student, teacher))
         if er is not None:
             terms["er"] = self.beta * F.cross_entropy(next(outputs), er.target)
-        if ranked is not None:
+        if ranked is not None and distributed is not None and not self.released_ccr:
+            first, _ = comparable(net, next(outputs), ranked)
+            second, teacher = comparable(net, next(outputs), distributed)
+            by_rank, by_dist = rank_and_dist(first, second, teacher, ranked.y, distributed.y)
+            terms["rank"], terms["dist"] = self.rank * by_rank, self.gamma * by_dist
+        elif ranked is not None:
             student, _ = comparable(net, next(outputs), ranked)
             terms["rank"] = self.rank * rank(student, ranked.y)
-        if distributed is not None:
+        if distributed is not None and "dist" not in terms:
             student, teacher = comparable(net, next(outputs), distributed)
             measure = released_dist if self.released_ccr else dist
             terms["dist"] = self.gamma * measure(student, teacher, distributed.y)
@@ -155,6 +160,23 @@ def dist(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
     return DIST_SCALE * divergences / chosen.clamp_min(1)
 
 
+def rank_and_dist(
+    first: Tensor, second: Tensor, teacher: Tensor, y: Tensor, z: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(`rank(first, y)`, `dist(second, teacher, z)`) of draws of one size, by one pass over all their triplets: these tensors
+    are so small that each operation on them costs its call."""
+    d = distances(torch.stack([first, second, teacher])) / TEMPERATURE
+    rank_gap, s, q = gaps = triplet_gaps(d.detach(), torch.stack([y, z, z]))
+    chosen = semi_hard(gaps[:2], MARGIN / TEMPERATURE)
+    signed = torch.stack([-TEMPERATURE * rank_gap, s, q])
+    rank_values, of_s, of_q = softplus(signed)
+    rank_slopes, s_slopes, heads = torch.sigmoid(signed)
+    values = torch.stack([rank_values, of_s - of_q - heads * (s - q)])
+    slopes = torch.stack([-TEMPERATURE * rank_slopes, s_slopes - heads])
+    totals = sum_over_triplets(d[:2], values * chosen, slopes * chosen) / chosen.sum((1, 2, 3)).clamp_min(1)
+    return totals[0], DIST_SCALE * totals[1]
+
+
 def released_dist(student: Tensor, teacher: Tensor, y: Tensor) -> Tensor:
     """What the released code adds to its loss in place of `dist`: 500 · Σ KL, a constant."""
     divergences, _ = _divergences(student.detach(), teacher, y)
@@ -174,32 +196,33 @@ def _divergences(student: Tensor, teacher: Tensor, y: Tensor) -> tuple[Tensor, T
 
 
 def sum_over_triplets(d: Tensor, values: Tensor, slopes: Tensor) -> Tensor:
-    """Σ values[a, p, n] as a function of the distances d (m, m), `slopes` being the values' derivatives in the gap
-    d(a, n) − d(a, p); both (m, m, m), without a graph.
+    """Σ values[…, a, p, n] as a function of the distances d (…, m, m), `slopes` being the values' derivatives in the gap
+    d(a, n) − d(a, p); both (…, m, m, m), without a graph.
 
     Value and gradient are exact, and no (m, m, m) tensor is kept for the backward pass, which would take most of its
     time. Second derivatives, which only a second-order look-ahead asks for, take the values as linear in d.
     """
-    pull = slopes.sum(1) - slopes.sum(2)
-    return values.sum() + (pull * (d - d.detach())).sum()
+    pull = slopes.sum(-2) - slopes.sum(-1)
+    return values.sum((-3, -2, -1)) + (pull * (d - d.detach())).sum((-2, -1))
 
 
 def distances(v: Tensor) -> Tensor:
-    """(m, m) Euclidean distances between the unit-normalised rows of v (m, outputs); 0..2."""
-    unit = F.normalize(v)
+    """(…, m, m) Euclidean distances between the unit-normalised rows of v (…, m, outputs); 0..2."""
+    unit = F.normalize(v, dim=-1)
     return torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def triplet_gaps(d: Tensor, y: Tensor) -> Tensor:
-    """(m, m, m) from distances d (m, m), at most 2, and labels: [a, p, n] = d(a, n) − d(a, p), how much farther n is.
+    """(…, m, m, m) from distances d (…, m, m), at most 2, and labels (…, m): [a, p, n] = d(a, n) − d(a, p), how much farther
+    n is.
 
     Only where a ≠ p and y_a = y_p ≠ y_n; elsewhere a number in −4..−2 or 4..8, which no margin lets in.
     """
-    same = y[:, None] == y
-    itself = torch.eye(len(y), dtype=torch.bool, device=y.device)
+    same = y[..., :, None] == y[..., None, :]
+    itself = torch.eye(y.shape[-1], dtype=torch.bool, device=y.device)
     positive = torch.where(same & ~itself, d, 4.0)
     negative = torch.where(same, 8.0, d)
-    return negative[:, None, :] - positive[:, :, None]
+    return negative[..., :, None, :] - positive[..., :, :, None]
 
 
 def semi_hard(gap: Tensor, margin: float) -> Tensor:
@@ -208,5 +231,5 @@ def semi_hard(gap: Tensor, margin: float) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)) for |x| ≤ 8, in half the time of torch's, which covers every x."""
+    """log(1 + exp(x)) for |x| ≤ 32, in half the time of torch's, which covers every x."""
     return torch.log1p(torch.exp(x))

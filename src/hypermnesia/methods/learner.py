@@ -13,6 +13,7 @@ from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.tensors import Tensors, under_prefix
 from hypermnesia.data import Preprocess, Task
 from hypermnesia.nets.stages import classifier_inputs
+from hypermnesia.weights.compose import SemiBinaryMask
 from hypermnesia.weights.hypernets.factors import Factor, split
 from hypermnesia.weights.model import Model, evaluating
 
@@ -67,6 +68,7 @@ class Net:
         self._own: Tensors | None = None
         self._tensors: dict[tuple[int, ...], Tensors] = {}
         self._factors: dict[tuple[int, ...], list[Factor]] = {}
+        self._masks: dict[tuple[int, ...], Tensors] = {}
 
     @property
     def params(self) -> Tensors:
@@ -80,9 +82,11 @@ class Net:
     def __call__(self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
         """Logits as `Model.forward` gives them, at the bound parameters."""
         values, part = self._tensors.get((task,)), part or self.part
+        shared = values is not None and isinstance(self.model.compose, SemiBinaryMask)
+        masks = self.masks((task,)) if shared else None
         if self._params is None:
-            return self.model(x, task, *extra, part=part, values=values)
-        given = {"part": part, "values": values}
+            return self.model(x, task, *extra, part=part, values=values, masks=masks)
+        given = {"part": part, "values": values, "masks": masks}
         return functional_call(
             self.model, self._buffers | self._params, (x, task, *extra), given, tie_weights=False
         )
@@ -95,6 +99,20 @@ class Net:
         """What the generator writes for `tasks`, at the bound parameters."""
         held = (self._factors if factored else self._tensors).get(tuple(tasks))
         return self._generated(tasks, factored) if held is None else held
+
+    def masks(self, tasks: Sequence[int]) -> Tensors:
+        """The masks of `tasks`, (T, *shape) by name of the masked parameters; made once where `writing` holds what they are
+        made of."""
+        compose, key = self.model.compose, tuple(tasks)
+        if key not in self._masks:
+            written = self.generate(tasks)
+            assert isinstance(written, dict) and isinstance(compose, SemiBinaryMask)
+            own = {name: h for name, h in written.items() if self.model.roles[name] == "masked"}
+            found = compose.mask(own, self.model.ramp)
+            if key not in self._tensors:
+                return found
+            self._masks[key] = found
+        return self._masks[key]
 
     def writing(self, *reads: "WeightRequest") -> "Net":
         """This network with one generator pass for all that is listed, which `generate` and calls then find done."""

@@ -341,14 +341,15 @@ def resume_seeds(
 
 
 def restored(directory: Path, device: str = "cpu") -> Fit:
-    """The learner of a run as its last checkpoint has it. Needs no data: the stream that it has is an outline.
+    """The learner of a run as its last checkpoint has it, also on a CPU if it was made on a GPU.
 
-    Raises `Unusable` when there is no sound checkpoint.
+    Needs no data: the stream that it has is an outline. Raises `Unusable` when there is no sound checkpoint.
     """
     cfg, seed = saved_config(directory), environment_of(directory)["seed"]
     run = assemble(without_base(cfg), saved_stream(directory), seed, device)
     report = reporter(directory)
-    if checkpoint.load(run, directory / "checkpoint", report, bound.check(directory, report)) is None:
+    saves, check = directory / "checkpoint", bound.check(directory, report)
+    if checkpoint.load(run, saves, report, check, exact=False) is None:
         raise Unusable(f"{directory} has no checkpoint yet; start or resume the run first")
     return run
 

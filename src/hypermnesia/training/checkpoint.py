@@ -73,16 +73,17 @@ def capture(run: Fit) -> tuple[Tensors, Any]:
     return tensors, pack(values, tensors, "run")
 
 
-def restore(run: Fit, tensors: Tensors, form: Any) -> None:
+def restore(run: Fit, tensors: Tensors, form: Any, exact: bool = True) -> None:
     """Bring a fresh `run` of the same configuration to the captured point.
 
+    Not `exact`: a run that was made on a GPU may come to the CPU, where it answers, but for rounding, as it did.
     Raises `CheckpointError` if the values belong to another run; `run` is then of no further use.
     """
     learner = run.learner
     modules = modules_of(run.method, learner.state, run.inference, learner.inference_state)
     try:
         values = unpack(migrated(form), tensors, modules, learner.device)
-        if values["device"] != learner.device.type:
+        if values["device"] != learner.device.type and (exact or learner.device.type != "cpu"):
             raise CheckpointError(
                 f"the run was made on {values['device']}, and only there it goes on exactly: "
                 f"resume it with --device {values['device']}"
@@ -266,12 +267,13 @@ def load(
     report: Callable[[str], None],
     check: Callable[[Path, dict[str, Any]], None] = lambda path, extra: None,
     newest: str | None = None,
+    exact: bool = True,
 ) -> dict[str, Any] | None:
     """Restore the newest sound checkpoint of `directory` into `run`, of those up to the name `newest`; None if there is
     none at all.
 
     Damaged ones are told to `report` and passed over. `check` may raise for one that must not be used. Returns the `extra`
-    that was saved with it.
+    that was saved with it. `exact`: as for `restore`.
     """
     found = [path for path in _checkpoints(directory) if newest is None or path.stem <= newest]
     for path in reversed(found):
@@ -281,7 +283,7 @@ def load(
             report(f"{error}; trying the one before")
             continue
         check(path, extra)
-        restore(run, tensors, form)
+        restore(run, tensors, form, exact)
         return extra
     if found:
         report("no sound checkpoint is left: starting from the beginning")

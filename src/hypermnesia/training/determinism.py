@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import os
 from collections.abc import Iterator
 
 import torch
@@ -13,11 +12,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 @contextlib.contextmanager
-def settings(threads: int | None, device: torch.device) -> Iterator[None]:
+def settings(threads: int | None) -> Iterator[None]:
     """Deterministic algorithms and the run's thread count within the block; torch's former settings after it."""
     before, former, fill = torch.get_num_threads(), torch.get_deterministic_debug_mode(), _fill()
-    if device.type == "cuda":  # cuBLAS reads it when it starts, and is not repeatable without
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     keep_freed_memory()
     torch.use_deterministic_algorithms(True)
     _fill(

@@ -149,7 +149,7 @@ class Fit:
     def __iter__(self) -> Iterator[Event]:
         device = self.learner.device
         anywhere.hold(self.train, device)
-        with determinism.settings(self.threads, device):
+        with determinism.settings(self.threads):
             outside = determinism.noise(device)
             torch.manual_seed(self._noise_seed)
             if self.noise is not None:

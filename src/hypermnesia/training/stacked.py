@@ -99,7 +99,7 @@ def together(runs: Sequence[Fit]) -> Iterator[tuple[int, Event]]:
     if reason := why_apart(runs):
         raise HypermnesiaError(f"these runs cannot be stacked: {reason}")
     stack = Stack(runs)
-    with determinism.settings(runs[0].threads, runs[0].learner.device):
+    with determinism.settings(runs[0].threads):
         for run in runs:
             run.seed_noise()
         going = {i: run.advance() for i, run in enumerate(runs)}

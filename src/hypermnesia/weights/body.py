@@ -26,7 +26,7 @@ def cut(model: Model) -> Cut | None:
     length, frozen = 0, False
     for stage in names:
         own = [role for name, role in model.roles.items() if name.split(".")[0] == stage]
-        if any(role not in ("body", "frozen") for role in own) or not model.rests(stage):
+        if any(role not in ("body", "frozen") for role in own) or not _rests(model, stage):
             break
         if not own and drops_out(model.target.get_submodule(stage)):
             break
@@ -45,6 +45,12 @@ def through_body(model: Model, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
     """What each task's forward pass of `x` (B, …) has in common: (features or x itself, further arguments of `Model.call`)."""
     found = resting(model)
     return (x, {}) if found is None else (found.body(x), {"part": found.tail})
+
+
+def _rests(model: Model, stage: str) -> bool:
+    """Whether all statistics in a stage rest, after the first task at the latest."""
+    parts = model.target.get_submodule(stage).modules()
+    return all(m in model.resting or not any(True for _ in m.buffers(recurse=False)) for m in parts)
 
 
 def drops_out(module: nn.Module) -> bool:

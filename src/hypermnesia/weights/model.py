@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.tensors import Tensors
+from hypermnesia.core.tensors import Tensors, map_tensors
 from hypermnesia.weights.hypernets.base import Generator
 from hypermnesia.weights.outputs import Head
 
@@ -91,13 +91,13 @@ class Model(nn.Module):
         self.ramp = 1.0
         """What `compose` is given: the share of the first task's steps that are done, from 1 on in later tasks."""
         self._aliases = _aliases(target)
-        self._resting = self._modules_at_rest()
+        self.resting = self._modules_at_rest()
         self._stored = [name for name, role in self.roles.items() if role == "per_task"]
         self._own_statistics = [
             _join(path, key)
             for path, module in target.named_modules()
             for key, _ in module.named_buffers(recurse=False)
-            if statistics == "per_task" and module not in self._resting
+            if statistics == "per_task" and module not in self.resting
         ]
         self._release_generated()
         self.register_state_dict_post_hook(self._without_meta)
@@ -152,11 +152,6 @@ class Model(nn.Module):
                     meta = torch.empty(value.shape, dtype=value.dtype, device="meta")
                     empty.setdefault(name, nn.Parameter(meta, requires_grad=False))
                     module.register_parameter(key, empty[name])
-
-    def rests(self, path: str) -> bool:
-        """Whether all statistics in a module of the target rest, after the first task at the latest."""
-        parts = self.target.get_submodule(path).modules()
-        return all(m in self._resting or not any(True for _ in m.buffers(recurse=False)) for m in parts)
 
     def get_extra_state(self) -> Tensor:
         """The number of tasks, which a `state_dict` carries so that a fresh model of this kind can load it."""
@@ -243,7 +238,7 @@ class Model(nn.Module):
     def train(self, mode: bool = True) -> "Model":
         """As `nn.Module.train`, but modules that are frozen by now stay in evaluation mode: their statistics rest."""
         super().train(mode)
-        for module, after_first in self._resting.items() if mode else ():
+        for module, after_first in self.resting.items() if mode else ():
             if self.num_tasks > 1 or not after_first:
                 module.training = False  # of this module alone: what it holds may still train
         return self
@@ -284,10 +279,12 @@ class Model(nn.Module):
             return self.base_trainable == "always" or (self.base_trainable == "first_task" and current == 0)
         return role == "shared" or (role == "body" and current == 0)
 
-    def written(self, tasks: Sequence[int], values: Tensors | None = None) -> Tensors:
+    def written(
+        self, tasks: Sequence[int], values: Tensors | None = None, masks: Tensors | None = None
+    ) -> Tensors:
         """The written parameters as the target uses them: name → (T, *shape).
 
-        `values`: what the generator writes for `tasks`, if that is at hand already.
+        `values`: what the generator writes for `tasks`; `masks`: what `compose` makes of it, both if at hand already.
         """
         if self.generator is None:
             return {}
@@ -297,15 +294,17 @@ class Model(nn.Module):
         if composed:
             assert self.compose is not None
             base: Tensors = {n: value for n, value in self.target.named_parameters() if n in composed}
+            if masks is not None:
+                return values | map_tensors(torch.mul, masks, base)
             values |= self.compose({name: values[name] for name in composed}, base, self.ramp)
         return values
 
-    def overlay(self, task: int, values: Tensors | None = None) -> Tensors:
+    def overlay(self, task: int, values: Tensors | None = None, masks: Tensors | None = None) -> Tensors:
         """All values that task `task` puts in place of the target's own parameters and buffers.
 
-        `values`: what the generator writes for it, name → (1, *shape), if that is at hand already.
+        `values`: what the generator writes for it, name → (1, *shape), if that is at hand already; `masks`: as for `written`.
         """
-        own = {name: value.squeeze(0) for name, value in self.written([task], values).items()}
+        own = {name: value.squeeze(0) for name, value in self.written([task], values, masks).items()}
         if self._stored:
             own |= self.rows[task].tensors()  # pyright: ignore[reportCallIssue]
         if self._own_statistics:
@@ -316,14 +315,20 @@ class Model(nn.Module):
         return values | {alias: values[name] for alias, name in self._aliases.items() if name in values}
 
     def forward(
-        self, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None, values: Tensors | None = None
+        self,
+        x: Tensor,
+        task: int,
+        *extra: Any,
+        part: nn.Module | None = None,
+        values: Tensors | None = None,
+        masks: Tensors | None = None,
     ) -> Any:
         """`x` (B, …) → logits (B, active outputs of `task`). Extra arguments go to the target.
 
         `part`: a module to run in the target's place, such as its last stages; it shares their modules, under the
-        names that they have in the target, and ends in the same outputs. `values`: as for `overlay`.
+        names that they have in the target, and ends in the same outputs. `values`, `masks`: as for `overlay`.
         """
-        return self.call(self.overlay(task, values), x, task, *extra, part=part)
+        return self.call(self.overlay(task, values, masks), x, task, *extra, part=part)
 
     def call(self, overlay: Tensors, x: Tensor, task: int, *extra: Any, part: nn.Module | None = None) -> Any:
         """As `forward`, with the overlay of `task` already at hand (it is built once per task in evaluation)."""

@@ -49,6 +49,19 @@ def test_built_once_and_equal_when_read(folder: Path, builder: Builder):
     assert [path.suffix for path in folder.iterdir()] == [".safetensors"]
 
 
+def test_what_is_read_stays_in_the_file(folder: Path, builder: Builder):
+    """So a source may be larger than memory: pages come as batches ask for them."""
+    cached("a", {}, builder)
+    read = cached("a", {}, builder)
+    (path,) = folder.iterdir()
+    edges = [
+        [int(edge, 16) for edge in line.split()[0].split("-")]
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith(str(path))
+    ]
+    assert any(start <= read.train.x.data_ptr() < stop for start, stop in edges)
+
+
 def test_another_key_is_another_file(folder: Path, builder: Builder):
     cached("a", {"size": 1}, builder)
     cached("a", {"size": 2}, builder)

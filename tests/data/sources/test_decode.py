@@ -1,3 +1,4 @@
+import os
 import re
 import struct
 import zlib
@@ -48,6 +49,18 @@ def test_gray_images_have_one_channel_and_colour_three():
     x = decode([png(NOISE), png(GRAY)], place, None)
     assert torch.equal(x[0], torch.from_numpy(NOISE.copy()).permute(2, 0, 1))
     assert torch.equal(x[1], torch.from_numpy(GRAY.copy()).expand(3, 6, 5))
+
+
+def test_what_memory_has_no_room_for_lies_in_a_file(monkeypatch: pytest.MonkeyPatch):
+    images = [encoded(Image.fromarray(NOISE)), encoded(Image.fromarray(255 - NOISE))]
+    in_memory = decode(images, place, None)
+    monkeypatch.setattr(module, "SHARE", 0)
+    in_a_file = decode(images, place, None)
+    assert torch.equal(in_a_file, in_memory)
+    folder = os.path.realpath(os.environ["HYPERMNESIA_CACHE"])
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if folder in line]
+    assert any(int(line.partition("-")[0], 16) == in_a_file.data_ptr() for line in mapped)
+    assert not list(Path(folder).glob("tmp*"))
 
 
 def test_paths_are_read_like_bytes(tmp_path: Path):

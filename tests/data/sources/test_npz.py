@@ -51,7 +51,7 @@ def saved(**arrays: Any) -> bytes:
         (b"nothing", "cannot be read as .npz"),
         (saved(x=IMAGES, y=Y)[:-30], "cannot be read as .npz"),
         (saved(x=np.array([{}], dtype=object)), "cannot be read as .npz (Object arrays cannot be loaded"),
-        (claims((10**6, 10**6)), "its arrays have 7450.6 GiB, more than the 16 GiB allowed"),
+        (claims((10**6, 10**6)), "its arrays have 7450.6 GiB, more than the 32 GiB allowed"),
         (claims((10,)), "cannot be read as .npz"),
         (saved(a=IMAGES), "it holds the arrays a; expected train_x, train_y or x_train, y_train or x, y"),
         (saved(x=IMAGES, y=Y[:4]), "12 samples with 4 labels"),

@@ -1,6 +1,7 @@
 """The anchor against its formula: golden values of the reference, gradients, what its weightings protect."""
 
 import pytest
+import small
 import torch
 from methods.regularisation_helpers import (
     batch_of,
@@ -21,7 +22,8 @@ from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.penalties.anchor import Anchor, AnchorState
-from hypermnesia.weights.compose import MaskOptions
+from hypermnesia.methods.penalties.drift import Drift
+from hypermnesia.weights.compose import MaskOptions, SemiBinaryMask
 
 
 def begun(anchor: Anchor, learner: Learner) -> AnchorState:
@@ -162,3 +164,17 @@ def test_bad_settings_say_what_exists() -> None:
         Anchor(weighting="earlier").init(learner_on("plain"))
     with pytest.raises(HypermnesiaError, match=r"no shared or masked parameters to hold; .* anchor=none"):
         Anchor().init(learner_on("hyper"))
+
+
+def test_a_step_makes_its_masks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = combine(Finetune(), Drift(beta=0.1), Anchor(strength=0.1, weighting="current"))
+    fit = small.run(None, "mask", method)
+    made, real = [0], SemiBinaryMask.mask
+
+    def counted(self: SemiBinaryMask, *given: object) -> object:
+        made[0] += torch.is_grad_enabled()
+        return real(self, *given)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(SemiBinaryMask, "mask", counted)
+    small.all_of([fit])
+    assert made[0] == fit.records.steps

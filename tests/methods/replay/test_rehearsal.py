@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
+from hypermnesia.core.trees import flat
 from hypermnesia.methods.agem import AGEM
 from hypermnesia.methods.der import DERPP
 from hypermnesia.methods.er import ER
@@ -56,6 +58,24 @@ def test_an_empty_memory_gives_nothing() -> None:
     learner = make_learner()
     memory = rehearsal.empty_memory(learner, OPTIONS)
     assert rehearsal.rehearse(memory, learner, OPTIONS, generator(0)) is None
+    assert rehearsal.rehearse_each(memory, learner, OPTIONS, generator(0), 3) == []
+
+
+@pytest.mark.parametrize("head", ["shared", "per_task"])
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("augmented", [False, True])
+def test_several_draws_at_once_are_several_draws(head: Any, logits: bool, augmented: bool) -> None:
+    learner = make_learner(head, task=2)
+    if augmented:
+        learner.preprocess = replace(learner.preprocess, crop=1, flip=True)
+    memory, one, other = filled(learner, OPTIONS, logits), generator(5), generator(5)
+    together = rehearsal.rehearse_each(memory, learner, OPTIONS, one, 3)
+    apart = [rehearsal.rehearse(memory, learner, OPTIONS, other) for _ in range(3)]
+    assert torch.equal(one.get_state(), other.get_state())
+    for a, b in zip(together, apart, strict=True):
+        found, wanted = flat(a), flat(b)
+        assert all(torch.equal(x, y) for x, y in zip(found.leaves, wanted.leaves, strict=True))
+        assert found.form == wanted.form
 
 
 def test_own_weights_make_equal_blocks_by_task() -> None:

@@ -5,12 +5,15 @@ nor all of them together more than `MAX_BYTES`. Only plain raster formats are op
 decoder that runs other programs.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from math import prod
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -20,14 +23,17 @@ from torch import Tensor
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.waiting import counted
+from hypermnesia.data.sources.cache import directory
 from hypermnesia.data.sources.source import Images, Source
 from hypermnesia.data.sources.stratify import hold_out
 from hypermnesia.data.sources.text import TextForm, tokenise
 
 MAX_PIXELS = 64 * 2**20
 """Of one encoded image."""
-MAX_BYTES = 16 * 2**30
+MAX_BYTES = 32 * 2**30
 """Of all decoded images of a source together."""
+SHARE = 0.25
+"""Of the machine's memory, up to which decoded images lie in memory of their own."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 GRAY = ("1", "L", "LA", "I;16", "I;16L", "I;16B")
 COLOR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -86,19 +92,36 @@ def _fill(
         )
     width, height = (size, size) if size is not None else next(iter(found.sizes))
     shape = (len(images), 1 if found.gray else 3, height, width)
-    needed = shape[0] * shape[1] * height * width
+    needed = prod(shape)
     if needed > MAX_BYTES:
         raise HypermnesiaError(
             f"{len(images)} images of {width}×{height} pixels need {needed / 2**30:.1f} GiB, more than the "
             f"{MAX_BYTES / 2**30:.0f} GiB allowed; set a smaller stream.size"
         )
-    x = torch.empty(shape, dtype=torch.uint8)
+    x = _room(shape)
     out = x.numpy()
     for i, image in enumerate(counted(images, "decoding images")):
         with _opened(image, i, place) as picture:
             seen = pixels(picture, found.gray, size)
         out[i] = seen if found.gray else seen.transpose(2, 0, 1)
     return x
+
+
+def _room(shape: tuple[int, ...]) -> Tensor:
+    """Memory for samples, uint8. What takes more than `SHARE` of the machine's is that of a nameless file beside the decoded
+    data: its pages leave memory when others need it, and are read again where a batch asks for them."""
+    needed = prod(shape)
+    fits = needed <= SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if fits or not Path("/proc/self/fd").exists():
+        return torch.empty(shape, dtype=torch.uint8)
+    folder = directory()
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(
+            file.fileno(), 0, needed
+        )  # a full disk is told now, not by a signal on some later page
+        name = f"/proc/self/fd/{file.fileno()}"
+        return torch.from_file(name, shared=True, size=needed, dtype=torch.uint8).view(shape)
 
 
 @contextmanager

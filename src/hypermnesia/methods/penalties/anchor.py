@@ -74,7 +74,7 @@ class Anchor(Penalty):
         if self.weighting != "earlier":
             return AnchorState(start, {})
         with torch.no_grad():
-            masks = _masks(Net(model), list(earlier))
+            masks = Net(model).masks(list(earlier))
         return AnchorState(start, {name: mask.amax(0) for name, mask in masks.items()})
 
     def value(self, net: Net, state: AnchorState, draw: None) -> Tensor | None:
@@ -96,7 +96,7 @@ class Anchor(Penalty):
         """The weight of each masked parameter, *shape by name."""
         if self.weighting in ("plain", "earlier"):
             return state.masks
-        current = {name: mask[0] for name, mask in _masks(net, [net.model.num_tasks - 1]).items()}
+        current = {name: mask[0] for name, mask in net.masks([net.model.num_tasks - 1]).items()}
         return current if self.weighting == "current" else {name: m.detach() for name, m in current.items()}
 
     def _held(self, model: Model) -> list[str]:
@@ -111,10 +111,3 @@ def _sum(values: list[Tensor]) -> Tensor:
 
 def _masked(model: Model) -> list[str]:
     return [name for name, role in model.roles.items() if role == "masked"]
-
-
-def _masks(net: Net, tasks: list[int]) -> Tensors:
-    """The masks of `tasks`, (T, *shape) by name of the masked parameters."""
-    written = net.generate(tasks)
-    assert isinstance(written, dict) and isinstance(net.model.compose, SemiBinaryMask)
-    return net.model.compose.mask({name: written[name] for name in _masked(net.model)})

@@ -15,11 +15,10 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Penalty
 from hypermnesia.methods.learner import Learner, Net
-from hypermnesia.methods.penalties.quadratic import pull
+from hypermnesia.methods.penalties.quadratic import pull, samples_at_once
 from hypermnesia.weights.model import evaluating
 
 Fisher = Literal["empirical", "sampled", "true_class"]
-_SCALARS = 2**24  # of per-sample gradients held at once: 64 MiB
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class EWC(Penalty):
             positions = torch.randperm(len(part), generator=rng)[: self.samples]
         total = tensors.zeros_like(params)
         with evaluating(model):
-            for chosen in positions.split(max(1, min(256, _SCALARS // tensors.count(params)))):
+            for chosen in positions.split(samples_at_once(params)):
                 raw, y = part.batch(chosen)
                 x, target = learner.preprocess(raw, None), learner.targets(y, task.index)
                 if self.fisher == "sampled":

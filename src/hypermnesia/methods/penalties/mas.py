@@ -13,10 +13,8 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Penalty
 from hypermnesia.methods.learner import Learner, Net
-from hypermnesia.methods.penalties.quadratic import pull
+from hypermnesia.methods.penalties.quadratic import pull, samples_at_once
 from hypermnesia.weights.model import evaluating
-
-_SCALARS = 2**24  # of per-sample gradients held at once: 64 MiB
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class MAS(Penalty):
             positions = torch.randperm(len(part), generator=rng)[: self.samples]
         total = tensors.zeros_like(params)
         with evaluating(model):
-            for chosen in positions.split(max(1, min(256, _SCALARS // tensors.count(params)))):
+            for chosen in positions.split(samples_at_once(params)):
                 x = learner.preprocess(part.batch(chosen)[0], None)
                 for name, g in per_sample(params, x).items():  # (chunk, *shape)
                     total[name] += g.abs().sum(0) / len(positions)

@@ -1,4 +1,5 @@
-"""The quadratic pull towards old values that EWC, MAS and SI have in common, with its gradient written out.
+"""What EWC, MAS and SI have in common: the quadratic pull towards old values, with its gradient written out, and how many
+samples' gradients are held at once.
 
 Autograd would pass every parameter's numbers nine times, more than half of them on the way back; by hand it is four.
 """
@@ -8,6 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from hypermnesia.core import tensors
+from hypermnesia.core.tensors import Tensors
+
+_SCALARS = 2**24
+"""Of gradients of single samples that are held at once on a CPU: 64 MiB."""
+
+
+def samples_at_once(params: Tensors) -> int:
+    """1..256: of so many samples the gradients fill 64 MiB, or a sixteenth of a GPU's memory."""
+    first = next(iter(params.values()))
+    total = torch.cuda.get_device_properties(first.device).total_memory if first.is_cuda else 0
+    return max(1, min(256, (total // 64 or _SCALARS) // tensors.count(params)))
 
 
 def pull(now: Sequence[Tensor], old: Sequence[Tensor], weight: Sequence[Tensor]) -> Tensor:
@@ -45,6 +59,6 @@ class _Pull(torch.autograd.Function):
         return *(twice * w for w in weighted), *(None,) * (2 * count)
 
 
-def _thirds(tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
-    count = len(tensors) // 3
-    return tensors[:count], tensors[count : 2 * count], tensors[2 * count :]
+def _thirds(given: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]:
+    count = len(given) // 3
+    return given[:count], given[count : 2 * count], given[2 * count :]

@@ -210,7 +210,9 @@ def herding(features: Tensor, count: int) -> Tensor:
     return picks
 
 
-def draw(memory: Memory, count: int, rng: torch.Generator, *, by_task: Sequence[int] | None = None) -> Drawn:
+def draw(
+    memory: Memory, count: int, rng: torch.Generator, *, by_task: Sequence[int] | None = None, times: int = 1
+) -> Drawn:
     """Draw samples uniformly, each at most once: m = min(count, filled) of them, in random order.
 
     So m depends on how many items were offered, never on what they are; it is 0 while the memory is empty.
@@ -220,15 +222,16 @@ def draw(memory: Memory, count: int, rng: torch.Generator, *, by_task: Sequence[
     sample at most once, unless the task has fewer than its share: then with replacement. Each listed task
     must be in `memory.tasks()`.
 
-    `rng` is a CPU generator.
+    `times`: so many draws one after the other, which all count in m. `rng` is a CPU generator.
     """
     if count < 1:
         raise ValueError(f"memory.draw: count must be at least 1, got {count}")
     if by_task is None:
-        slots = torch.randperm(memory.filled, generator=rng)[:count]
+        draws = [torch.randperm(memory.filled, generator=rng)[:count] for _ in range(times)]
     else:
-        slots = _stratified(memory, count, by_task, rng)
-    index = slots.to(memory.x.device, non_blocking=True)
+        draws = [_stratified(memory, count, by_task, rng) for _ in range(times)]
+    slots = draws[0] if times == 1 else torch.cat(draws)
+    index = slots.to(memory.x.device, non_blocking=True) if memory.x.is_cuda else slots
     return Drawn(
         x=memory.x.index_select(0, index),
         y=memory.y.index_select(0, index),

@@ -162,6 +162,27 @@ def rehearse(
     return _ready(drawn, blocks, learner, prepare(drawn.x, rng))
 
 
+def rehearse_each(
+    memory: Memory, learner: Learner, options: MemoryOptions, rng: torch.Generator, times: int
+) -> list[Replay]:
+    """As `rehearse` so many times, to the bit; empty while the memory is empty.
+
+    Where nothing is augmented and tasks share their weights, all draws are gathered and prepared as one.
+    """
+    if memory.filled == 0 or times == 0:
+        return []
+    if learner.model.depends_on_task or learner.preprocess.draws:
+        draws = [rehearse(memory, learner, options, rng) for _ in range(times)]
+        return [replay for replay in draws if replay is not None]
+    drawn = draw(memory, options.batch_size, rng, times=times)
+    each = len(drawn.y) // times
+    block, target = Block(learner.task, 0, each), learner.targets(drawn.y, learner.task)
+    parts = [v.split(each) for v in (learner.preprocess(drawn.x), drawn.x, drawn.y, target, drawn.index)]
+    logits = (None,) * times if drawn.logits is None else drawn.logits.split(each)
+    each_draw = zip(zip(*parts, strict=True), logits, strict=True)
+    return [Replay(x, raw, y, own, index, z, (block,)) for (x, raw, y, own, index), z in each_draw]
+
+
 def _ready(drawn: Drawn, blocks: tuple[Block, ...], learner: Learner, x: Tensor) -> Replay:
     if len(blocks) == 1:
         target = learner.targets(drawn.y, blocks[0].task)
