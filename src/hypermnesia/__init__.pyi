@@ -27,6 +27,8 @@ from .experiments.resolve import resolve as resolve
 from .methods.agem import AGEM as AGEM
 from .methods.base import Method as Method
 from .methods.base import Penalty as Penalty
+from .methods.bic import BiC as BiC
+from .methods.clser import CLSER as CLSER
 from .methods.combine import combine as combine
 from .methods.der import DER as DER
 from .methods.der import DERPP as DERPP
@@ -35,6 +37,9 @@ from .methods.er_ace import ERACE as ERACE
 from .methods.fdr import FDR as FDR
 from .methods.finetune import Finetune as Finetune
 from .methods.gdumb import GDumb as GDumb
+from .methods.gem import GEM as GEM
+from .methods.gss import GSS as GSS
+from .methods.hal import HAL as HAL
 from .methods.hcr import HCR as HCR
 from .methods.hnet_replay import HNETReplay as HNETReplay
 from .methods.hnet_tir import HNETTIR as HNETTIR
@@ -44,9 +49,12 @@ from .methods.learner import Aux as Aux
 from .methods.learner import Batch as Batch
 from .methods.learner import Learner as Learner
 from .methods.learner import Net as Net
+from .methods.lucir import LUCIR as LUCIR
 from .methods.lwf import LwF as LwF
+from .methods.mer import MER as MER
 from .methods.meta_hnet import MetaHNet as MetaHNet
 from .methods.mir import MIR as MIR
+from .methods.packnet import PackNet as PackNet
 from .methods.penalties.anchor import Anchor as Anchor
 from .methods.penalties.drift import Drift as Drift
 from .methods.penalties.ewc import EWC as EWC
@@ -55,6 +63,8 @@ from .methods.penalties.si import SI as SI
 from .methods.replay.generative import GenerativeOptions as GenerativeOptions
 from .methods.replay.memory import ReplayMemory as ReplayMemory
 from .methods.replay.rehearsal import MemoryOptions as MemoryOptions
+from .methods.scr import SCR as SCR
+from .methods.xder import XDER as XDER
 from .runs.directory import Place as Place
 from .runs.execute import execute as execute
 from .training.loop import Fit as Fit

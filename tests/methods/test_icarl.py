@@ -23,7 +23,7 @@ from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.icarl import ICaRL
 from hypermnesia.methods.learner import Batch, Joined, Learner, Net
-from hypermnesia.methods.replay.buffer import herding
+from hypermnesia.methods.replay.herding import herding
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from hypermnesia.core.tensors import under_prefix
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import resolve
+from hypermnesia.methods.bic import is_held_out
+from hypermnesia.methods.scr import SCR
 from hypermnesia.nets import MLPOptions
+from hypermnesia.nets.classifiers import with_classifier
 from hypermnesia.nets.vae import VAEOptions
 from hypermnesia.training.events import TaskStarted
 
@@ -112,6 +115,13 @@ class Run:
         ("mir", (*MEMORY, "candidates=18"), {"size": 20, "count": 15, "candidates": 18}),
         ("fdr", MEMORY, {"size": 20, "count": 15}),
         ("agem", MEMORY, {"size": 20, "count": 15}),
+        ("gem", ("memory.size=20",), {"size": 20}),
+        ("gss", (*MEMORY, "compared=7"), {"size": 20, "count": 15, "compared": 7}),
+        (
+            "mer",
+            (*MEMORY, "beta=0.5", "method.gamma=0.7", "batches=3"),
+            {"size": 20, "count": 15, "beta": 0.5, "gamma": 0.7, "batches": 3},
+        ),
         ("hcr", (*MEMORY, "alpha=0.5", "rank=0.5"), {"size": 20, "count": 15, "alpha": 0.5, "rank": 0.5}),
         ("ewc", (), {}),
         ("mas", (), {}),
@@ -193,6 +203,85 @@ def test_icarl() -> None:
     raw = torch.cat([task.test.batch(torch.arange(len(task.test)))[0] for task in run.run.stream.tasks])
     found = answer(run.learner.preprocess(raw, None))
     assert found.tolist() == run.learner.answer(raw).classes.tolist()
+
+
+def test_scr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SCR, "_view", lambda _, raw, learner, rng: learner.preprocess(raw, None))
+    run = Run("scr", *SGD, *MEMORY, "weights.projection=5", "weights.cosine_scale=1")
+    net = with_classifier(run.net, "projected", 1.0, 5)
+    net.load_state_dict(under_prefix("target.", run.begun[0]))
+    code = page("scr")
+    answer = code["train"](net[:2], net.head.projection, run.tasks, size=20, count=15, lr=0.1, steps=3)
+    run.assert_equal([dict(net.named_parameters())] * 3)
+    raw = torch.cat([task.test.batch(torch.arange(len(task.test)))[0] for task in run.run.stream.tasks])
+    found = answer(run.learner.preprocess(raw, None))
+    assert found.tolist() == run.learner.answer(raw).classes.tolist()
+
+
+def test_hal() -> None:
+    run = Run("hal", *SGD, "memory.size=20", "memory.batch_size=20", "strength=0.5", "anchor_steps=4")
+    settings = {"strength": 0.5, "size": 20, "count": 20, "steps": 3, "anchor_steps": 4}
+    page("hal")["train"](run.net, run.net[:2], run.tasks, **settings)
+    run.assert_equal([dict(run.net.named_parameters())] * 3)
+
+
+def test_clser() -> None:
+    run = Run("clser", *SGD, *MEMORY, "strength=0.7", "stable_alpha=0.6", "plastic_alpha=0.4")
+    settings = {
+        "strength": 0.7,
+        "plastic": (0.4, 0.9),
+        "stable": (0.6, 0.7),
+        "size": 20,
+        "count": 15,
+        "steps": 3,
+    }
+    stable = page("clser")["train"](run.net, run.tasks, **settings)
+    run.assert_equal([dict(run.net.named_parameters())] * 3)
+    for name, value in stable.named_parameters():
+        torch.testing.assert_close(
+            run.learner.state.stable[f"target.{name}"], value.detach(), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_xder(monkeypatch: pytest.MonkeyPatch) -> None:
+    rand = torch.rand  # small enough for three updates of every sample
+    monkeypatch.setattr(torch, "rand", lambda *size, **given: rand(*size, **given) / 3)
+    run = Run("xder", *SGD, "memory.size=150", "memory.batch_size=150", "eta=0.5", "alpha=0.5")
+    page("xder")["train"](run.net, run.tasks, alpha=0.5, eta=0.5, size=150, count=150, steps=3)
+    run.assert_equal([dict(run.net.named_parameters())] * 3)
+
+
+def test_lucir() -> None:
+    run = Run("lucir", *SGD, "memory.size=12", "memory.batch_size=12")
+    net = with_classifier(run.net, "cosine", 1.0, 5)
+    net.load_state_dict(under_prefix("target.", run.begun[0]))
+    page("lucir")["train"](net[:2], net.head.weight, net.head.scale, run.tasks, size=12, count=12, steps=3)
+    run.assert_equal([dict(net.named_parameters())] * 3)
+
+
+def test_bic() -> None:
+    run = Run("bic", *SGD, "memory.size=200", "memory.batch_size=200", "held_out=0.3")
+    raw = [task.train.batch(torch.randperm(len(task.train)))[0] for task in run.run.stream.tasks]
+    tasks = [(x, y, is_held_out(r, 0.3)) for (x, y), r in zip(run.tasks, raw, strict=True)]
+    answer = page("bic")["train"](run.net, tasks, size=140, held=60, count=200, steps=3)
+    run.assert_equal([dict(run.net.named_parameters())] * 3)
+    tests = torch.cat([task.test.batch(torch.arange(len(task.test)))[0] for task in run.run.stream.tasks])
+    found = answer(run.learner.preprocess(tests, None)).argmax(1)
+    assert found.tolist() == run.learner.answer(tests).classes.tolist()
+
+
+def test_packnet() -> None:
+    run = Run("packnet", *SGD)
+    starts = zip(run.of_tasks("rows.{}.head/weight"), run.of_tasks("rows.{}.head/bias"), strict=True)
+    heads = [(nn.Parameter(weight), nn.Parameter(bias)) for weight, bias in starts]
+    body = run.net[:2]
+    answer = page("packnet")["train"](body, heads, run.tasks, steps=3, again=1)
+    names = ("head.weight", "head.bias")
+    run.assert_equal([dict(body.named_parameters()) | dict(zip(names, own, strict=True)) for own in heads])
+    x = run.tasks[0][0]
+    with torch.no_grad():
+        for task in range(3):
+            torch.testing.assert_close(answer(x, task), run.learner.scores(x, task), rtol=1e-4, atol=1e-5)
 
 
 def test_gdumb() -> None:

@@ -110,7 +110,66 @@ _ALL = (
         "answers on remembered samples stay near those at their task's end (Benjamin et al. 2019)",
         "fdr:FDR",
     ),
+    Approach(
+        "scr",
+        "supervised contrastive replay, nearest class mean (Mai et al. 2021)",
+        "scr:SCR",
+        {"weights.classifier": "projected"},
+    ),
     Approach("mir", "replay of what the coming step would harm most (Aljundi et al. 2019)", "mir:MIR"),
+    Approach(
+        "gem",
+        "gradients that oppose no task in memory (Lopez-Paz & Ranzato 2017)",
+        "gem:GEM",
+    ),
+    Approach(
+        "gss",
+        "replay of samples whose gradients differ (Aljundi et al. 2019)",
+        "gss:GSS",
+    ),
+    Approach(
+        "hal",
+        "replay, and anchors that steps may not move (Chaudhry et al. 2021)",
+        "hal:HAL",
+    ),
+    Approach(
+        "mer",
+        "meta-experience replay: Reptile over past and present (Riemer et al. 2019)",
+        "mer:MER",
+    ),
+    Approach(
+        "clser",
+        "replay taught by two slow means of the network (Arani et al. 2022)",
+        "clser:CLSER",
+    ),
+    Approach(
+        "xder",
+        "DER++ with logits updated and future outputs prepared (Boschini et al. 2022)",
+        "xder:XDER",
+    ),
+    Approach(
+        "xder-rpc",
+        "xder with a fixed simplex as classifier (Boschini et al. 2022)",
+        "xder:XDER",
+        {"weights.classifier": "simplex", "method.variant": "rpc"},
+    ),
+    Approach(
+        "lucir",
+        "cosines, kept features, a margin to old classes (Hou et al. 2019)",
+        "lucir:LUCIR",
+        {"weights.classifier": "cosine"},
+    ),
+    Approach(
+        "bic",
+        "replay, distillation, and a correction of new logits (Wu et al. 2019)",
+        "bic:BiC",
+    ),
+    Approach(
+        "packnet",
+        "each task keeps its largest weights (Mallya & Lazebnik 2018)",
+        "packnet:PackNet",
+        {"weights.head": "per_task", "weights.per_task": ["head.*"]},
+    ),
     Approach("hcr", "hierarchical correlations replay (Wang et al. 2022)", "hcr:HCR"),
     Approach("agem", "gradients projected to agree with the memory's (Chaudhry et al. 2019)", "agem:AGEM"),
     Approach(

@@ -8,13 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.declared import Count
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import NamedTensors, Tensors, add, dot
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Lookahead
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal
-from hypermnesia.methods.replay.buffer import Memory, insert
 from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
 
@@ -48,15 +46,12 @@ class AGEM(ReplayMethod):
         return self.fill == "task"
 
     def init(self, learner: Learner) -> ReplayState:
-        if self.fill == "task" and self._share(learner) < 1:
-            raise HypermnesiaError(
-                f"memory.size={self.memory.size} leaves no sample for each of {len(learner.classes)} tasks: "
-                f"give at least memory.size={len(learner.classes)}"
-            )
+        if self.fill == "task":
+            self._share(learner)  # an error where there is none
         return super().init(learner)
 
     def _share(self, learner: Learner) -> int:
-        return self.task_samples or self.memory.size // len(learner.classes)
+        return self.task_samples or rehearsal.share_of_a_task(learner, self.memory)
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         """The batch's loss alone; the memory only bends its gradient."""
@@ -83,7 +78,7 @@ class AGEM(ReplayMethod):
     def end_task(self, state: ReplayState, learner: Learner, task: Task, rng: torch.Generator) -> ReplayState:
         if self.fill == "reservoir":
             return state
-        return ReplayState(_with_task(state.memory, task, self._share(learner), rng))
+        return ReplayState(rehearsal.with_task(state.memory, task, self._share(learner), rng))
 
 
 def project(gradient: NamedTensors, reference: NamedTensors) -> Tensors:
@@ -98,9 +93,3 @@ def project(gradient: NamedTensors, reference: NamedTensors) -> Tensors:
     square = dot(reference, reference).clamp_min(torch.finfo(torch.float32).tiny)
     factor = torch.where(product < 0, product / square, 0)
     return add(gradient, {name: -factor * r for name, r in reference.items()})
-
-
-def _with_task(memory: Memory, task: Task, count: int, rng: torch.Generator) -> Memory:
-    """The memory with up to `count` samples of the task, chosen uniformly."""
-    raw, y = task.train.batch(torch.randperm(len(task.train), generator=rng)[:count])
-    return insert(memory, raw, y, task.index, None, rng)

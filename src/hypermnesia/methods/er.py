@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
+
+from hypermnesia.methods.learner import Learner, Step
+from hypermnesia.methods.replay import loss_aware
 from hypermnesia.methods.replay.method import ReplayMethod
-from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, ReplayState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +25,16 @@ class ER(ReplayMethod):
 
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir, as many samples rehearsed as the batch holds."""
+
+    def after_step(
+        self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
+    ) -> ReplayState:
+        if self.memory.policy != "lars":
+            return super().after_step(state, learner, step, rng)
+        batch, draw, count = step.batch, step.draw, len(step.batch.y)
+        target = batch.target if draw is None else torch.cat([batch.target, draw.target])
+        assert step.aux.logits is not None
+        losses = F.cross_entropy(step.aux.logits.float(), target, reduction="none")
+        slots = None if draw is None else draw.index
+        kept = loss_aware.remember(state.memory, batch, losses[:count], slots, losses[count:], rng)
+        return ReplayState(kept)

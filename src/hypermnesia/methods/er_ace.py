@@ -50,8 +50,8 @@ class ERACE(ReplayMethod):
 
     Differences: (1) classes that never came by stay open, which the authors' code means by leaving open all ids
     from the largest seen on; that also opens the largest seen class where it is absent, and assumes ascending ids.
-    (2) The paper closes never-seen classes as well, its code does not; nor do we. (3) The cosine classifier of
-    today's Mammoth is a matter of the network, not of this method. (4) On weights that depend on the task, each
+    (2) The paper closes never-seen classes as well, its code does not; nor do we. (3) The authors' classifier takes
+    cosines, which is a matter of the network: weights.classifier=cosine. (4) On weights that depend on the task, each
     remembered sample passes its own task's network, and only outputs of the batch's own task can be closed.
     """
 

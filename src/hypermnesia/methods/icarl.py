@@ -15,11 +15,9 @@ from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.buffer import Memory, herd
+from hypermnesia.methods.replay.nearest_mean import CHUNK, class_means, features, nearness
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
 from hypermnesia.weights.model import evaluating
-
-CHUNK = 500
-"""Samples per forward pass outside training; changes no result beyond rounding."""
 
 
 @dataclass(frozen=True)
@@ -153,50 +151,15 @@ class ICaRL(Method):
     def end_task(self, state: ICaRLState, learner: Learner, task: Task, rng: torch.Generator) -> ICaRLState:
         raw, y = task.train.batch(torch.arange(len(task.train)))
         with evaluating(learner.model):
-            found = [_features(learner, learner.preprocess(r, None), task.index) for r in raw.split(CHUNK)]
+            found = [features(learner, learner.preprocess(r, None), task.index) for r in raw.split(CHUNK)]
             memory = herd(state.memory, raw, y, task.index, None, torch.cat(found))
-            means = self._means(memory, learner)
+            mirrors = learner.preprocess.flip if self.flip is None else self.flip
+            means = class_means(memory, learner, mirrors)
         return replace(state, memory=memory, old=tensors.copy(learner.model.stored()), means=means)
-
-    def _means(self, memory: Memory, learner: Learner) -> Tensors:
-        """Class means by the current weights, for every task that has weights of its own."""
-        y, raw, owner = memory.y[: memory.filled], memory.x[: memory.filled], memory.task[: memory.filled]
-        if not learner.model.depends_on_task:
-            return {"shared": self._class_means(raw, y, learner, learner.task)}
-        means = {}
-        for task in sorted(memory.tasks()):
-            rows = (owner == task).nonzero().flatten().to(y.device)
-            means[str(task)] = self._class_means(raw[rows], y[rows], learner, task)
-        return means
-
-    def _class_means(self, raw: Tensor, y: Tensor, learner: Learner, task: int) -> Tensor:
-        head = learner.model.head
-        assert head is not None
-        mirrors = learner.preprocess.flip if self.flip is None else self.flip
-        sums: Tensor | None = None
-        for chunk, labels in zip(raw.split(CHUNK), y.split(CHUNK), strict=True):
-            x = learner.preprocess(chunk, None)
-            features = _features(learner, x, task)
-            if mirrors:
-                features = features + _features(learner, x.flip(-1), task)
-            if sums is None:
-                sums = features.new_zeros(len(head.outputs(task)), features.shape[1])
-            sums = sums.index_add(0, head.targets(labels, task), features)
-        assert sums is not None
-        return F.normalize(sums)
 
     def scores(self, state: ICaRLState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         """Minus the squared distances to the class means, −∞ for classes without exemplars; (B, active outputs)."""
-        means = state.means.get(str(task) if learner.model.depends_on_task else "shared")
-        if means is None:
-            return None
-        distance = torch.cdist(_features(learner, x, task), means).square()
-        return torch.where(means.any(1), -distance, -torch.inf)
-
-
-def _features(learner: Learner, x: Tensor, task: int) -> Tensor:
-    features, _ = Net(learner.model).features(x, task)
-    return F.normalize(features.float())
+        return nearness(state.means, learner, x, task)
 
 
 @torch.no_grad()

@@ -147,6 +147,8 @@ class Net:
 
     def gradients(self, loss: Tensor, create_graph: bool = False) -> Tensors:
         """∂loss/∂params by name; parameters that the loss does not reach are absent."""
+        if not loss.requires_grad:
+            return {}
         found = torch.autograd.grad(
             loss, list(self.params.values()), create_graph=create_graph, allow_unused=True
         )

@@ -73,3 +73,8 @@ def norm_parameters(net: nn.Module) -> list[str]:
         if isinstance(module, LAYERS)
         for key, _ in module.named_parameters(recurse=False)
     ]
+
+
+def even_groups(width: int) -> int:
+    """The largest number of groups up to 8 that divides `width`."""
+    return max(groups for groups in range(1, 9) if width % groups == 0)

@@ -65,8 +65,11 @@ def run(net: nn.Module, x: Tensor, first: str | None = None, last: str | None = 
 
 
 def classifier(net: nn.Module) -> str:
-    """Path of the last `nn.Linear` of `net` in registration order ("" if `net` is one)."""
-    paths = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]
+    """Path of the last `nn.Linear` of `net` in registration order ("" if `net` is one) that is no part of another."""
+    paths: list[str] = []
+    for path, module in net.named_modules():
+        if isinstance(module, nn.Linear) and not (paths and path.startswith(f"{paths[-1]}.".lstrip("."))):
+            paths.append(path)
     if not paths:
         raise HypermnesiaError(
             f"{type(net).__name__} has no nn.Linear, so its classifier cannot be found. Let it end in one. "

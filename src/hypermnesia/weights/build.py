@@ -22,7 +22,9 @@ def build_model(
     net: nn.Module, head: Head | None, weights: Weights, rng: torch.Generator | None = None
 ) -> Model:
     """The model of a target network with these weights. `rng` draws the generator's initial parameters."""
-    net = weights.prepare(net)
+    with torch.random.fork_rng():
+        torch.manual_seed(0 if rng is None else derive(rng.initial_seed(), "layers"))
+        net = weights.prepare(net)
     assigned = weights.roles(net)
     shapes = {name: value.shape for name, value in net.named_parameters() if assigned[name] in WRITTEN}
     writer = None

@@ -12,7 +12,8 @@ from hypermnesia.core.declared import Count, Positive, check_options
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.registry import PART
 from hypermnesia.core.tensors import matching
-from hypermnesia.nets.norms import norm_parameters
+from hypermnesia.nets.classifiers import ClassifierName, with_classifier
+from hypermnesia.nets.norms import even_groups, norm_parameters
 from hypermnesia.nets.stages import classifier, stages
 from hypermnesia.weights import GENERATORS
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
@@ -47,6 +48,13 @@ class Weights:
     head_width: Count | None = None
     """Outputs of each task's own head, where they are more than its classes (the scripts of Hemati et al.: ten for
     five classes); those too many take part in the softmax. none = as many as classes."""
+    classifier: ClassifierName = "linear"
+    """The network's last layer. cosine: a learned factor times cosines. simplex: a learned map to the fixed corners of a
+    regular simplex (RPC). projected: linear, with a projection of its input beside, for contrastive losses."""
+    cosine_scale: Positive = 1.0
+    """With classifier=cosine: where its learned factor starts, > 0."""
+    projection: Count = 128
+    """With classifier=projected: outputs of the projection, ≥ 1."""
     cut: str | None = None
     """The last stage of the network that belongs to a shared body: trained with the first task, then frozen with its
     statistics. auto = all but the classifier, none = no body (with partial: everything is generated, HN-F)."""
@@ -187,8 +195,8 @@ class Weights:
         return [name for name, _ in net.named_parameters() if name.split(".")[0] in body]
 
     def prepare(self, net: nn.Module) -> nn.Module:
-        """`net` with the layers that these weights ask for (changed in place)."""
-        return net
+        """`net` with the layers that these weights ask for (changed in place; new ones draw from torch's generator)."""
+        return with_classifier(net, self.classifier, self.cosine_scale, self.projection)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +266,8 @@ class Partial(_Written):
         return "generated" if self.tail == "generated" else "per_task"
 
     def prepare(self, net: nn.Module) -> nn.Module:
-        """`net` with the batch norms of its tail replaced as `tail_norm` says."""
+        """`net` with the batch norms of its tail replaced as `tail_norm` says, and its classifier."""
+        net = super().prepare(net)
         if self.tail_norm == "keep":
             return net
         names = [name for name, _ in net.named_parameters()]
@@ -271,15 +280,10 @@ class Partial(_Written):
                 if self.tail_norm == "instance":
                     fresh: nn.Module = nn.InstanceNorm2d(width, eps=module.eps, affine=True)
                 else:
-                    fresh = nn.GroupNorm(_groups(width), width, eps=module.eps)
+                    fresh = nn.GroupNorm(even_groups(width), width, eps=module.eps)
                 parent, _, key = path.rpartition(".")
                 setattr(net.get_submodule(parent), key, fresh)
         return net
-
-
-def _groups(width: int) -> int:
-    """The largest number of groups up to 8 that divides `width`."""
-    return max(groups for groups in range(1, 9) if width % groups == 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -199,7 +199,9 @@ def test_logits_for_a_memory_without_them() -> None:
 
 def test_herding_is_filled_at_the_end_of_a_task_only() -> None:
     x, y = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
-    with pytest.raises(HypermnesiaError, match="memory.policy=herding is filled at a task's end only"):
+    with pytest.raises(
+        HypermnesiaError, match="memory.policy=herding is a part of icarl and lucir: choose another policy"
+    ):
         insert(numbered(3, "herding"), x, y, 0, None, rng())
     with pytest.raises(
         ValueError, match="needs a memory of policy 'herding' .* got 'reservoir' and 1 rows for 1"

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hypermnesia.methods.replay.buffer import Memory, Policy, empty, herd, herding, insert, quotas
+from hypermnesia.methods.replay.buffer import Memory, Policy, empty, herd, insert, quotas
+from hypermnesia.methods.replay.herding import herding
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -300,3 +301,26 @@ def test_herding_gives_unused_slots_to_classes_that_have_items() -> None:
     y = torch.tensor([0] * 3 + [1] * 20)
     herd(memory, torch.arange(23), y, 0, None, torch.randn(23, 2, generator=rng()))
     assert memory.classes() == {0: 3, 1: 7}
+
+
+# --- ring ---
+
+
+@pytest.mark.parametrize("batch", [1, 5, 30])
+def test_the_ring_keeps_the_latest_of_each_class_of_each_task(batch: int) -> None:
+    memory, numbers = numbered(10, "ring"), rng()
+    fill(memory, [0, 1] * 20, 0, numbers, batch)
+    assert held(memory) == list(range(30, 40))
+    fill(
+        memory, [0] * 3, 1, numbers, batch
+    )  # the same class in another task is another group, with a third of the slots
+    assert set(held(memory)) >= {40, 41, 42} and len(held(memory)) == 10
+    fill(memory, [0] * 40, 1, numbers, batch)
+    own = sorted(range(0, 40), reverse=True)
+    latest = [[i for i in own if i % 2 == c] for c in (0, 1)]
+    kept = held(memory)
+    counts = [len([i for i in kept if i < 40 and i % 2 == c]) for c in (0, 1)]
+    assert sorted([*counts, len([i for i in kept if i >= 40])]) == [3, 3, 4]
+    assert set(kept) == set(
+        latest[0][: counts[0]] + latest[1][: counts[1]] + list(range(82, 82 - 10 + sum(counts), -1))
+    )

@@ -12,13 +12,16 @@ Policies, all exact for a batch of any size:
   the class-balancing reservoir of Chrysakis & Moens 2020, but for whole batches).
 - frequency-aware: the same with quotas in proportion to 1/O[c], O[c] the number of experiences in which class
   c appeared (Hemati et al. 2023, arXiv:2301.11396), in one rounding: the largest remainder.
+- ring: equal quotas for the classes of each task met so far, each its latest items (Chaudhry et al. 2019,
+  arXiv:1902.10486, for tasks that bring classes of their own; the last samples of each task, as GEM's memory).
 - herding: equal quotas, filled by `herd` at the end of a task with the items whose mean is closest to the
   class mean (iCaRL, Rebuffi et al. 2017, arXiv:1611.07725).
+- greedy: GSS chooses, by gradients (`methods/gss.py`); lars: ER, by losses (`loss_aware.py`).
 
-The last three give the slots that a class cannot fill to the classes that can, so all M slots are used as
+Those of quotas give the slots that a class cannot fill to the classes that can, so all M slots are used as
 soon as M items were offered. Their one rule: each item has a key, and a class keeps its items of smallest
 key, as many as its quota allows. Random keys make that a uniform sample of the class at whatever size it has
-shrunk to (a quota that grows again is filled by items still to come); herding's keys are ranks.
+shrunk to (a quota that grows again is filled by items still to come); herding's keys are ranks, the ring's count down.
 """
 
 import warnings
@@ -32,9 +35,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.methods.replay.herding import herding
 
-Policy = Literal["reservoir", "class-balanced", "frequency-aware", "herding"]
+Policy = Literal["reservoir", "class-balanced", "frequency-aware", "ring", "lars", "greedy", "herding"]
 POLICIES: tuple[str, ...] = get_args(Policy)
+_OWNERS = {"herding": "icarl and lucir", "greedy": "gss", "lars": "er"}
+"""Policies that go by more than the samples → the methods that know it."""
 Places = tuple[list[int], list[int]]  # slots to write, each once, and the rows of the batch that go there
 
 
@@ -157,17 +163,20 @@ def insert(
     generator, whatever happens.
     """
     _check_batch(memory, x, y, logits)
-    if memory.policy == "herding":
-        raise HypermnesiaError("memory.policy=herding is filled at a task's end only: choose another policy")
+    if owner := _OWNERS.get(memory.policy):
+        raise HypermnesiaError(f"memory.policy={memory.policy} is a part of {owner}: choose another policy")
     draws = torch.rand(len(y), dtype=torch.float64, generator=rng)
     if memory.policy == "reservoir":
         places = _reservoir(memory, draws.tolist())
+    elif memory.policy == "ring":
+        draws = -torch.arange(memory.seen, memory.seen + len(y), dtype=torch.float64)
+        places = _smallest_keys(memory, *_by_task(memory, y.cpu().numpy(), task), draws.numpy())
     else:
         classes = y.cpu().numpy()
         if memory.policy == "frequency-aware":
             _count_appearances(memory, classes, task)
-        places = _smallest_keys(memory, classes, draws.numpy())
-    return _store(memory, places, x, y, task, logits, draws)
+        places = _smallest_keys(memory, _held_classes(memory), classes, draws.numpy())
+    return store(memory, places, x, y, task, logits, draws)
 
 
 def herd(memory: Memory, x: Tensor, y: Tensor, task: int, logits: Tensor | None, features: Tensor) -> Memory:
@@ -189,25 +198,8 @@ def herd(memory: Memory, x: Tensor, y: Tensor, task: int, logits: Tensor | None,
         rows = torch.from_numpy(np.flatnonzero(classes == label))
         order = herding(features[rows.to(features.device)], min(len(rows), int(quota[label]))).cpu()
         ranks[rows[order]] = torch.arange(len(order), dtype=torch.float64)
-    return _store(memory, _smallest_keys(memory, classes, ranks.numpy()), x, y, task, logits, ranks)
-
-
-def herding(features: Tensor, count: int) -> Tensor:
-    """(count,) different rows of `features` (n, d), count ≤ n, picked greedily (iCaRL, algorithm 4).
-
-    Each pick is the one that brings the mean of the picks so far closest to the mean of all rows.
-    """
-    mean = features.mean(0)
-    squares = features.square().sum(1)
-    total = torch.zeros_like(mean)
-    picks = torch.zeros(count, dtype=torch.int64, device=features.device)
-    for k in range(count):
-        # |total + f − (k+1)·mean|² without what is the same for every candidate f
-        pick = (squares + 2 * (features @ (total - (k + 1) * mean))).argmin().view(1)
-        picks[k] = pick[0]
-        total += features.index_select(0, pick)[0]
-        squares = squares.index_fill(0, pick, torch.inf)
-    return picks
+    places = _smallest_keys(memory, _held_classes(memory), classes, ranks.numpy())
+    return store(memory, places, x, y, task, logits, ranks)
 
 
 def draw(
@@ -284,10 +276,22 @@ def _reservoir(memory: Memory, draws: Sequence[float]) -> Places:
     return list(winners), list(winners.values())
 
 
-def _smallest_keys(memory: Memory, classes: NDArray[np.int64], keys: NDArray[np.float64]) -> Places:
-    """Each class keeps its items of smallest key, as many as its quota."""
+def _by_task(
+    memory: Memory, classes: NDArray[np.int64], task: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(labels of the held items, of the offered ones) that tell apart the classes of each task."""
+    held = np.stack([memory.task[: memory.filled].numpy(), _held_classes(memory)])
+    offered = np.stack([np.full_like(classes, task), classes])
+    labels = np.unique(np.concatenate([held, offered], axis=1), axis=1, return_inverse=True)[1].reshape(-1)
+    return labels[: memory.filled], labels[memory.filled :]
+
+
+def _smallest_keys(
+    memory: Memory, held: NDArray[np.int64], offered: NDArray[np.int64], keys: NDArray[np.float64]
+) -> Places:
+    """Each class keeps its items of smallest key, as many as its quota; `held` and `offered` are the items' classes."""
     filled = memory.filled
-    labels = np.concatenate([_held_classes(memory), classes])
+    labels = np.concatenate([held, offered])
     keys = np.concatenate([memory.keys[:filled].numpy(), keys])
     quota = _quotas_by_class(memory, labels)
     kept = np.ones(len(labels), dtype=bool)
@@ -329,7 +333,7 @@ def _count_appearances(memory: Memory, classes: NDArray[np.int64], experience: i
     latest[fresh] = experience
 
 
-def _store(
+def store(
     memory: Memory, places: Places, x: Tensor, y: Tensor, task: int, logits: Tensor | None, keys: Tensor
 ) -> Memory:
     """Write the chosen rows of an offered batch, and count the batch."""

@@ -34,13 +34,14 @@ class ReplayMethod(Method):
         return rehearsal.rehearse(state.memory, learner, self.memory, rng)
 
     def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
-        """Experience replay: one mean of the cross-entropy over the batch and what was drawn."""
+        """Experience replay: one mean of the cross-entropy over the batch and what was drawn, whose logits it hands out."""
         if draw is None:
-            value = F.cross_entropy(net(batch.x, batch.task), batch.target)
+            logits, target = net(batch.x, batch.task), batch.target
         else:
             logits = rehearsal.joint_logits(net, batch.x, batch.task, draw)
-            value = F.cross_entropy(logits, torch.cat([batch.target, draw.target]))
-        return value, Aux({"cross_entropy": value.detach()})
+            target = torch.cat([batch.target, draw.target])
+        value = F.cross_entropy(logits, target)
+        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
 
     def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
         logits = step.aux.logits if self.keeps_logits else None

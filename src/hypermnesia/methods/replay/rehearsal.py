@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypermnesia.core.declared import Count, check_options
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data import Task
 from hypermnesia.methods.learner import Batch, Learner, Net
 from hypermnesia.methods.replay.buffer import Drawn, Memory, Policy, check, draw, empty, insert
 
@@ -27,7 +29,8 @@ class MemoryOptions:
     batch_size: Count = 32
     """Samples rehearsed in a step, ≥ 1; apart from the stream's own batch size."""
     policy: Policy = "reservoir"
-    """Which samples stay: reservoir, class-balanced, frequency-aware (herding is iCaRL's own)."""
+    """Which samples stay: reservoir, class-balanced, frequency-aware, ring (the latest of each task's classes), lars (er alone:
+    those that are answered badly); greedy and herding belong to gss and to icarl and lucir."""
     tasks_per_step: Count = 5
     """With task-specific weights: at most so many earlier tasks are rehearsed in one step, each by an equal share."""
 
@@ -133,6 +136,22 @@ def remember(memory: Memory, batch: Batch, rng: torch.Generator, logits: Tensor 
     return insert(memory, batch.raw, batch.y, batch.task, logits, rng)
 
 
+def share_of_a_task(learner: Learner, options: MemoryOptions) -> int:
+    """Samples of each task, where all of the stream's have equal parts of the memory; an error if that is none."""
+    tasks = len(learner.classes)
+    if options.size < tasks:
+        raise HypermnesiaError(
+            f"memory.size={options.size} leaves no sample for each of {tasks} tasks: give at least memory.size={tasks}"
+        )
+    return options.size // tasks
+
+
+def with_task(memory: Memory, task: Task, count: int, rng: torch.Generator) -> Memory:
+    """The memory with up to `count` samples of a finished task, chosen uniformly."""
+    raw, y = task.train.batch(torch.randperm(len(task.train), generator=rng)[:count])
+    return insert(memory, raw, y, task.index, None, rng)
+
+
 def rehearse(
     memory: Memory,
     learner: Learner,
@@ -181,6 +200,22 @@ def rehearse_each(
     logits = (None,) * times if drawn.logits is None else drawn.logits.split(each)
     each_draw = zip(zip(*parts, strict=True), logits, strict=True)
     return [Replay(x, raw, y, own, index, z, (block,)) for (x, raw, y, own, index), z in each_draw]
+
+
+def remembered(memory: Memory, learner: Learner, rng: torch.Generator, tasks: Sequence[int]) -> Replay | None:
+    """All that is remembered of `tasks`, augmented, each task a block; None if that is nothing."""
+    slots = [(memory.task[: memory.filled] == task).nonzero().flatten() for task in tasks]
+    if not any(map(len, slots)):
+        return None
+    blocks, start = [], 0
+    for task, own in zip(tasks, slots, strict=True):
+        if len(own):
+            blocks.append(Block(task, start, start + len(own)))
+            start += len(own)
+    index = torch.cat(slots).to(memory.x.device)
+    logits = None if memory.logits is None else memory.logits[index]
+    drawn = Drawn(memory.x[index], memory.y[index], logits, index)
+    return _ready(drawn, tuple(blocks), learner, learner.preprocess(drawn.x, rng))
 
 
 def _ready(drawn: Drawn, blocks: tuple[Block, ...], learner: Learner, x: Tensor) -> Replay:
