@@ -49,8 +49,7 @@ class Weights:
     """Outputs of each task's own head, where they are more than its classes (the scripts of Hemati et al.: ten for
     five classes); those too many take part in the softmax. none = as many as classes."""
     classifier: ClassifierName = "linear"
-    """The network's last layer. cosine: a learned factor times cosines. simplex: a learned map to the fixed corners of a
-    regular simplex (RPC). projected: linear, with a projection of its input beside, for contrastive losses."""
+    """The network's last layer: linear, by cosines, by a simplex of fixed corners (RPC), or with a projection beside (SCR)."""
     cosine_scale: Positive = 1.0
     """With classifier=cosine: where its learned factor starts, > 0."""
     projection: Count = 128
@@ -254,8 +253,7 @@ class Partial(_Written):
     writer: ClassVar[str] = "heads"
 
     cut: str | None = "auto"
-    """The last stage of the network that belongs to a shared body: trained with the first task, then frozen with its
-    statistics. auto = all but the classifier, none = no body: everything is generated (HN-F)."""
+    """The last stage of the shared body, frozen after task 1. auto = all but the classifier, none = no body (HN-F)."""
     tail: Literal["generated", "stored"] = "generated"
     """Whether the tail is generated or stored for each task (the bound that cannot forget)."""
     tail_norm: Literal["instance", "group", "keep"] = "instance"
