@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from hypermnesia.core import dotted
+
 _SECRET_KEY = re.compile(r"(api_?key|token|secret|passw(or)?d|credential)s?$", re.IGNORECASE)
 _SECRET_LINE = re.compile(
     r"""^([ \t]*["']?[\w.-]*?(?:api_?key|token|secret|passw(?:or)?d|credential)s?["']?[ \t]*=[ \t]*)\S.*$""",
@@ -18,17 +20,12 @@ def redact(text: str) -> str:
     return _URL_LOGIN.sub(rf"\1{_HIDDEN}@", _SECRET_LINE.sub(rf'\1"{_HIDDEN}"', text))
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(tree: Mapping[str, Any]) -> dict[str, str]:
     """{"train": {"lr": 0.1}} -> {"train.lr": "0.1"}; lists stay whole; secrets are hidden."""
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        elif _SECRET_KEY.search(key):
-            flat[f"{prefix}{key}"] = _HIDDEN
-        else:
-            flat[f"{prefix}{key}"] = _URL_LOGIN.sub(rf"\1{_HIDDEN}@", _shown(value))
-    return flat
+    return {
+        key: _HIDDEN if _SECRET_KEY.search(key) else _URL_LOGIN.sub(rf"\1{_HIDDEN}@", _shown(value))
+        for key, value in dotted.flatten(tree).items()
+    }
 
 
 def _shown(value: Any) -> str:

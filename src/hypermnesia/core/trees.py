@@ -93,7 +93,9 @@ Path = tuple[str | int, ...]
 def numbers(values: Sequence[Any]) -> dict[Path, list[float]] | None:
     """Where nested settings differ, and the float that each has there; None where they differ in anything else."""
     found: dict[Path, list[float]] = {}
-    walks = [dict(_leaves(value, ())) for value in values]
+    walks: list[dict[Path, Any]] = [
+        {path: type(v) if _opens(v) else v for path, v in _walk(value, ())} for value in values
+    ]
     if any(walk.keys() != walks[0].keys() for walk in walks):
         return None
     for path, first in walks[0].items():
@@ -128,10 +130,15 @@ def _with(value: Any, values: Mapping[Path, Any], path: Path) -> Any:
     return copy
 
 
-def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    yield path, type(value) if _opens(value) else value
+def walk(value: Any) -> Iterator[Any]:
+    """The value and all that lies in it."""
+    return (part for _, part in _walk(value, ()))
+
+
+def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    yield path, value
     for key, part in _parts(value):
-        yield from _leaves(part, (*path, key))
+        yield from _walk(part, (*path, key))
 
 
 def _opens(value: Any) -> bool:

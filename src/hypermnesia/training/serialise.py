@@ -2,13 +2,14 @@
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hypermnesia.core import trees
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 
@@ -66,18 +67,9 @@ def unpack(form: Any, tensors: Mapping[str, Tensor], modules: frozenset[str], de
 
 def modules_of(*values: Any) -> frozenset[str]:
     """The modules of all dataclasses in these values."""
-    return frozenset(type(part).__module__ for value in values for part in _dataclasses(value))
-
-
-def _dataclasses(value: Any) -> Iterator[Any]:
-    if isinstance(value, tuple | list):
-        for item in value:
-            yield from _dataclasses(item)
-    elif isinstance(value, dict):
-        yield from _dataclasses(list(value.values()))
-    elif is_dataclass(value) and not isinstance(value, type):
-        yield value
-        yield from _dataclasses([getattr(value, f.name) for f in fields(value)])
+    return frozenset(
+        type(part).__module__ for value in values for part in trees.walk(value) if is_dataclass(part)
+    )
 
 
 def _found_again(value: Any) -> bool:

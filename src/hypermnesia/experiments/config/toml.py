@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from hypermnesia.core.dotted import flatten
 from hypermnesia.core.errors import HypermnesiaError
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -51,7 +52,7 @@ def sha256(tree: Mapping[str, object], exclude: Sequence[str] = ()) -> str:
     """
     counted = {
         key: None if value == "none" else value
-        for key, value in _flat(tree, ())
+        for key, value in flatten(tree).items()
         if not any(fnmatchcase(key, pattern) for pattern in exclude)
     }
     canonical = json.dumps(counted, sort_keys=True, separators=(",", ":"))
@@ -122,11 +123,3 @@ def _plain(value: object, where: str, depth: int) -> object:
             return None if value == "none" else value
         case _:
             raise HypermnesiaError(f"{where} is a date or a time; quote it if it is text")
-
-
-def _flat(table: Mapping[str, object], path: tuple[str, ...]) -> Iterator[tuple[str, object]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, (*path, key))
-        else:
-            yield ".".join((*path, key)), value

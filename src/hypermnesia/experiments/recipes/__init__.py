@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from hypermnesia.core.dotted import flatten
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.files import expanded
 from hypermnesia.data.sources.folder import holds_images
@@ -62,17 +63,6 @@ class Recipe:
     search: Mapping[str, list] = field(default_factory=dict)
     """The published search grid."""
     notes: str = ""
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} → {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 @cache
