@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hypermnesia.core.locks import LOCK_FILE, InUse, in_use, locked
+from hypermnesia.core.locks import LOCK_FILE, InUse, forget, in_use, locked
 
 
 def quiet(text: str) -> None:
@@ -72,3 +72,10 @@ def test_without_locks_the_file_of_a_dead_process_stops_nobody(tmp_path: Path) -
         else:
             with pytest.raises(InUse, match=f"process {dead.pid} on elsewhere; if that has ended, remove"):
                 locked(tmp_path, lambda _: None).__enter__()
+
+
+def test_the_note_of_a_dead_process_is_forgotten_and_that_of_a_living_one_kept(tmp_path: Path) -> None:
+    for process, left in ((2**22 + 1, False), (os.getpid(), True)):
+        (tmp_path / "lock").write_text(json.dumps({"process": process, "machine": socket.gethostname()}))
+        forget(tmp_path)
+        assert (tmp_path / "lock").exists() is left

@@ -69,6 +69,13 @@ def in_use(directory: Path) -> bool:
         os.close(descriptor)
 
 
+def forget(directory: Path) -> None:
+    """Remove the note of a process that is dead."""
+    with contextlib.suppress(OSError):  # a disk that may only be read keeps it: it stops nobody
+        if _holder(directory) is None:
+            (directory / LOCK_FILE).unlink(missing_ok=True)
+
+
 def _take(descriptor: int, directory: Path, report: Callable[[str], None], deadline: float) -> bool:
     """Wait for the lock; whether the file is the guard because there are no locks."""
     told = False

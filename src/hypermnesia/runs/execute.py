@@ -12,6 +12,7 @@ import torch
 from hypermnesia.core import trees
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.files import clear_abandoned
+from hypermnesia.core.locks import forget
 from hypermnesia.core.locks import locked as held
 from hypermnesia.evaluation.schema import Result, Summary, seeds_in, write_record
 from hypermnesia.experiments.build import assemble, build, without_base
@@ -360,7 +361,10 @@ def summarise(directory: Path) -> dict[str, Any]:
     One process at a time, so that of seeds that finish at once none is left out.
     """
     with held(directory, reporter(directory), PATIENCE):
-        results = [result for d in seed_directories(directory) if (result := read_result(d)) is not None]
+        finished = {d: result for d in seed_directories(directory) if (result := read_result(d)) is not None}
+        for seed in finished:
+            forget(seed)  # a note of a process that was killed when all was done
+        results = list(finished.values())
         if not results:
             raise Unusable(
                 f"{directory} holds no finished run yet; go on with: hypermnesia resume {directory}"
