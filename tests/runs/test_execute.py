@@ -363,6 +363,15 @@ def test_a_result_of_another_configuration_is_told(tmp_path: Path) -> None:
         execute_seeds(cfg, [0], tmp_path / "run")
 
 
+def test_a_result_of_another_seed_is_told(tmp_path: Path) -> None:
+    cfg = resolve("split-digits", "finetune", SHORT)
+    execute_seeds(cfg, [0], tmp_path / "run")
+    path = tmp_path / "run" / "seed-0" / "environment.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(Unusable, match="result.json is of seed 0, and the files beside it of 1"):
+        resume(tmp_path / "run" / "seed-0")
+
+
 def test_a_directory_that_another_process_has_just_made_is_in_use(tmp_path):
     cfg, place = resolve("split-digits", "finetune", SHORT), Place(tmp_path / "seed-0")
     run = run_of(cfg, 0, place)

@@ -194,6 +194,10 @@ def finished_result(cfg: Config, seed: int, directory: Path) -> dict[str, Any] |
         raise Unusable(
             f"{directory}/result.json is not of the configuration beside it; remove it to run again"
         )
+    if result is not None and result["seed"] != seed:
+        raise Unusable(
+            f"{directory}/result.json is of seed {result['seed']}, and the files beside it of {seed}"
+        )
     return result
 
 
