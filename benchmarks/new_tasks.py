@@ -19,6 +19,7 @@ import torch
 import hypermnesia as hm
 from hypermnesia.core.trees import flat
 from hypermnesia.evaluation.metrics import forgetting
+from hypermnesia.experiments.build import assemble
 from hypermnesia.training import reading
 from hypermnesia.training.events import TaskEnded
 from hypermnesia.training.loop import Fit
@@ -65,9 +66,8 @@ ROTATED = {
 COLUMNS = ("all", "base", "new", "new, task given", "base, read again", "forgotten", "seconds", "bytes")
 
 
-def measured(benchmark: str, words: Sequence[str], seed: int, data: Path, base: int) -> dict[str, float]:
-    """What a run with these words, the approach first, ends with. The first `base` tasks are not new ones."""
-    run = hm.build(hm.resolve(benchmark, words[0], words[1:]), seed, data)
+def measured(run: Fit, base: int) -> dict[str, float]:
+    """What the run ends with. Its first `base` tasks are not new ones."""
     seconds, sizes = [], []
     for event in run:
         if isinstance(event, TaskEnded):
@@ -131,10 +131,14 @@ def main() -> None:
     else:
         common, base, benchmark, rows = TURNS, BASE, "rotated-mnist", ROTATED
     print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---" * len(COLUMNS) + "|")
+    seeds = [int(seed) for seed in given.seeds.split(",")]
+    approach, *more = next(iter(rows.values()))
+    cfg = hm.resolve(benchmark, approach, (*more, *common))
+    streams = {seed: hm.build(cfg, seed, given.data_dir).stream for seed in seeds}
     for name, words in rows.items():
         if name.startswith(given.only):
-            seeds = [int(seed) for seed in given.seeds.split(",")]
-            found = [measured(benchmark, (*words, *common), seed, given.data_dir, base) for seed in seeds]
+            cfg = hm.resolve(benchmark, words[0], (*words[1:], *common))
+            found = [measured(assemble(cfg, stream, seed), base) for seed, stream in streams.items()]
             print(
                 f"| {name} | " + " | ".join(_shown(c, mean(f[c] for f in found)) for c in COLUMNS) + " |",
                 flush=True,
