@@ -32,7 +32,7 @@ FEATURES = (
 )
 INCREMENTS = ("stream.tasks=9", "stream.classes_per_task=[60,5]", "stream.order=seed")
 READ = ("train.iterations=60", "train.batch_size=512", "optimizer.lr=0.0001", "generator.support=500")
-STEPS = ("train.iterations=200", "train.batch_size=25", "net.hidden=[]")
+STEPS = ("net=mlp", "net.hidden=[]", "train.iterations=200", "train.batch_size=25")
 SMALL = ("generator.embedding=64", "generator.hidden=[256]", "generator.init=plain")
 LONGER = ("train.iterations=300", "train.batch_size=512")
 WRITER = ("generator=classwise", "infer=logit")
@@ -109,7 +109,7 @@ def _mean(accuracies: Sequence[float | None]) -> float:
 
 
 def stored(run: Fit) -> int:
-    """Bytes of what a deployed learner keeps: the values of its networks, and what the method remembers."""
+    """Bytes of the values of its networks and of what the inference has gathered; sums of a closed form are not among them."""
     learner = run.learner
     tensors = [*learner.model.stored().values(), *flat(learner.inference_state).leaves]
     return sum(value.numel() * value.element_size() for value in tensors)
@@ -146,7 +146,7 @@ def main() -> None:
 
 
 def _shown(column: str, value: float) -> str:
-    if value != value:
+    if value != value or (column == "bytes" and not value):
         return ""
     return f"{value:,.0f}" if column == "bytes" else f"{value:.2f}" if column == "seconds" else f"{value:.1f}"
 

@@ -61,6 +61,8 @@ def test_several_tasks(earlier: Stream, tmp_path: Path):
     stream = extended(earlier, Further(data=data, options=options))
     assert [task.classes for task in stream.tasks[2:]] == [(4, 5), (6, 7)]
     assert [(len(t.train), len(t.validation or ())) for t in stream.tasks[2:]] == [(8, 2), (8, 2)]
+    few = extended(earlier, Further(data=data, options=StreamOptions(shots=3)))
+    assert [len(task.train) for task in few.tasks[2:]] == [12]
     three = extended(earlier, Further(data=data, options=StreamOptions(tasks=3)))
     assert [len(task.classes) for task in three.tasks[2:]] == [2, 1, 1]
 
