@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.nets.stages import section, stages
+from hypermnesia.nets.stages import section
 from hypermnesia.weights.model import Model
 
 
@@ -18,9 +18,9 @@ class Cut(NamedTuple):
 
 
 def cut(model: Model) -> Cut | None:
-    """Body and tail; None where no first stage, or every stage, is frozen, or where the target has no stages."""
+    """Body and tail; None where no first stage, or every stage, is frozen, or where the target declares no stages."""
     try:
-        names = stages(model.target)
+        names = tuple(section(model.target)._modules)
     except HypermnesiaError:
         return None
     length, frozen = 0, False
