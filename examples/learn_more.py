@@ -38,7 +38,7 @@ def main() -> None:
         cfg = hm.resolve("split-digits", "hnet", ["infer=fecam", "train.iterations=150"])
         execute_seeds(cfg, [0], run)
 
-        found = learn(run, str(pictures), retest=True)  # retest: only to show what was kept
+        found = learn(run, str(pictures))
         print(f"new classes: {', '.join(found.classes)}, in {found.directory.name}")
         result = read_result(found.directory / "seed-0")
         *_, before, after = result["scenarios"]["task"]["matrix"]

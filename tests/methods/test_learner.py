@@ -71,7 +71,12 @@ def test_an_inferred_task_answers_by_its_own_weights(setting: dict) -> None:
         def scores(self, state: Any, learner: Learner, overlays: list[Tensors], x: Tensor) -> TaskScores:
             guess = torch.arange(len(x)) % 3
             widths = torch.tensor([len(classes) for classes in learner.classes])
-            return TaskScores(guess, (widths[guess] - 1).clamp(max=1))
+            local, own = (widths[guess] - 1).clamp(max=1), []
+            for task in range(3):
+                logits = learner.scores(x, task, overlays[task]).clone()
+                logits[torch.arange(len(x)), local.clamp(max=logits.shape[1] - 1)] = 99.0
+                own.append(logits)
+            return TaskScores(guess, local, tuple(own))
 
     learner = learned(**setting)
     learner.inference = Turning()  # pyright: ignore[reportAttributeAccessIssue]
@@ -80,8 +85,9 @@ def test_an_inferred_task_answers_by_its_own_weights(setting: dict) -> None:
     tasks = [i % 3 for i in range(len(raw))]
     assert found.tasks is not None and found.tasks.tolist() == tasks
     assert found.classes.tolist() == [learner.classes[t][:2][-1] for t in tasks]
-    expected = [slow(learner, x, t, learner.classes[t]) for x, t in zip(raw, tasks, strict=True)]
-    torch.testing.assert_close(found.scores, torch.stack(expected))
+    expected = torch.stack([slow(learner, x, t, learner.classes[t]) for x, t in zip(raw, tasks, strict=True)])
+    expected[torch.arange(len(raw)), found.classes] = 99.0
+    torch.testing.assert_close(found.scores, expected)
 
 
 def test_a_method_may_answer_by_scores_of_its_own() -> None:

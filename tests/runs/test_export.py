@@ -139,7 +139,7 @@ def test_a_network_that_cannot_be_traced_is_told():
             return x if x.sum().item() > 0 else -x
 
     with pytest.raises(HypermnesiaError, match="torch.export cannot trace this network"):
-        exporting._program(Odd(), torch.ones(4, 3))
+        exporting.traced(Odd(), torch.ones(4, 3))
 
 
 def test_a_place_that_cannot_be_written_to_is_told(seed_of, tmp_path):

@@ -1,6 +1,8 @@
 """A finished run learns further classes: what stays, what grows, and what is refused."""
 
 import json
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ from sklearn.datasets import load_digits
 import hypermnesia as hm
 from hypermnesia.commands.app import main
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.experiments import features
 from hypermnesia.experiments.approaches import APPROACHES
+from hypermnesia.nets.backbones import Backbone
 from hypermnesia.runs import learn as module
-from hypermnesia.runs.execute import execute_seeds, restored, resume
+from hypermnesia.runs.directory import Place, saved_config
+from hypermnesia.runs.execute import execute_seeds, restored, resume, run_of
+from hypermnesia.runs.export_whole import export_classifier
 from hypermnesia.runs.learn import learn
-from hypermnesia.runs.predict import predict
+from hypermnesia.runs.predict import predict, read_images
 from hypermnesia.training import checkpoint
 from hypermnesia.training.events import StepDone
 
@@ -97,7 +103,9 @@ def test_a_task_is_read_from_five_pictures_without_a_step(pictures: Path, tmp_pa
     run = finished("meta-hnet", tmp_path / "run", words)
     found = learn(run, str(pictures), ["stream.shots=5"])
     more = restored(found.directory / "seed-0")
-    assert more.records.steps == 20
+    seed = found.directory / "seed-0"
+    whole = run_of(saved_config(seed), 0, Place(seed))  # with the samples, which a restored run does not have
+    assert more.records.steps == 20 and len(whole.stream.tasks[1].train) == 10
     before, after = (restored(d / "seed-0").learner.model.stored() for d in (run, found.directory))
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert matrix(found.directory)[1][1] > 0.9  # pyright: ignore[reportOptionalOperand]
@@ -110,7 +118,72 @@ def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr()
     assert done.value.code == 0, said.err
     assert "new: cat, owl" in said.out
-    assert len(matrix(tmp_path / "more")) == 3
+    rows = matrix(tmp_path / "more")
+    assert len(rows) == 3 and None not in rows[2]
+    before, after = (100 * sum(row[:2]) / 2 for row in rows[1:])  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert (
+        f"earlier tasks: task {before:.1f} % → {after:.1f} % (" in said.out
+        and " forgotten), class " in said.out
+    )
+    with pytest.raises(SystemExit):
+        main(["learn", str(run), str(pictures), "--out", str(tmp_path / "less"), "--no-retest"])
+    assert "earlier tasks: not tested again (as asked)\n" in capsys.readouterr().out
+    assert matrix(tmp_path / "less")[2][:2] == [None, None]
+
+
+def test_earlier_tasks_are_tested_where_their_data_are(pictures: Path, tmp_path: Path):
+    """Those of the benchmark and of what was learned since; where they have gone, it is said."""
+    mine = tmp_path / "mine"
+    shutil.copytree(pictures, mine)
+    words = [word for word in SHORT if not word.startswith("stream")]
+    cfg = hm.resolve(
+        f"folder:{mine}", "er", [*words, "net=mlp", "stream.size=8", "stream.classes_per_task=1"]
+    )
+    execute_seeds(cfg, [0], tmp_path / "run")
+    other = tmp_path / "other"
+    for name, label in (("bat", "cat"), ("elk", "owl")):
+        shutil.copytree(pictures / label, other / name)
+    once = learn(tmp_path / "run", str(other), out=tmp_path / "once")
+    assert once.untested == "" and set(once.kept) == {"task", "class"}
+    twice = learn(once.directory, str(pictures), out=tmp_path / "twice", apart=True)
+    rows = matrix(twice.directory)
+    assert len(rows) == 4 and None not in rows[3]
+    mean = [sum(row[:3]) / 3 for row in rows[2:]]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert twice.kept["task"] == pytest.approx(tuple(mean))
+    resume(twice.directory / "seed-0")
+    shutil.rmtree(mine)
+    later = learn(once.directory, str(pictures), out=tmp_path / "later", apart=True)
+    assert "no such folder" in later.untested and later.kept == {}
+    assert matrix(later.directory)[3][:3] == [None] * 3
+    with pytest.raises(HypermnesiaError, match="no such folder"):
+        learn(once.directory, str(pictures), out=tmp_path / "not", retest=True, apart=True)
+
+
+def test_a_run_on_features_learns_and_predicts_through_its_frozen_network(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HYPERMNESIA_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    net = (
+        torch.nn.Sequential(torch.nn.Conv2d(3, 20, 5, 2), torch.nn.ReLU(), torch.nn.Flatten())
+        .eval()
+        .requires_grad_(False)
+    )
+    tiny = Backbone("hf:tiny", net, 16, (0.5,) * 3, (0.5,) * 3, "0" * 64)
+    monkeypatch.setattr(features, "open_backbone", lambda name, size=None: tiny)
+    words = ["stream.features=hf:tiny", "stream.tasks=5", "train.threads=1"]
+    execute_seeds(hm.resolve("split-digits", "ridge", words), [0], tmp_path / "run")
+    found = learn(tmp_path / "run", str(pictures))
+    assert found.classes == ("cat", "owl") and found.untested == ""
+    assert abs(found.kept["class"][0] - found.kept["class"][1]) < 0.2
+    owls = sorted((pictures / "owl").glob("*.png"))[:20]
+    opened = hm.open_run(found.directory)
+    answers = [p.answer for p in predict(found.directory / "seed-0", owls)]
+    assert answers == opened.predict(owls) and answers.count("owl") > 10
+    files = export_classifier(found.directory / "seed-0", tmp_path / "out")
+    program = torch.export.load(files.program).module()
+    raw = read_images(owls, (3, 16, 16))
+    assert [opened.stream.class_names[c] for c in program(raw)[1].tolist()] == answers
 
 
 @pytest.mark.parametrize("approach", sorted(set(APPROACHES) - {"joint"}))
@@ -162,8 +235,6 @@ def test_it_can_be_resumed_and_learned_from_again(pictures: Path, tmp_path: Path
     def stopping(event: Any) -> None:
         if isinstance(event, StepDone) and event.step == 3:
             raise Stop
-
-    from contextlib import contextmanager
 
     @contextmanager
     def listen(*_: Any):
@@ -272,12 +343,21 @@ def test_an_attempt_that_failed_goes_on_when_it_is_repeated(
 
 
 def test_an_unfinished_run(pictures: Path, tmp_path: Path):
-    run = finished("er", tmp_path / "run", SHORT)
-    for path in (run / "seed-0" / "checkpoint").iterdir():
-        if "-00002" in path.name:
-            path.unlink()
+    class Stop(Exception):
+        pass
+
+    def stopping(event: Any) -> None:
+        if isinstance(event, StepDone) and event.task == 1:
+            raise Stop
+
+    @contextmanager
+    def listen(*_: Any):
+        yield stopping
+
+    with pytest.raises(Stop):
+        execute_seeds(hm.resolve("split-digits", "er", SHORT), (0,), tmp_path / "run", listen=listen)
     with pytest.raises(HypermnesiaError, match="seed-0 is not finished; go on with: hypermnesia resume"):
-        learn(run, str(pictures))
+        learn(tmp_path / "run", str(pictures))
 
 
 def test_without_a_sound_checkpoint_it_never_starts_from_nothing(pictures: Path, tmp_path: Path):

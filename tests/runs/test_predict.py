@@ -1,18 +1,22 @@
 """Predictions for a user's own image files."""
 
+import csv
+import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from running import SHORT
+from running import SHORT, said
 from sklearn.datasets import load_digits
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.experiments.resolve import resolve
+from hypermnesia.runs import predict as predicting
 from hypermnesia.runs.execute import execute_seeds, restored
-from hypermnesia.runs.predict import predict, read_images
+from hypermnesia.runs.predict import evaluate, predict, read_images
 
 WORDS = [*SHORT[1:], "train.iterations=60"]
 
@@ -117,3 +121,76 @@ def test_a_task_that_was_not_learned_is_told(seed_of, digits):
         HypermnesiaError, match="there is no task 6: the last checkpoint has learned task 1 to 5"
     ):
         predict(seed_of("hnet"), digits[:1], task=5)
+
+
+# -------------------------------------------------------------------------------------------- folders and the commands
+
+
+@pytest.fixture(scope="module")
+def by_class(tmp_path_factory, digits) -> Path:
+    """A folder with two images of each of the classes 2 and 3, one of them misplaced."""
+    root = tmp_path_factory.mktemp("by-class")
+    for name, images in {"2": [2, 2], "3": [3, 2]}.items():
+        (root / name).mkdir()
+        for i, digit in enumerate(images):
+            (root / name / f"{i}.png").write_bytes(digits[digit].read_bytes())
+    return root
+
+
+def test_folders_are_read_whole_and_in_order(seed_of, by_class, digits, monkeypatch):
+    monkeypatch.setattr(predicting, "AT_ONCE", 3)
+    found = predict(seed_of("hnet"), [by_class, digits[2]], task=1)
+    names = [str(p.image.relative_to(by_class)) for p in found[:4]]
+    assert names == ["2/0.png", "2/1.png", "3/0.png", "3/1.png"] and found[4].image == digits[2]
+    assert [p.answer for p in found] == ["2", "2", "3", "2", "2"]
+    (by_class / "empty").mkdir(exist_ok=True)
+    with pytest.raises(HypermnesiaError, match="empty' has no image; expected files ending in .png"):
+        predict(seed_of("hnet"), [by_class / "empty"])
+    (by_class / "empty").rmdir()
+
+
+def test_predictions_as_json_and_as_csv(seed_of, digits, capsys):
+    listed = said(capsys, "predict", seed_of("hnet"), *digits[2:4], "--task", 2, "--json")
+    first, second = json.loads(listed.out)
+    assert (first["file"], first["answer"], first["task"], first["task_inferred"]) == (
+        str(digits[2]),
+        "2",
+        2,
+        False,
+    )
+    assert first["classes"][0] == {"name": "2", "confidence": first["confidence"]} and second["answer"] == "3"
+    table = said(capsys, "predict", seed_of("er"), *digits[2:4], "--csv").out
+    rows = list(csv.reader(io.StringIO(table)))
+    assert rows[0] == ["file", "answer", "confidence", "task"] and [row[0] for row in rows[1:]] == [
+        str(d) for d in digits[2:4]
+    ]
+    assert all(0 < float(row[2]) <= 1 and row[3] == "" for row in rows[1:])
+    both = said(capsys, "predict", seed_of("er"), digits[0], "--json", "--csv")
+    assert both.code == 2 and "--json --csv: choose one of the two" in both.err
+
+
+def test_a_folder_of_classes_is_scored(seed_of, by_class, tmp_path, capsys):
+    found = evaluate(seed_of("hnet"), by_class, task=1)
+    assert [(c.name, c.files, c.right, c.mostly) for c in found] == [("2", 2, 2, None), ("3", 2, 1, ("2", 1))]
+    inferred = evaluate(seed_of("hnet"), by_class)
+    answers = [p.answer for p in predict(seed_of("hnet"), [by_class])]
+    assert [c.right for c in inferred] == [answers[:2].count("2"), answers[2:].count("3")]
+    listed = json.loads(said(capsys, "evaluate", seed_of("hnet"), by_class, "--task", 2, "--json").out)
+    assert listed["accuracy"] == listed["mean_class_accuracy"] == 0.75 and listed["classes"][1]["mostly"] == [
+        "2",
+        1,
+    ]
+    lines = [
+        line.split()
+        for line in said(capsys, "evaluate", seed_of("hnet"), by_class, "--task", 2).out.splitlines()
+    ]
+    assert lines[1] == ["2", "2", "2", "100.0", "%"] and lines[2] == ["3", "2", "1", "50.0", "%", "2", "(1)"]
+    assert lines[3] == ["all", "4", "3", "75.0", "%"]
+    (tmp_path / "owl").mkdir()
+    (tmp_path / "owl" / "a.png").write_bytes(b"")
+    for folder, fault in [
+        (tmp_path, "has class 'owl', which the run in .* has not learned"),
+        (tmp_path / "owl", "a sub-folder"),
+    ]:
+        with pytest.raises(HypermnesiaError, match=fault):
+            evaluate(seed_of("hnet"), folder)

@@ -278,8 +278,13 @@ def learn(
         ),
     ] = False,
     retest: Annotated[
-        bool, typer.Option("--retest", help="Test the earlier tasks too, on the benchmark's own data.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--retest/--no-retest",
+            help="Test the earlier tasks too, on the run's own data.",
+            show_default="where these are",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
     track: Track = None,
@@ -311,6 +316,7 @@ def learn(
     for kind, names in (("new", found.classes), ("known before", found.known)):
         if names:
             page.print(f"{kind}: {', '.join(map(printable, names))}", soft_wrap=True)
+    page.print(tables.kept(found.kept, found.untested), soft_wrap=True)
     page.print(
         f"files: {found.directory}   more: hypermnesia predict {found.directory} IMAGE...", soft_wrap=True
     )
@@ -367,3 +373,4 @@ app.command(name="list")(reading.list_)
 app.command()(reading.report)
 app.command()(reading.export)
 app.command()(reading.predict)
+app.command()(reading.evaluate)

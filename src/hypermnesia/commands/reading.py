@@ -1,4 +1,4 @@
-"""The commands that read what runs have left: show, metrics, list, report, export, predict."""
+"""The commands that read what runs have left: show, metrics, list, report, export, predict, evaluate."""
 
 import sys
 from pathlib import Path
@@ -94,45 +94,110 @@ def report(
 
 def export(
     directory: Directory,
-    task: Annotated[int, typer.Option(help="Which task's network, from 1.")],
+    task: Annotated[
+        int | None, typer.Option(help="One task's network, from 1; by default the whole classifier.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="OUT", show_default="DIR/seed-K/export")
     ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file, too.")] = False,
     peft: Annotated[
-        bool, typer.Option("--peft", help="Of weights=lora: the task's adapter alone, in PEFT's format.")
+        bool, typer.Option("--peft", help="Of weights=lora: a task's adapter alone, in PEFT's format.")
     ] = False,
     trust_code: TrustCode = False,
 ) -> None:
-    """Write a task's network as plain weights (safetensors) and as a torch.export program."""
-    from hypermnesia.runs.export import export_adapter, export_task
+    """Write the whole classifier as one program: raw images in, class and probabilities out, the task inferred.
 
+    With --task a task's network: its plain weights (safetensors), and a program from preprocessed images to logits.
+    """
+    from hypermnesia.runs.export import export_adapter, export_task
+    from hypermnesia.runs.export_whole import export_classifier
+
+    if peft and task is None:
+        raise HypermnesiaError("--peft writes one task's adapter: say which, with --task")
     with arguments.code_of(directory, trust_code):
         seed = arguments.one_seed(directory)
-        if peft:
+        if peft and task is not None:
             print(export_adapter(seed, task - 1, out))
             return
-        files = export_task(seed, task - 1, out)
-    for path in (files.weights, files.program, files.description):
+        if task is None:
+            files = export_classifier(seed, out, onnx)
+        else:
+            files = export_task(seed, task - 1, out, onnx)
+    for path in files:
         print(path)
+
+
+Task = Annotated[str, typer.Option(help="auto, or a task's number from 1.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def _task_number(task: str) -> int | None:
+    """The task (from 0) that --task names; None for auto."""
+    if task != "auto" and not (task.isascii() and task.isdecimal() and len(task) < 10):
+        raise HypermnesiaError(f"--task {task}: expected auto or a task's number from 1")
+    return None if task == "auto" else int(task) - 1
 
 
 def predict(
     directory: Directory,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
-    task: Annotated[str, typer.Option(help="auto, or a task's number from 1.")] = "auto",
+    images: Annotated[list[Path], typer.Argument(metavar="FOLDER|IMAGE...")],
+    task: Task = "auto",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV: file, answer, confidence, task.")] = False,
     device: Device = "auto",
     trust_code: TrustCode = False,
 ) -> None:
-    """Classify images, or texts, with a run's learner."""
+    """Classify images, or texts, with a run's learner: files, and all that are below folders."""
+    import csv
+    import json
+
     from hypermnesia.commands import tables
     from hypermnesia.commands.progress import console
     from hypermnesia.runs.directory import task_names
     from hypermnesia.runs.predict import predict as predicting
 
-    if task != "auto" and not (task.isascii() and task.isdecimal() and len(task) < 10):
-        raise HypermnesiaError(f"--task {task}: expected auto or a task's number from 1")
-    seed = arguments.one_seed(directory)
-    number = None if task == "auto" else int(task) - 1
+    if as_json and as_csv:
+        raise HypermnesiaError("--json --csv: choose one of the two")
+    number, seed = _task_number(task), arguments.one_seed(directory)
     with arguments.code_of(directory, trust_code):
         found = predicting(seed, images, number, arguments.device(device))
-    console().print(tables.predictions(found, task_names(seed)))
+    if as_json:
+        print(json.dumps([one.as_json() for one in found], indent=1))
+    elif as_csv:
+        rows = csv.writer(sys.stdout, lineterminator="\n")
+        rows.writerow(["file", "answer", "confidence", "task"])
+        rows.writerows(
+            [one.image, one.answer, f"{one.ranked[0][1]:.6f}", "" if one.task is None else one.task + 1]
+            for one in found
+        )
+    else:
+        console().print(tables.predictions(found, task_names(seed)))
+
+
+def evaluate(
+    directory: Directory,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A sub-folder of files for each class.")],
+    task: Task = "auto",
+    as_json: AsJson = False,
+    device: Device = "auto",
+    trust_code: TrustCode = False,
+) -> None:
+    """Test a run's learner on a folder with a sub-folder for each class: accuracy per class and in total."""
+    import json
+    from dataclasses import asdict
+
+    from hypermnesia.commands import tables
+    from hypermnesia.commands.progress import console
+    from hypermnesia.runs.predict import evaluate as evaluating
+
+    number, seed = _task_number(task), arguments.one_seed(directory)
+    with arguments.code_of(directory, trust_code):
+        found = evaluating(seed, folder, number, arguments.device(device))
+    if as_json:
+        accuracy = sum(one.right for one in found) / sum(one.files for one in found)
+        mean = sum(one.right / one.files for one in found) / len(found)
+        total = {"accuracy": accuracy, "mean_class_accuracy": mean, "classes": [asdict(one) for one in found]}
+        print(json.dumps(total, indent=1))
+    else:
+        console().print(tables.class_accuracies(found))

@@ -17,7 +17,7 @@ from hypermnesia.evaluation import metrics
 from hypermnesia.evaluation.figures import COSTS, METRICS, RETURNING
 from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
-from hypermnesia.runs.predict import Prediction
+from hypermnesia.runs.predict import ClassAccuracy, Prediction
 
 SOURCES = {
     "acc_gem": "mean of the last row (GEM, Lopez-Paz & Ranzato 2017)",
@@ -322,3 +322,35 @@ def predictions(found: Sequence[Prediction], task_names: Sequence[str]) -> Table
         sure = "" if prediction.strange else f"{100 * share:.1f} %"
         table.add_row(image, answer, sure, where + inferred, then)
     return table
+
+
+def class_accuracies(found: Sequence[ClassAccuracy]) -> Table:
+    """A row for each class, and one for all files."""
+    table = plain_table("class", "files", "right", "accuracy", "else mostly taken for")
+    table.columns[4].justify = "left"
+    for one in found:
+        mostly = "" if one.mostly is None else f"{printable(one.mostly[0])} ({one.mostly[1]})"
+        table.add_row(
+            printable(one.name), f"{one.files:,}", f"{one.right:,}", _share(one.right, one.files), mostly
+        )
+    files, right = sum(one.files for one in found), sum(one.right for one in found)
+    table.add_row(
+        Text("all", style="bold"), f"{files:,}", f"{right:,}", Text(_share(right, files), style="bold")
+    )
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{units.percent(part / whole, 1)} %"
+
+
+def kept(found: Mapping[str, tuple[float, float]], untested: str) -> str:
+    """What `learn` says of the earlier tasks: their accuracy before and after, or why it is not known."""
+    if untested:
+        more = "" if untested == "as asked" else "; give --data-dir, or --no-retest to leave it"
+        return f"earlier tasks: not tested again ({printable(untested)}){more}"
+    changes = (
+        f"{name} {units.percent(a, 1)} % → {units.percent(b, 1)} % ({units.percent(a - b, 1, signed=True)} forgotten)"
+        for name, (a, b) in found.items()
+    )
+    return f"earlier tasks: {', '.join(changes) or 'not measured'}"

@@ -204,6 +204,7 @@ class Continues(Record):
     classes: Annotated[int, Field(ge=0)]
     stream_sha256: str
     retest: bool
+    earlier: dict[str, Any] | None = None
 
 
 class Environment(Record):

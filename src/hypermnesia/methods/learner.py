@@ -223,6 +223,10 @@ class TaskScores:
     """(B,) int64: the task each sample is taken for."""
     local: Tensor
     """(B,) int64: the answer, as a position among that task's active outputs."""
+    scores: tuple[Tensor, ...]
+    """One (B, active outputs) for each task that was tried: of the guessed task's the answer has the most."""
+    comparable: bool = False
+    """Whether the scores of different tasks are on one scale, so that the answer has the most of all of them."""
 
 
 class Inference(Protocol):
@@ -253,7 +257,7 @@ class Answer:
     """(B,) int64 global class ids; −1 where an output has the most that stands for no class (`weights.head_width`)."""
     scores: Tensor
     """(B, classes of the stream) by global class id, −∞ for those that were not looked for; their softmax is the
-    learner's confidence, of which an inferred answer need not have the most."""
+    learner's confidence, of which the answer has the most (unless it is −1)."""
     tasks: Tensor | None
     """(B,) int64: the task, given or inferred, whose classes were looked for; None: all classes seen."""
     strange: Tensor | None = None
@@ -341,6 +345,10 @@ class Learner:
             return None
         return self.method.strange(self.state, self, self.preprocess(raw.to(self.device), None))
 
+    def answer_at_once(self, raw: Tensor, overlays: Sequence[Tensors]) -> Answer:
+        """As `answer` over all classes, in one pass, with the models in evaluation mode and their weights at hand."""
+        return self._answer(raw, None, None, overlays)
+
     def _answer(
         self, raw: Tensor, task: int | None, classes: Sequence[int] | None, overlays: Sequence[Tensors]
     ) -> Answer:
@@ -351,25 +359,26 @@ class Learner:
         if classes is None:
             classes = self.seen_classes if task is None else self.classes[task]
         ids = torch.tensor(classes, device=x.device)
-        scores = torch.full((len(x), self.num_classes), -torch.inf, device=x.device)
+        scores = torch.full((x.shape[0], self.num_classes), -torch.inf, device=x.device)
         scores[:, ids] = self.scores(x, owner, overlays[owner])[:, self.targets(ids, owner)].to(scores)
-        tasks = None if task is None else torch.full((len(x),), task, device=x.device)
+        tasks = None if task is None else torch.full((x.shape[0],), task, device=x.device)
         return Answer(scores.argmax(1), scores, tasks)
 
     def _inferred(self, x: Tensor, overlays: Sequence[Tensors]) -> Answer:
-        """Each sample by the weights of the task that it is taken for."""
-        assert self.inference is not None and self.model.head is not None
-        guess = self.inference.scores(self.inference_state, self, overlays, x)
-        answers = torch.empty_like(guess.guess)
-        scores = torch.full((len(x), self.num_classes), -torch.inf, device=x.device)
-        for task in guess.guess.unique().tolist():
-            rows = guess.guess == task
-            ids = torch.tensor(self.model.head.outputs(task), device=x.device)
-            answers[rows] = ids[guess.local[rows]]
-            own = scores.new_full((int(rows.sum()), self.num_classes), -torch.inf)
-            own[:, ids[ids >= 0]] = self.scores(x[rows], task, overlays[task])[:, ids >= 0].to(own)
-            scores[rows] = own
-        return Answer(answers, scores, guess.guess)
+        """Each sample by the task that it is taken for. No step depends on a tensor's values: `export` records them."""
+        head = self.model.head
+        assert self.inference is not None and head is not None
+        found = self.inference.scores(self.inference_state, self, overlays, x)
+        scores = torch.full((x.shape[0], self.num_classes), -torch.inf, device=x.device)
+        answers = torch.zeros_like(found.guess)
+        for task, own in enumerate(found.scores):
+            ids = torch.tensor(head.outputs(task), device=x.device)
+            taken = found.guess == task
+            answers = torch.where(taken, ids[found.local.clamp(max=len(ids) - 1)], answers)
+            own = own.to(scores) if found.comparable else own.to(scores).where(taken[:, None], -torch.inf)
+            classes = ids[ids >= 0]
+            scores[:, classes] = torch.maximum(scores[:, classes], own[:, ids >= 0])
+        return Answer(answers, scores, found.guess)
 
 
 @dataclass(frozen=True)

@@ -49,16 +49,17 @@ class Backbone:
 
         Images are scaled to `size` (bicubic, antialiased), grey ones repeated over three channels.
         """
+        return torch.cat([self.pass_through(chunk) for chunk in images.split(CHUNK)])
+
+    def pass_through(self, images: Tensor) -> Tensor:
+        """The same of one chunk."""
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
-        found = []
-        for chunk in images.split(CHUNK):
-            x = chunk.float() / 255
-            x = x if x.shape[1] == 3 else x.expand(-1, 3, -1, -1)
-            if x.shape[-2:] != (self.size, self.size):
-                x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
-            x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
-            found.append(self.net(x).float())
-        return torch.cat(found)
+        x = images.float() / 255
+        x = x if x.shape[1] == 3 else x.expand(-1, 3, -1, -1)
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
+        x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+        return self.net(x).float()
 
 
 def is_backbone(name: str) -> bool:

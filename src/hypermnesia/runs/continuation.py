@@ -39,7 +39,9 @@ class Continuation:
     stream_sha256: str
     """Checksum of that stream."""
     retest: bool = False
-    """Whether earlier tasks are tested again, on the data of the benchmark."""
+    """Whether earlier tasks are tested again, on the run's own data."""
+    earlier: "Continuation | None" = None
+    """What the finished run had itself gone on with, if it had."""
 
     def as_json(self) -> dict[str, Any]:
         """A JSON-able form that `from_json` reads."""
@@ -49,7 +51,8 @@ class Continuation:
             "stream_sha256": self.stream_sha256,
             "retest": self.retest,
         }
-        return own | {"further": self.further.as_json()}
+        before = {} if self.earlier is None else {"earlier": self.earlier.as_json()}
+        return own | {"further": self.further.as_json()} | before
 
     @classmethod
     def from_json(cls, value: Any) -> "Continuation":
@@ -61,6 +64,7 @@ class Continuation:
                 classes=int(value["classes"]),
                 stream_sha256=str(value["stream_sha256"]),
                 retest=bool(value["retest"]),
+                earlier=cls.from_json(value["earlier"]) if value.get("earlier") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise HypermnesiaError(
@@ -73,23 +77,28 @@ def build(
 ) -> Fit:
     """The run over the stream that `saved` outlines and the further data, at its very beginning: see `take_over`.
 
-    `saved`: the outline of the finished stream, or of this run's own. `data_dir`: of the benchmark, to test again.
+    `saved`: the outline of the finished stream, or of this run's own. `data_dir`: of the benchmark, to test
+    again; `HypermnesiaError` where its data are not there.
     """
     anywhere.hold(cfg.sections["train"], device)
     earlier = replace(beginning(saved, goes_on.tasks, goes_on.classes), source_sha256=goes_on.stream_sha256)
     stream = extended(earlier, goes_on.further, through(cfg.sections["stream"]))
     if goes_on.retest:
-        parts = cfg.sections
-        own = parts["seeds"].stream
-        options, seed = parts["stream"], seed if own is None else own
-        original = load(
-            cfg.benchmark, data_dir=data_dir, seed=seed, options=options, through=through(options)
-        )
-        stream = retested(stream, original)
+        stream = retested(stream, _original(cfg, seed, goes_on.earlier, data_dir))
     run = assemble(without_base(cfg), stream, seed, device)
     return (
         assemble(cfg, stream, seed, device) if run.restarts else run
     )  # from initial values, which are the base's
+
+
+def _original(cfg: Config, seed: int, before: Continuation | None, data_dir: Path | None) -> Stream:
+    """The stream that a run has learned, with its samples: the benchmark's, and what it went on with `before`."""
+    options, own = cfg.sections["stream"], cfg.sections["seeds"].stream
+    seen = through(options)
+    if before is None:
+        seed = seed if own is None else own
+        return load(cfg.benchmark, data_dir=data_dir, seed=seed, options=options, through=seen)
+    return extended(_original(cfg, seed, before.earlier, data_dir), before.further, seen)
 
 
 def onwards(finished: Fit, more: Stream, train: TrainOptions | None = None, apart: bool = False) -> Fit:

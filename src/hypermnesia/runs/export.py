@@ -3,7 +3,10 @@
 import copy
 import io
 import json
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +30,22 @@ _CHECKED = 16  # samples that the program is compared with the learner on
 
 @dataclass(frozen=True)
 class Exported:
-    """The files of one exported task."""
+    """The files of one export."""
 
-    weights: Path
-    """A `state_dict` of the target network in safetensors, under the network's own names."""
     program: Path
-    """A `torch.export` program (.pt2): float32 (B, C, H, W) or (B, F), preprocessed, or int64 tokens (B, L) → logits
-    (B, outputs), for any B ≥ 1."""
+    """A `torch.export` program (.pt2), for any B ≥ 1. Of a task's network: float32 (B, C, H, W) or (B, F), preprocessed,
+    or int64 tokens (B, L) → logits (B, outputs)."""
     description: Path
     """JSON: class names in the order of the outputs, preprocessing, input shape."""
+    weights: Path | None = None
+    """Of a task's network, a `state_dict` of the target in safetensors, under the network's own names."""
+    onnx: Path | None = None
+    """The program as an ONNX file, if it was asked for."""
+
+    def __iter__(self) -> Iterator[Path]:
+        return (
+            path for path in (self.weights, self.program, self.onnx, self.description) if path is not None
+        )
 
 
 class TaskNetwork(nn.Module):
@@ -49,12 +59,12 @@ class TaskNetwork(nn.Module):
         return logits_of(self.net(x))[:, self.start : self.stop]
 
 
-def export_task(directory: Path, task: int, out: Path | None = None) -> Exported:
+def export_task(directory: Path, task: int, out: Path | None = None, onnx: bool = False) -> Exported:
     """Write the network of `task` (from 0) of the run in `directory` (DIR/seed-K) to the directory `out`.
 
-    `out`: by default `directory`/export. The program is compared with the learner's own outputs before anything is
-    written. Raises `HypermnesiaError` for a task that was not learned, for a method that does not answer with its
-    network's outputs (iCaRL), and for a network that `torch.export` cannot trace.
+    `out`: by default `directory`/export. `onnx`: an ONNX file as well. The program is compared with the learner's own
+    outputs before anything is written. Raises `HypermnesiaError` for a task that was not learned, for a method that does
+    not answer with its network's outputs (iCaRL), and for a network that `torch.export` cannot trace.
     """
     run = restored(directory)
     learner, stream = run.learner, run.tested_on
@@ -62,7 +72,7 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
     vocabulary = saved_config(directory).sections["stream"].vocabulary or TextForm.vocabulary
     weights_of = 0 if is_joint(learner, stream) else task
     network, state = task_network(learner.model, weights_of)
-    example = learner.preprocess(_samples(stream), None)
+    example = learner.preprocess(samples(stream), None)
     with torch.no_grad(), evaluating(learner.model):
         expected = run.method.scores(learner.state, learner, example, weights_of)
         if expected is None:
@@ -75,7 +85,7 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
                     "use `hypermnesia predict` instead"
                 )
             network, state = own.eval(), own.state_dict()
-        program = _program(network, example)
+        program = traced(network, example)
         found = program.module()(example)
     scale = float(expected[expected.isfinite()].abs().max().clamp(min=1))
     if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-5, atol=1e-6 * scale):
@@ -84,7 +94,8 @@ def export_task(directory: Path, task: int, out: Path | None = None) -> Exported
             f"{float((found - expected).abs().max()):.3g}; nothing was written"
         )
     about = description(learner, stream, task, weights_of, vocabulary)
-    return _write(out or directory / "export", task, state, program, about)
+    weights = to_safetensors({name: value.contiguous() for name, value in state.items()})
+    return write(out or directory / "export", f"task-{task + 1}", program, about, weights, onnx)
 
 
 def export_adapter(directory: Path, task: int, out: Path | None = None) -> Path:
@@ -140,7 +151,7 @@ def task_network(model: Model, task: int) -> tuple[TaskNetwork, Tensors]:
     return TaskNetwork(net, columns).requires_grad_(False).eval(), state
 
 
-def _samples(stream: Stream) -> Tensor:
+def samples(stream: Stream) -> Tensor:
     """Random images, or random tokens of which every id is small enough for any vocabulary but one of two."""
     rng, shape = torch.Generator().manual_seed(0), (_CHECKED, *stream.shape)
     if stream.kind == "texts":
@@ -150,7 +161,7 @@ def _samples(stream: Stream) -> Tensor:
     return torch.randint(256, shape, generator=rng, dtype=torch.uint8)
 
 
-def _program(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+def traced(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     try:
         return torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
@@ -190,20 +201,45 @@ def description(
     }
 
 
-def _write(
-    out: Path, task: int, state: Tensors, program: torch.export.ExportedProgram, about: dict[str, Any]
+def write(
+    out: Path,
+    stem: str,
+    program: torch.export.ExportedProgram,
+    about: dict[str, Any],
+    weights: bytes | None = None,
+    onnx: bool = False,
 ) -> Exported:
-    stem = f"task-{task + 1}"
-    files = Exported(out / f"{stem}.safetensors", out / f"{stem}.pt2", out / f"{stem}.json")
+    """Write the files of an export to `out`, each whole or not at all."""
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "No complete tensor found in the group"
+        )  # of constants laid out otherwise
+        torch.export.save(program, buffer)
+    contents = {"pt2": buffer.getvalue(), "json": json.dumps(about, indent=1, ensure_ascii=False).encode()}
+    if weights is not None:
+        contents["safetensors"] = weights
+    if onnx:
+        contents["onnx"] = as_onnx(program)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        replace_file(
-            files.weights, to_safetensors({name: value.contiguous() for name, value in state.items()})
-        )
-        replace_file(files.program, buffer.getvalue())
-        replace_file(files.description, json.dumps(about, indent=1, ensure_ascii=False).encode())
+        written = {end: replace_file(out / f"{stem}.{end}", content) for end, content in contents.items()}
     except OSError as error:
         raise HypermnesiaError(f"cannot write to {out}: {error.strerror or error}") from error
-    return files
+    return Exported(written["pt2"], written["json"], written.get("safetensors"), written.get("onnx"))
+
+
+def as_onnx(program: torch.export.ExportedProgram) -> bytes:
+    """The same program as an ONNX file. Raises `HypermnesiaError` where the package is missing or cannot say it."""
+    if find_spec("onnxscript") is None:
+        raise HypermnesiaError("ONNX files need onnx and onnxscript: pip install 'hypermnesia[onnx]'")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, about its own parts
+            found = torch.onnx.export(program, dynamo=True, verbose=False)
+        assert found is not None
+        return found.model_proto.SerializeToString()
+    except Exception as error:  # the exporter may raise anything for an operation that it does not know
+        raise HypermnesiaError(
+            f"torch.onnx cannot write this program: {type(error).__name__}: {str(error)[:500]}"
+        ) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import write_synced
-from hypermnesia.data import StreamOptions, TextForm
+from hypermnesia.data import Stream, StreamOptions, TextForm
 from hypermnesia.data.extend import OPTIONS, Further, named
 from hypermnesia.experiments import config
 from hypermnesia.experiments.config import parse_words
@@ -22,6 +22,7 @@ from hypermnesia.runs.directory import (
     create,
     environment_of,
     exists,
+    read_result,
     saved_config,
     saved_stream,
     seed_directories,
@@ -48,6 +49,10 @@ class Learned:
     """Names of those that it had, and now learned more of."""
     summary: dict[str, Any]
     """As `runs.summarise` gives it."""
+    kept: dict[str, tuple[float, float]]
+    """scenario → mean accuracy on the earlier tasks' tests before and after, over the seeds; empty if not tested again."""
+    untested: str
+    """Why the earlier tasks were not tested again; empty if they were."""
 
 
 def learn(
@@ -57,7 +62,7 @@ def learn(
     *,
     out: Path | None = None,
     apart: bool = False,
-    retest: bool = False,
+    retest: bool | None = None,
     data_dir: Path | None = None,
     device: str = "cpu",
     listen: Listen = silent,
@@ -68,7 +73,8 @@ def learn(
     samples are brought to the shape of the run's, and are one more task unless `words` (`key=value`) say otherwise
     (`stream.tasks`, `stream.classes_per_task`); they may also change how it is trained (`train.iterations`,
     `drift.beta`). `out`: by default beside `directory`, which stays as it is. `apart`: classes are new even where the
-    run has some of the same names. `retest`: test the earlier tasks again, on the benchmark's own data.
+    run has some of the same names. `retest`: test the earlier tasks again, on the run's own data (from `data_dir`, by default
+    where the run had them); None: if they are there.
 
     The new run can be resumed, read and learned from like any other. Raises `HypermnesiaError` for a run that is not
     finished or cannot grow, and for data that do not fit it. The same call again goes on with what an earlier one has
@@ -78,7 +84,11 @@ def learn(
     seeds = seed_directories(directory)
     target = out or _beside(directory, further.data)
     numbers = [environment_of(seed)["seed"] for seed in seeds]
-    places = [Place(target / f"seed-{number}", data_dir, device) for number in numbers]
+    data_dirs = [data_dir or _data_dir(seed) for seed in seeds]
+    places = [
+        Place(target / f"seed-{number}", where, device)
+        for number, where in zip(numbers, data_dirs, strict=True)
+    ]
     if target.exists() and not {entry.name for entry in _shown(target)} <= _LEFT | {
         p.directory.name for p in places
     }:
@@ -86,19 +96,43 @@ def learn(
     begun = [
         _begin(seed, place, further, settings, retest) for seed, place in zip(seeds, places, strict=True)
     ]
-    for number, place, (cfg, _, _) in zip(numbers, places, begun, strict=True):
+    for number, place, (cfg, _, _, _) in zip(numbers, places, begun, strict=True):
         with listen(cfg, number, place.directory) as listener:
             execute(cfg, number, place, listener)
-    _, fresh, known = begun[0]
-    return Learned(target, fresh, known, summarise(target))
+    cfg, fresh, known, untested = begun[0]
+    summary = summarise(target)
+    before = len(saved_stream(seeds[0]).tasks)
+    return Learned(target, fresh, known, summary, {} if untested else _kept(places, before), untested)
+
+
+def _data_dir(directory: Path) -> Path | None:
+    said = environment_of(directory).get("data_dir")
+    return Path(said) if said else None
+
+
+def _kept(places: Sequence[Place], tasks: int) -> dict[str, tuple[float, float]]:
+    """Mean accuracy on the first `tasks` tests when they had been learned and at the end, where both were measured."""
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for place in places:
+        for name, scenario in (read_result(place.directory) or {"scenarios": {}})["scenarios"].items():
+            matrix = scenario["matrix"]
+            if len(matrix) > tasks:
+                found = zip(matrix[tasks - 1][:tasks], matrix[-1][:tasks], strict=True)
+                pairs.setdefault(name, []).extend((a, b) for a, b in found if a is not None and b is not None)
+    return {
+        name: (sum(a for a, _ in found) / len(found), sum(b for _, b in found) / len(found))
+        for name, found in pairs.items()
+        if found
+    }
 
 
 def _begin(
-    directory: Path, place: Place, further: Further, settings: Sequence[str], retest: bool
-) -> tuple[Config, tuple[str, ...], tuple[str, ...]]:
+    directory: Path, place: Place, further: Further, settings: Sequence[str], retest: bool | None
+) -> tuple[Config, tuple[str, ...], tuple[str, ...], str]:
     """Make the new run's directory, with what the finished one knows as its first checkpoint.
 
-    Returns its configuration and the names of the classes that are new and of those that were known.
+    Returns its configuration, the names of the classes that are new and of those that were known, and why the earlier tasks
+    are not tested again.
     """
     former, seed = saved_config(directory), environment_of(directory)["seed"]
     cfg = with_words(former, settings)
@@ -111,14 +145,15 @@ def _begin(
     if finished.position.task < len(finished.stream.tasks):
         raise Unusable(f"{directory} is not finished; go on with: hypermnesia resume {directory}")
     vocabulary = cfg.sections["stream"].vocabulary or TextForm.vocabulary
+    before = environment_of(directory).get("continues")
     goes_on = Continuation(
         further=replace(further, vocabulary=vocabulary),
         tasks=len(saved.tasks),
         classes=saved.num_classes,
         stream_sha256=stream_sha256(directory),
-        retest=retest,
+        earlier=Continuation.from_json(before) if before else None,
     )
-    run = continuation.build(cfg, seed, saved, goes_on, place.data_dir, place.device)
+    run, goes_on, untested = _built(cfg, seed, saved, goes_on, place, retest)
     if exists(place.directory):  # an attempt that failed: it goes on
         _check_begun(place.directory, cfg, goes_on)
     else:
@@ -128,7 +163,27 @@ def _begin(
     names = run.tested_on.class_names
     learned = {c for task in run.stream.tasks[goes_on.tasks :] for c in task.classes}
     fresh = tuple(names[c] for c in sorted(learned) if c >= goes_on.classes)
-    return cfg, fresh, tuple(names[c] for c in sorted(learned) if c < goes_on.classes)
+    return cfg, fresh, tuple(names[c] for c in sorted(learned) if c < goes_on.classes), untested
+
+
+def _built(
+    cfg: Config, seed: int, saved: Stream, goes_on: Continuation, place: Place, retest: bool | None
+) -> tuple[Fit, Continuation, str]:
+    """The run, how it goes on, and why it does not test the earlier tasks again. `retest`: as for `learn`; what has begun
+    goes on as it began."""
+    if retest is None and exists(place.directory):
+        retest = bool((environment_of(place.directory).get("continues") or {}).get("retest"))
+    untested = ""
+    if retest is not False:
+        tested = replace(goes_on, retest=True)
+        try:
+            return continuation.build(cfg, seed, saved, tested, place.data_dir, place.device), tested, ""
+        except HypermnesiaError as error:
+            if retest:
+                raise
+            untested = str(error)  # where it is the new data that do not do, the next line raises again
+    plain = continuation.build(cfg, seed, saved, goes_on, place.data_dir, place.device)
+    return plain, goes_on, untested or "as asked"
 
 
 def first_checkpoint(fresh: Path, run: Fit, earlier: Path) -> None:

@@ -1,8 +1,10 @@
 """What a finished learner says to a user's own images."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Stream
 from hypermnesia.data.sources.decode import decode, with_channels
+from hypermnesia.data.sources.folder import by_class, files_in
 from hypermnesia.data.sources.text import TextForm, tokenise
 from hypermnesia.experiments.features import backbone_of
 from hypermnesia.methods.learner import Answer
@@ -17,6 +20,9 @@ from hypermnesia.runs.directory import saved_config
 from hypermnesia.runs.execute import restored
 from hypermnesia.runs.export import check_task, is_joint
 from hypermnesia.training.loop import Fit
+
+AT_ONCE = 1000
+"""Files that are decoded together."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,60 @@ class Prediction:
     def answer(self) -> str:
         return self.ranked[0][0]
 
+    def as_json(self) -> dict[str, Any]:
+        """What `predict --json` writes; tasks count from 1."""
+        (answer, confidence), task = self.ranked[0], None if self.task is None else self.task + 1
+        return {
+            "file": str(self.image),
+            "answer": answer,
+            "confidence": confidence,
+            "task": task,
+            "task_inferred": self.inferred,
+            "none_of_these": self.strange,
+            "classes": [{"name": name, "confidence": share} for name, share in self.ranked],
+        }
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """How many files of a class were taken for it."""
+
+    name: str
+    files: int
+    right: int
+    mostly: tuple[str, int] | None
+    """The class that most of the others were taken for, and how many; None if all are right."""
+
+
+def evaluate(
+    directory: Path, folder: Path, task: int | None = None, device: str = "cpu"
+) -> list[ClassAccuracy]:
+    """What the learner in `directory` (DIR/seed-K) makes of a folder with a sub-folder of files for each class.
+
+    `task` and the errors as for `predict`; raises `HypermnesiaError` for sub-folders whose names are no classes of the run.
+    """
+    run = restored(directory, device)
+    files = by_class(folder, run.tested_on.kind == "texts")
+    unknown = [name for name in files if name not in run.tested_on.class_names]
+    if unknown:
+        raise HypermnesiaError(
+            f"{folder} has class {unknown[0]!r}, which the run in {directory} has not learned; it knows: "
+            f"{', '.join(run.tested_on.class_names)}"
+        )
+    found = _predicted(run, directory, [file for own in files.values() for file in own], task)
+    scored = []
+    for name, own in files.items():
+        answers = [next(found).answer for _ in own]
+        wrong = Counter(answer for answer in answers if answer != name).most_common(1)
+        scored.append(ClassAccuracy(name, len(own), answers.count(name), wrong[0] if wrong else None))
+    return scored
+
 
 def predict(
     directory: Path, images: Sequence[Path], task: int | None = None, device: str = "cpu"
 ) -> list[Prediction]:
-    """Classify image or text files with the learner of the run in `directory` (DIR/seed-K), one prediction for each.
+    """Classify files with the learner of the run in `directory` (DIR/seed-K), one prediction for each; of folders all
+    images (or texts, where the run has learned texts) below them.
 
     Images are brought to the stream's shape: cut to a square, scaled, and turned to grey or colour. `task` (from 0):
     whose classes to look for; None infers it where the weights depend on it, and else looks for all classes seen.
@@ -49,14 +104,19 @@ def predict(
     large or of no known format, and for a task that was not learned.
     """
     run = restored(directory, device)
-    answer = answered(run, read(directory, images, run.tested_on), task)
-    tasks = [task] * len(images) if task is not None or answer.tasks is None else answer.tasks.tolist()
-    strange = [False] * len(images) if answer.strange is None else answer.strange.tolist()
-    ranked = _ranked(answer, run.tested_on.class_names)
-    return [
-        Prediction(image, t, task is None and t is not None, order, odd)
-        for image, t, order, odd in zip(images, tasks, ranked, strange, strict=True)
-    ]
+    return list(_predicted(run, directory, files_in(images, run.tested_on.kind == "texts"), task))
+
+
+def _predicted(run: Fit, directory: Path, files: Sequence[Path], task: int | None) -> Iterator[Prediction]:
+    """Some files at a time, so that a large folder fits into memory."""
+    for start in range(0, len(files), AT_ONCE):
+        chosen = files[start : start + AT_ONCE]
+        answer = answered(run, read(directory, chosen, run.tested_on), task)
+        tasks = [task] * len(chosen) if task is not None or answer.tasks is None else answer.tasks.tolist()
+        strange = [False] * len(chosen) if answer.strange is None else answer.strange.tolist()
+        ranked = _ranked(answer, run.tested_on.class_names)
+        for file, t, order, odd in zip(chosen, tasks, ranked, strange, strict=True):
+            yield Prediction(file, t, task is None and t is not None, order, odd)
 
 
 def answered(run: Fit, raw: Tensor, task: int | None) -> Answer:

@@ -1,6 +1,6 @@
 """Sources in folders of images or texts, one sub-folder for each class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
@@ -55,6 +55,31 @@ def read_folder(name: str, path: Path, size: int | None, text: TextForm) -> Sour
 def holds_images(path: Path) -> bool:
     """Whether `read_folder` would find images in it."""
     return path.is_dir() and any(_with_suffix(path, SUFFIXES))
+
+
+def files_in(paths: Sequence[Path], texts: bool) -> list[Path]:
+    """The files themselves and, of folders, all images (or texts) below them, in the order of their paths.
+
+    Raises `HypermnesiaError` for a folder that has none.
+    """
+    found = []
+    for path in paths:
+        suffixes = TEXT_SUFFIXES if texts else SUFFIXES
+        within = sorted(_with_suffix(path, suffixes)) if path.is_dir() else [path]
+        if not within:
+            raise HypermnesiaError(
+                f"folder {str(path)!r} has no {'text' if texts else 'image'}; expected files ending in {', '.join(suffixes)}"
+            )
+        found += within
+    return found
+
+
+def by_class(path: Path, texts: bool) -> dict[str, list[Path]]:
+    """class → its files, of a folder with a sub-folder for each class. Raises `HypermnesiaError` for one without."""
+    names = _subfolders(path) if path.is_dir() else []
+    if not names:
+        raise HypermnesiaError(f"{path}: expected a folder with a sub-folder for each class")
+    return {name: files_in([path / name], texts) for name in names}
 
 
 def _subfolders(path: Path) -> list[str]:

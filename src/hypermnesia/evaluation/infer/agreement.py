@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -47,11 +48,17 @@ class Agreement:
     def scores(self, state: None, learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> TaskScores:
         own = all_logits(learner, overlays, x)
         total = [of_task.float().softmax(1) for of_task in own]
-        rng = generator(0, "agreement")
-        for _ in range(self.pairs):
-            noise = self.noise * torch.randn(x.shape[1:], generator=rng).to(x)
+        for drawn in _drawn(self.pairs, tuple(x.shape[1:])):
+            noise = self.noise * drawn.to(x)
             for view in (x + noise, x - noise):
                 seen = all_logits(learner, overlays, view)
                 total = [t + of_task.float().softmax(1) for t, of_task in zip(total, seen, strict=True)]
         uncertainty = [torch.special.entr(t / (1 + 2 * self.pairs)).sum(1) for t in total]
         return chosen(torch.stack(uncertainty).argmin(0), own)
+
+
+@lru_cache(maxsize=4)
+def _drawn(pairs: int, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """The noise of all pairs, of standard deviation 1: kept, so that an exported program holds it rather than draws."""
+    rng = generator(0, "agreement")
+    return tuple(torch.randn(shape, generator=rng) for _ in range(pairs))

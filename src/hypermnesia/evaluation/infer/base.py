@@ -50,7 +50,7 @@ def entropy(logits: Tensor) -> Tensor:
 def chosen(guess: Tensor, logits: Sequence[Tensor]) -> TaskScores:
     """The answer of each sample's guessed task: `guess` (B,), `logits` one (B, outputs) per task."""
     answers = torch.stack([of_task.argmax(1) for of_task in logits])  # (T, B)
-    return TaskScores(guess, answers.gather(0, guess[None])[0])
+    return TaskScores(guess, answers.gather(0, guess[None])[0], tuple(logits))
 
 
 def first_task(learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> TaskScores:

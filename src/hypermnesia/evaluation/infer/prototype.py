@@ -69,11 +69,17 @@ def nearest(
 ) -> TaskScores:
     """The task, and the answer, of the least distance.
 
-    For every task, in order: `distances` (B, C), `local` (C,) and `logits` (B, outputs).
+    For every task, in order: squared `distances` (B, C), `local` (C,) and `logits` (B, outputs). Where the nearest class is
+    the answer, a class scores minus half of its distance: the logarithm of a normal density of unit variance.
     """
     least = [of_task.min(1) for of_task in distances]
     guess = torch.stack([found.values for found in least]).argmin(0)  # (B,)
     if mode == "task":
         return chosen(guess, logits)
     classes = torch.stack([of_task[found.indices] for of_task, found in zip(local, least, strict=True)])
-    return TaskScores(guess, classes.gather(0, guess[None])[0])
+    scores = []
+    for found, outputs, of_task in zip(distances, local, logits, strict=True):
+        own = torch.full_like(of_task, -torch.inf, dtype=found.dtype)
+        own[:, outputs] = -found / 2
+        scores.append(own)
+    return TaskScores(guess, classes.gather(0, guess[None])[0], tuple(scores), comparable=True)

@@ -74,17 +74,21 @@ class RidgeInference:
     ) -> TaskScores:
         if state.weight is None:
             return first_task(learner, overlays, x)
-        best = self._ridge.scored(state, _start(learner, x)).argmax(1)
+        scored = self._ridge.scored(state, _start(learner, x))
+        best = scored.argmax(1)
         owner = torch.zeros(learner.num_classes, dtype=torch.int64, device=x.device)
         for task, classes in enumerate(learner.classes[: len(overlays)]):
             owner[list(classes)] = task
         guess = owner[best]
         if self.mode == "task":
             return chosen(guess, all_logits(learner, overlays, x))
-        local = torch.zeros_like(best)
-        for task in guess.unique().tolist():
-            local[guess == task] = learner.targets(best[guess == task], task)
-        return TaskScores(guess, local)
+        local, scores = torch.zeros_like(best), []
+        assert learner.model.head is not None
+        for task in range(len(overlays)):
+            local = torch.where(guess == task, learner.targets(best, task), local)
+            outputs = torch.tensor(learner.model.head.outputs(task), device=x.device)
+            scores.append(scored[:, outputs.clamp_min(0)].where(outputs >= 0, -torch.inf))
+        return TaskScores(guess, local, tuple(scores), comparable=True)
 
 
 def _start(learner: Learner, x: Tensor) -> Tensor:
