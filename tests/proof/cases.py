@@ -123,7 +123,7 @@ _LEARN = Case(
     "learn",
     (
         *_run("", "er", *MEMORY, "train.iterations=8").commands,
-        ("learn", "DIR/run", "DATA", "train.iterations=4", "--out", "DIR/more"),
+        ("learn", "DIR/run", "DATA", "train.iterations=4", "--no-retest", "--out", "DIR/more"),
         ("predict", "DIR/more", "DATA/ring/0.png", "DATA/bar/1.png"),
         ("export", "DIR/run", "--task", "2", "--out", "DIR/export"),
     ),
