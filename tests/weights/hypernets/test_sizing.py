@@ -96,9 +96,13 @@ def test_a_run_has_the_share():
         (ChunkedOptions(compression=99.0, hidden=()), "it has no hidden layer whose width could be chosen"),
         (DenseOptions(compression=0.5), "dense generator: the nearest that its widths give is 2"),
         (DenseOptions(compression=9.0, hidden=()), "it has no hidden layer whose width could be chosen"),
-        (ChunkedOptions(compression=0.0), "generator.compression=0.0: expected a positive number, or none"),
     ],
 )
 def test_what_cannot_be_met_says_why(options, said):
     with pytest.raises(HypermnesiaError, match=said):
         options.fitted(shapes("hypnettorch's"))
+
+
+def test_a_share_is_above_0():
+    with pytest.raises(HypermnesiaError, match=r"generator.compression=0.0: expected number > 0 \| none"):
+        DenseOptions(compression=0.0)

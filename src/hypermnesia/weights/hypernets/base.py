@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self, overload
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, Counts, check_options
+from hypermnesia.core.declared import Count, Counts, Positive, check_options
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.weights.hypernets import sizing
@@ -24,7 +24,7 @@ __all__ = ["Factor", "Generator", "GeneratorOptions"]
 class GeneratorOptions(ABC):
     """What every generator's options are: a frozen dataclass that builds it."""
 
-    compression: float | None = None
+    compression: Positive | None = None
     """Share of the numbers that it writes which the generator itself shall have, above 0, without the tasks' own embeddings:
     then its widths, and a chunk's size, are chosen, in the proportions that are given. none = as they are given."""
     condition: Condition = "free"
@@ -48,7 +48,6 @@ class GeneratorOptions(ABC):
 
     def fitted(self, shapes: Mapping[str, torch.Size]) -> Self:
         """These options with the sizes that `compression` asks for where the tensors `shapes` are written."""
-        sizing.check(self.compression)
         return self if self.compression is None else sizing.by_widths(self, shapes)
 
     @abstractmethod

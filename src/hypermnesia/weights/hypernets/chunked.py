@@ -64,7 +64,6 @@ class ChunkedOptions(GeneratorOptions):
             )
 
     def fitted(self, shapes: Mapping[str, torch.Size]) -> Self:
-        sizing.check(self.compression)
         return self if self.compression is None else sizing.by_chunk(self, shapes)
 
     def build(

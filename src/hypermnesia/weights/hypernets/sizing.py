@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, isfinite, prod, sqrt
+from math import ceil, prod, sqrt
 from typing import Any, TypeVar
 
 import torch
@@ -23,12 +23,6 @@ Options = TypeVar("Options")
 def numbers(shapes: Mapping[str, torch.Size]) -> int:
     """Numbers of all tensors of these shapes."""
     return sum(prod(shape) for shape in shapes.values())
-
-
-def check(compression: float | None) -> None:
-    """Raise unless a share is positive, or none is asked for."""
-    if compression is not None and not (isfinite(compression) and compression > 0):
-        raise HypermnesiaError(f"generator.compression={compression}: expected a positive number, or none")
 
 
 def scaled(options: Options, factor: float) -> Options:
