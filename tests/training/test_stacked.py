@@ -17,7 +17,8 @@ from hypermnesia.experiments.resolve import Config, resolve
 from hypermnesia.runs.directory import environment_of, read_result
 from hypermnesia.runs.execute import execute_seeds, resume
 from hypermnesia.runs.recorder import Interrupted, Listener
-from hypermnesia.training.events import Event, StepDone
+from hypermnesia.training import checkpoint
+from hypermnesia.training.events import Event, StepDone, TaskEnded
 from hypermnesia.training.graphs import SIGHTS
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.stacked import Stack, together, why_apart
@@ -156,6 +157,24 @@ def test_one_that_lags_behind_catches_up() -> None:
         pass
     for ours, theirs in zip(stacked, single, strict=True):
         assert_alike(ours, theirs)
+
+
+@pytest.mark.parametrize(("approach", "words"), [("hnet", HNET), ("ewc", []), ("er", MEMORY)])
+def test_a_stack_goes_on_exactly_from_the_end_of_a_task(
+    approach: str, words: list[str], tmp_path: Path
+) -> None:
+    """What a task begins with is computed from the parameters, and rounds by how they lie in memory."""
+    whole = runs(approach, *words)
+    for i, event in together(whole):
+        if isinstance(event, TaskEnded) and event.task == 1:
+            checkpoint.save(whole[i], tmp_path / str(i))
+    again = runs(approach, *words)
+    for i, run in enumerate(again):
+        assert checkpoint.load(run, tmp_path / str(i), pytest.fail) is not None
+    assert [event for _, event in together(again)]
+    for one, other in zip(whole, again, strict=True):
+        first, second = values(one), values(other)
+        assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize(

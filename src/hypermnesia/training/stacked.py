@@ -25,7 +25,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.core.trees import flat, rebuilt
 from hypermnesia.methods.learner import Aux, Net, Step
 from hypermnesia.training import determinism
-from hypermnesia.training.events import Event
+from hypermnesia.training.events import Event, TaskEnded
 from hypermnesia.training.graphs import Graphs
 from hypermnesia.training.guards import check_tensors
 from hypermnesia.training.loop import Fit
@@ -109,6 +109,8 @@ def together(runs: Sequence[Fit]) -> Iterator[tuple[int, Event]]:
             for i, course in [(i, course) for i, course in going.items() if i not in requests]:
                 try:
                     while isinstance(item := _next(course, runs[i]), Event):
+                        if isinstance(item, TaskEnded):
+                            stack.release(i)
                         yield i, item
                 except RunFailed as error:
                     failed.append(error)  # told once the others have come to the end of their steps
@@ -151,6 +153,13 @@ class Stack:
         for i, one in requests.items():
             if done[i] == min(done.values()):
                 self._alone[i].take(one)
+
+    def release(self, i: int) -> None:
+        """Lay the parameters of run `i` out as in a run that goes on from here: what its next task begins with (a drift
+        penalty's targets, say) is computed from them, and rounds by how they lie in memory."""
+        self._bound = None
+        for parameter in self.runs[i].learner.model.parameters():
+            parameter.data = parameter.data.contiguous()
 
     def _take_all(self, requests: list[StepRequest]) -> None:
         started = time.perf_counter()
