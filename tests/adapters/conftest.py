@@ -1,12 +1,4 @@
-"""What Lightning and Avalanche import and need not have here.
-
-torchvision has a compiled part that does not load beside a CPU build of torch. Avalanche imports Weights & Biases for one of its
-loggers, which no test uses.
-"""
-
-import sys
-from importlib.util import find_spec
-from types import ModuleType
+"""What Lightning and Avalanche import: torchvision, whose compiled part does not load beside a CPU build of torch."""
 
 import pytest
 import torch
@@ -18,8 +10,6 @@ for schema in (
 ):
     if not hasattr(torch.ops.torchvision, schema.partition("(")[0]):
         LIBRARY.define(schema)
-if find_spec("wandb") is None:
-    sys.modules["wandb"] = ModuleType("wandb")
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ READING: dict[str, tuple[str, ...]] = {
     "learn": ("learn", "o", "data", "--out", "new"),
     "unlearn": ("unlearn", "c", "0", "--out", "new"),
     "sweep": ("sweep", *RUN, "optimizer.lr=0.1,0.01", "--out", "searched"),
-    "a folder of images": ("run", "folder:data", "finetune", *TINY[3:], "--out", "new"),
+    "a folder of images": ("run", "folder:data", "finetune", "net=mlp", *TINY[3:], "--out", "new"),
     "csv files": ("run", "csv:table", "finetune", *TINY[3:], "--out", "new"),
     "parquet files": ("run", "parquet:columns", "finetune", *TINY[3:], "--out", "new"),
     "settings": ("run", *RUN, "--config", "settings.toml", "--out", "new"),

@@ -18,6 +18,7 @@ KNOWN = {
     "sweep/trials.py": "files that a worker sent, which it sends again",
     "sweep/engines/local.py": "what workers print",
     "sweep/storage.py": "the journal's torn last line is cut",
+    "commands/new.py": "a method's first lines, written again by the same command",
     "data/sources/cache.py": "decoded images, decoded again",
 }
 """Files that write, and why they may."""

@@ -52,7 +52,10 @@ def test_a_recipe_is_the_start_of_trials_and_winner():
     [
         (["optimizer.lrr=0.1,0.2"], "unknown key 'optimizer.lrr'; did you mean 'optimizer.lr'?"),
         (["optimizer.lr=0.1,x"], "optimizer.lr: expected number"),
-        (["train.batch_size=int(0,8)"], "train.batch_size=0 must be at least 1"),
+        (
+            ["train.batch_size=int(0,8)"],
+            "train.batch_size: expected integer >= 1 and <= 1000000, got integer 0",
+        ),
         (["net=mlp,lenett"], "unknown net 'lenett'"),
         (["seeds.order=1,2"], "seeds.order cannot be searched over: it decides what chance brings"),
         (["stream.seed=1,2"], "stream.seed cannot be searched over: it decides what the problem is"),

@@ -106,7 +106,10 @@ def test_what_cannot_be_read_is_told():
         HypermnesiaError, match="rows of 64 numbers that are codes, of 5 here: leave generator.embedding"
     ):
         model_for(stream, net, "hyper", ClasswiseOptions(embedding=5, init="nearest-mean"))
-    with pytest.raises(HypermnesiaError, match="a Hypernetwork by itself sees no samples to read"):
+    with pytest.raises(
+        HypermnesiaError,
+        match="Hypernetwork: condition='prototypes' reads a task's samples, which this module never sees",
+    ):
         Hypernetwork(net(), DenseOptions(condition="prototypes"))
 
 
