@@ -1,19 +1,25 @@
 """The Avalanche door: our streams under its strategies."""
 
 import sys
+from importlib.util import find_spec
 from types import ModuleType
-from unittest.mock import patch
 
 import pytest
 import torch
 from small import mlp, split_stream
 
 # Avalanche imports Weights & Biases for one of its loggers, which no test uses.
-with patch.dict(sys.modules, {} if "wandb" in sys.modules else {"wandb": ModuleType("wandb")}):
+missing = "wandb" not in sys.modules and find_spec("wandb") is None
+if missing:
+    sys.modules["wandb"] = ModuleType("wandb")
+try:
     pytest.importorskip(
         "avalanche", reason="the package avalanche-lib is not installed, or not whole", exc_type=ImportError
     )
     import avalanche.training  # noqa: F401
+finally:
+    if missing:
+        del sys.modules["wandb"]
 pytestmark = pytest.mark.filterwarnings("ignore")  # Avalanche's own
 
 from avalanche.training import Naive  # noqa: E402
