@@ -190,7 +190,7 @@ NETS = st.builds(
     cut=st.none() | TEXTS.filter(lambda text: text != "none"),
     bias=st.booleans(),
     dropout=FINITE,
-    limit=st.floats(allow_nan=False),
+    limit=FINITE,
     ahead=st.none() | SCHEDULES,
 )
 OPTIMIZERS = st.builds(
