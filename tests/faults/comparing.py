@@ -58,17 +58,10 @@ def _events(directory: Path) -> list[dict[str, Any]]:
 def _checkpoint(directory: Path) -> tuple[dict[str, torch.Tensor], Any]:
     newest = max((directory / "checkpoint").glob("*.json"))
     tensors, form, _ = checkpoint.read(newest)
-    return tensors, _steady(form, tensors)
+    return tensors, _without_seconds(form)
 
 
-def _steady(form: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """What a checkpoint holds beside its tensors, without times, and without how an optimizer's moments lie in memory: they
-    are used number by number, and a stack that goes on lays them anew."""
+def _without_seconds(form: Any) -> Any:
     if isinstance(form, dict):
-        name = form.get("tensor", "")
-        if name.startswith("run.optimizers.") and "order" in form:
-            order = form["order"]
-            tensors[name] = tensors[name].permute([order.index(axis) for axis in range(len(order))])
-            return {key: value for key, value in form.items() if key != "order"}
-        return {key: _steady(value, tensors) for key, value in form.items() if key != "seconds"}
-    return [_steady(item, tensors) for item in form] if isinstance(form, list) else form
+        return {key: _without_seconds(value) for key, value in form.items() if key != "seconds"}
+    return [_without_seconds(item) for item in form] if isinstance(form, list) else form

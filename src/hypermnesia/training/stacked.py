@@ -155,11 +155,15 @@ class Stack:
                 self._alone[i].take(one)
 
     def release(self, i: int) -> None:
-        """Lay the parameters of run `i` out as in a run that goes on from here: what its next task begins with (a drift
-        penalty's targets, say) is computed from them, and rounds by how they lie in memory."""
+        """Lay the parameters of run `i` and its optimizers' moments out as in a run that goes on from here: what its next
+        task begins with (a drift penalty's targets, say) is computed from them, and rounds by how they lie in memory."""
         self._bound = None
         for parameter in self.runs[i].learner.model.parameters():
             parameter.data = parameter.data.contiguous()
+        for optimizer in self.runs[i].optimizers.values():
+            for state in optimizer.state.values():
+                for key, value in state.items():
+                    state[key] = value.contiguous() if isinstance(value, Tensor) else value
 
     def _take_all(self, requests: list[StepRequest]) -> None:
         started = time.perf_counter()
