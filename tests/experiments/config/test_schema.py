@@ -1,5 +1,5 @@
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import pytest
@@ -47,7 +47,7 @@ class Net:
     cut: str | None = None
     bias: bool = True
     dropout: float = 0.0
-    limit: float = field(default=math.inf, metadata={"finite": False})
+    limit: float = math.inf
     ahead: Schedule | None = None
 
     def __post_init__(self) -> None:
