@@ -55,9 +55,7 @@ class AGEM(ReplayMethod):
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         """The batch's loss alone; the memory only bends its gradient."""
-        logits = net(batch.x, batch.task)
-        value = F.cross_entropy(logits, batch.target)
-        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
+        return super().loss(net, state, batch, None)
 
     def gradients(
         self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Lookahead

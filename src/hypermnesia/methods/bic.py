@@ -105,7 +105,7 @@ class BiC(ReplayMethod):
         replay = rehearsal.rehearse(state.memory, learner, self.memory, rng)
         seen, learned = (torch.zeros_like(state.scale, dtype=torch.bool) for _ in range(2))
         seen[list(learner.seen_classes)] = True
-        learned[[c for classes in learner.classes[: learner.task] for c in classes]] = True
+        learned[list(learner.earlier_classes)] = True
         old = None
         if state.old:
             x = batch.x if replay is None else torch.cat([batch.x, replay.x])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hypermnesia.core.declared import NotNegative
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
-from hypermnesia.methods.replay.method import ReplayMethod
+from hypermnesia.methods.replay.method import LogitReplay, ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
@@ -23,7 +23,7 @@ from hypermnesia.methods.replay.rehearsal import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DER(ReplayMethod):
+class DER(LogitReplay):
     """L = CE(f(x), y) + alpha · MSE(f(x'), z') (Buzzega et al. 2020, arXiv:2004.07211).
 
     z' are the logits of the training forward in which x' came by, before that step's update; the memory holds x'
@@ -35,7 +35,7 @@ class DER(ReplayMethod):
     own task's network and is compared on that task's outputs.
     """
 
-    keeps_logits: ClassVar[bool] = True
+    term: ClassVar[str] = "logits"
 
     alpha: NotNegative = 0.3
     """Weight of the remembered logits, ≥ 0. Published 0.1 to 1; 0.3 for split CIFAR-10 at every memory size."""
@@ -44,16 +44,8 @@ class DER(ReplayMethod):
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir."""
 
-    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
-        replays = [] if draw is None else [draw]
-        logits, replayed = forward(net, batch.x, batch.task, replays, self.joint_forward)
-        value = F.cross_entropy(logits, batch.target)
-        terms = {"cross_entropy": value.detach()}
-        if draw is not None:
-            remembered = self.alpha * squared_error(replayed[0], draw)
-            terms["logits"] = remembered.detach()
-            value = value + remembered
-        return value, Aux(terms, logits.detach())
+    def distance(self, logits: Tensor, draw: Replay) -> Tensor:
+        return squared_error(logits, draw)
 
 
 Draws = tuple[Replay, Replay]

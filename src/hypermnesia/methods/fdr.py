@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.declared import NotNegative
 from hypermnesia.data import Task
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.learner import Learner, Step
 from hypermnesia.methods.replay.buffer import insert
-from hypermnesia.methods.replay.method import ReplayMethod
+from hypermnesia.methods.replay.method import LogitReplay
 from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
     ReplayState,
-    forward,
     widened,
 )
 from hypermnesia.weights.model import evaluating
@@ -28,7 +26,7 @@ _ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class FDR(ReplayMethod):
+class FDR(LogitReplay):
     """L = CE(f(x), y) + alpha · 1/m Σ ‖softmax f(x') − softmax z'‖₂ (Benjamin et al. 2019, arXiv:1805.08289).
 
     z' are the logits of x' at the end of its task, in evaluation mode and without augmentation; the m draws are augmented
@@ -40,7 +38,7 @@ class FDR(ReplayMethod):
     that depend on the task, each remembered sample passes its own task's network and is compared on that task's outputs.
     """
 
-    keeps_logits: ClassVar[bool] = True
+    term: ClassVar[str] = "distance"
 
     alpha: NotNegative = 1.0
     """Weight of the distance, ≥ 0. Published 0.2 to 1."""
@@ -49,17 +47,9 @@ class FDR(ReplayMethod):
     memory: MemoryOptions = MemoryOptions()
     """The replay memory, written at the end of each task."""
 
-    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
-        replays = [] if draw is None else [draw]
-        logits, replayed = forward(net, batch.x, batch.task, replays, self.joint_forward)
-        value = F.cross_entropy(logits, batch.target)
-        terms = {"cross_entropy": value.detach()}
-        if draw is not None:
-            assert draw.logits is not None
-            moved = self.alpha * distance(replayed[0], draw.logits)
-            terms["distance"] = moved.detach()
-            value = value + moved
-        return value, Aux(terms, logits.detach())
+    def distance(self, logits: Tensor, draw: Replay) -> Tensor:
+        assert draw.logits is not None
+        return distance(logits, draw.logits)
 
     def after_step(
         self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator

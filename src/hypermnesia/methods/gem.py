@@ -76,7 +76,7 @@ class GEM(ReplayMethod):
         return ReplayState(rehearsal.with_task(state.memory, task, share, rng))
 
 
-def project(net: Net, gradient: Tensors, references: list[Tensors], gamma: NotNegative) -> Tensors:
+def project(net: Net, gradient: Tensors, references: list[Tensors], gamma: float) -> Tensors:
     """`gradient` turned so that it opposes none of `references`, where it opposes one; a name that a side lacks is zero."""
     names = [name for name in net.params if any(name in one for one in (gradient, *references))]
 

@@ -63,14 +63,12 @@ class HAL(ReplayMethod):
     def begin_task(self, state: HALState, learner: Learner) -> HALState:
         return replace(state, centre=torch.zeros(0, device=learner.device))
 
-    def loss(self, net: Net, state: HALState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
-        """Of experience replay; the anchors only bend its gradient."""
-        return super().loss(net, state, batch, draw)
-
     def gradients(
         self, net: Net, state: HALState, batch: Batch, draw: Replay | None, candidate: Lookahead
     ) -> tuple[Tensors, Tensor, Aux]:
-        value, aux = self.loss(net, state, batch, draw)
+        value, aux = self.loss(
+            net, state, batch, draw
+        )  # of experience replay: the anchors only bend its gradient
         gradient = net.gradients(value)
         if not state.anchors or self.strength == 0:
             return gradient, value.detach(), aux

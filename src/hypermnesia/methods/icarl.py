@@ -14,8 +14,8 @@ from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase
 from hypermnesia.methods.replay import rehearsal
-from hypermnesia.methods.replay.buffer import Memory, herd
-from hypermnesia.methods.replay.nearest_mean import CHUNK, class_means, features, nearness
+from hypermnesia.methods.replay.buffer import Memory
+from hypermnesia.methods.replay.nearest_mean import class_means, herded, nearness
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
 from hypermnesia.weights.model import evaluating
 
@@ -149,11 +149,9 @@ class ICaRL(Method):
 
     @torch.no_grad()
     def end_task(self, state: ICaRLState, learner: Learner, task: Task, rng: torch.Generator) -> ICaRLState:
-        raw, y = task.train.batch(torch.arange(len(task.train)))
+        memory = herded(state.memory, learner, task)
+        mirrors = learner.preprocess.flip if self.flip is None else self.flip
         with evaluating(learner.model):
-            found = [features(learner, learner.preprocess(r, None), task.index) for r in raw.split(CHUNK)]
-            memory = herd(state.memory, raw, y, task.index, None, torch.cat(found))
-            mirrors = learner.preprocess.flip if self.flip is None else self.flip
             means = class_means(memory, learner, mirrors)
         return replace(state, memory=memory, old=tensors.copy(learner.model.stored()), means=means)
 

@@ -185,7 +185,6 @@ class Joined:
         return len(self.first) + len(self.second)
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Samples.batch`."""
         own = positions < len(self.first)
         x, y = self.first.batch(positions[own])
         more, labels = self.second.batch(positions[~own] - len(self.first))
@@ -301,6 +300,11 @@ class Learner:
     def seen_classes(self) -> tuple[int, ...]:
         """Global class ids of the tasks begun so far, in order of appearance."""
         return tuple(dict.fromkeys(c for classes in self.classes[: self.task + 1] for c in classes))
+
+    @property
+    def earlier_classes(self) -> tuple[int, ...]:
+        """Those of the tasks before the current one."""
+        return tuple(dict.fromkeys(c for classes in self.classes[: self.task] for c in classes))
 
     def targets(self, y: Tensor, task: int) -> Tensor:
         """Class ids (B,) as positions among the active outputs of a task."""

@@ -17,7 +17,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step
 from hypermnesia.methods.replay import nearest_mean, rehearsal
-from hypermnesia.methods.replay.buffer import Memory, herd
+from hypermnesia.methods.replay.buffer import Memory
 from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
 from hypermnesia.nets.classifiers import CosineLinear
@@ -85,7 +85,7 @@ class LUCIR(ReplayMethod):
 
     def begin_task(self, state: LUCIRState, learner: Learner) -> LUCIRState:
         learned = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
-        learned[[c for classes in learner.classes[: learner.task] for c in classes]] = True
+        learned[list(learner.earlier_classes)] = True
         old = tensors.padded(state.old, learner.model.stored())
         return replace(state, learned=learned, old=old)
 
@@ -160,19 +160,8 @@ class LUCIR(ReplayMethod):
 
     @torch.no_grad()
     def end_task(self, state: LUCIRState, learner: Learner, task: Task, rng: torch.Generator) -> LUCIRState:
-        memory = herded(state.memory, learner, task)
+        memory = nearest_mean.herded(state.memory, learner, task)
         return replace(state, memory=memory, old=tensors.copy(learner.model.stored()))
-
-
-def herded(memory: Memory, learner: Learner, task: Task) -> Memory:
-    """The memory with the exemplars of a finished task."""
-    raw, y = task.train.batch(torch.arange(len(task.train)))
-    with evaluating(learner.model):
-        found = [
-            nearest_mean.features(learner, learner.preprocess(r, None), task.index)
-            for r in raw.split(nearest_mean.CHUNK)
-        ]
-    return herd(memory, raw, y, task.index, None, torch.cat(found))
 
 
 def _counts(model: Model, task: int) -> tuple[int, int]:

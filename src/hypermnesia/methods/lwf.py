@@ -65,8 +65,7 @@ class LwF(Method):
     def begin_task(self, state: LwFState, learner: Learner) -> LwFState:
         if learner.task == 0 or self.alpha == 0:
             return self.init(learner)
-        earlier = sorted({c for classes in learner.classes[: learner.task] for c in classes})
-        outputs = torch.tensor(earlier, device=learner.device)
+        outputs = torch.tensor(sorted(learner.earlier_classes), device=learner.device)
         return LwFState(tensors.copy(learner.model.stored()), outputs)
 
     def draw(self, state: LwFState, learner: Learner, batch: Batch, rng: torch.Generator) -> LwFDraw | None:

@@ -43,8 +43,7 @@ class MER(ReplayMethod):
     def draw(
         self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator
     ) -> tuple[Replay, ...]:
-        drawn = (rehearsal.rehearse(state.memory, learner, self.memory, rng) for _ in range(self.batches))
-        return tuple(replay for replay in drawn if replay is not None)
+        return tuple(rehearsal.rehearse_each(state.memory, learner, self.memory, rng, self.batches))
 
     def loss(
         self, net: Net, state: ReplayState, batch: Batch, draw: tuple[Replay, ...]

@@ -20,7 +20,7 @@ from hypermnesia.methods.replay.rehearsal import (
     Replay,
     empty_memory,
     forward,
-    rehearse,
+    rehearse_each,
 )
 from hypermnesia.weights.model import evaluating
 
@@ -105,12 +105,13 @@ class XDER(ReplayMethod):
         return replace(state, owner=_owners(learner), updates=torch.zeros_like(state.updates))
 
     def draw(self, state: XDERState, learner: Learner, batch: Batch, rng: torch.Generator) -> XDERDraw | None:
-        drawn = [rehearse(state.memory, learner, self.memory, rng) for _ in range(2)]
-        if drawn[0] is None or drawn[1] is None:
+        drawn = rehearse_each(state.memory, learner, self.memory, rng, 2)
+        if not drawn:
             return None
-        slots = torch.cat([drawn[0].index, drawn[1].index])
+        by_logits, by_labels = drawn
+        slots = torch.cat([by_logits.index, by_labels.index])
         again = (slots[:, None] == slots).tril(-1).any(1)
-        return XDERDraw(drawn[0], drawn[1], ~again)
+        return XDERDraw(by_logits, by_labels, ~again)
 
     def loss(self, net: Net, state: XDERState, batch: Batch, draw: XDERDraw | None) -> tuple[Tensor, Aux]:
         replays = [] if draw is None else [draw.by_logits, draw.by_labels]

@@ -15,7 +15,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Penalty
 from hypermnesia.methods.learner import Learner, Net
-from hypermnesia.methods.penalties.quadratic import pull, samples_at_once
+from hypermnesia.methods.penalties.quadratic import pull, samples_at_once, some_of
 from hypermnesia.weights.model import evaluating
 
 Fisher = Literal["empirical", "sampled", "true_class"]
@@ -97,9 +97,7 @@ class EWC(Penalty):
             return F.cross_entropy(Net(model, params)(x[None], task.index), target[None])
 
         per_sample = vmap(grad_and_value(loss), in_dims=(None, 0, 0))
-        positions = torch.arange(len(part))
-        if self.samples is not None and self.samples < len(part):
-            positions = torch.randperm(len(part), generator=rng)[: self.samples]
+        positions = some_of(len(part), self.samples, rng)
         total = tensors.zeros_like(params)
         with evaluating(model):
             for chosen in positions.split(samples_at_once(params)):

@@ -1,5 +1,5 @@
-"""What EWC, MAS and SI have in common: the quadratic pull towards old values, with its gradient written out, and how many
-samples' gradients are held at once.
+"""What EWC, MAS and SI have in common: the quadratic pull towards old values, with its gradient written out, and which samples
+an importance is summed over, how many at once.
 
 Autograd would pass every parameter's numbers nine times, more than half of them on the way back; by hand it is four.
 """
@@ -22,6 +22,13 @@ def samples_at_once(params: Tensors) -> int:
     first = next(iter(params.values()))
     total = torch.cuda.get_device_properties(first.device).total_memory if first.is_cuda else 0
     return max(1, min(256, (total // 64 or _SCALARS) // tensors.count(params)))
+
+
+def some_of(count: int, samples: int | None, rng: torch.Generator) -> Tensor:
+    """Positions of all `count` samples of a task in order, or of `samples` that are drawn from more."""
+    if samples is None or samples >= count:
+        return torch.arange(count)
+    return torch.randperm(count, generator=rng)[:samples]
 
 
 def pull(now: Sequence[Tensor], old: Sequence[Tensor], weight: Sequence[Tensor]) -> Tensor:

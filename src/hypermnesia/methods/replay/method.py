@@ -10,7 +10,7 @@ from torch import Tensor
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal
-from hypermnesia.methods.replay.rehearsal import MemoryOptions, ReplayState
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
 
 
 class ReplayMethod(Method):
@@ -46,3 +46,28 @@ class ReplayMethod(Method):
     def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
         logits = step.aux.logits if self.keeps_logits else None
         return replace(state, memory=rehearsal.remember(state.memory, step.batch, rng, logits))
+
+
+class LogitReplay(ReplayMethod):
+    """CE(f(x), y) + alpha · a distance between f(x') and the remembered logits z' of one draw x'."""
+
+    alpha: float
+    joint_forward: bool | None
+    keeps_logits: ClassVar[bool] = True
+    term: ClassVar[str]
+    """What the second term is called."""
+
+    def loss(self, net: Net, state: Any, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
+        replays = [] if draw is None else [draw]
+        logits, replayed = rehearsal.forward(net, batch.x, batch.task, replays, self.joint_forward)
+        value = F.cross_entropy(logits, batch.target)
+        terms = {"cross_entropy": value.detach()}
+        if draw is not None:
+            held = self.alpha * self.distance(replayed[0], draw)
+            terms[self.term] = held.detach()
+            value = value + held
+        return value, Aux(terms, logits.detach())
+
+    def distance(self, logits: Tensor, draw: Replay) -> Tensor:
+        """Between the logits of a draw (m, outputs) and those remembered with it: a scalar."""
+        raise NotImplementedError

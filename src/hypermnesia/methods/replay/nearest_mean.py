@@ -5,8 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.tensors import Tensors
+from hypermnesia.data import Task
 from hypermnesia.methods.learner import Learner, Net
-from hypermnesia.methods.replay.buffer import Memory
+from hypermnesia.methods.replay.buffer import Memory, herd
+from hypermnesia.weights.model import evaluating
 
 CHUNK = 500
 """Samples per forward pass outside training; changes no result beyond rounding."""
@@ -16,6 +18,14 @@ def features(learner: Learner, x: Tensor, task: int) -> Tensor:
     """(B, d) inputs of the classifier, float32, of length 1."""
     found, _ = Net(learner.model).features(x, task)
     return F.normalize(found.float())
+
+
+def herded(memory: Memory, learner: Learner, task: Task) -> Memory:
+    """The memory with the exemplars of a finished task, whose mean features come nearest to its classes'."""
+    raw, y = task.train.batch(torch.arange(len(task.train)))
+    with torch.no_grad(), evaluating(learner.model):
+        found = [features(learner, learner.preprocess(r, None), task.index) for r in raw.split(CHUNK)]
+    return herd(memory, raw, y, task.index, None, torch.cat(found))
 
 
 def class_means(memory: Memory, learner: Learner, mirrors: bool) -> Tensors:
