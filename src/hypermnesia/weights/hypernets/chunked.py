@@ -1,6 +1,6 @@
 """The chunked hypernetwork: one small network that writes the target piece by piece."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod, sqrt
 from typing import Literal, Self
@@ -9,20 +9,19 @@ from warnings import warn
 import torch
 from torch import Tensor
 
-from hypermnesia.core.declared import Count, Counts, Natural, NotNegative, Probability
+from hypermnesia.core.declared import Count, Counts, Natural, NotNegative
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial, sizing
-from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
 from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
+from hypermnesia.weights.hypernets.network import Network, NoisyOptions
 
-ChunkedInit = Literal["plain", "xavier", "hyperfan-in"]
 SMALLEST_VARIANCE = 1e-5
 """Of a chunk embedding's entries, under hyperfan-in (hypnettorch)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChunkedOptions(GeneratorOptions):
+class ChunkedOptions(NoisyOptions):
     """Chunked hypernetwork of von Oswald et al. 2020, section 2.3; by default hypnettorch's example."""
 
     chunk: Count = 750
@@ -39,21 +38,12 @@ class ChunkedOptions(GeneratorOptions):
     """Whether its layers have a bias."""
     conditional: bool = False
     """Whether every task has chunk embeddings of its own. Published: all tasks share one set."""
-    embedding_std: NotNegative = 1.0
-    """Standard deviation of a new task embedding's entries, at least 0 (published 1)."""
     chunk_std: NotNegative = 1.0
     """Standard deviation of a new chunk embedding's entries, at least 0 (published 1)."""
-    dropout: Probability = 0.0
-    """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
-    values that the drift penalty holds on to are written without."""
-    embedding_noise: NotNegative = 0.0
-    """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
-    init: ChunkedInit = "plain"
+    init: Literal["plain", "xavier", "hyperfan-in"] = "plain"
     """Start of its weights. plain: torch's. xavier: the paper code's MNIST runs. hyperfan-in: fan-in
     throughout, with chunk embeddings as large as gives each chunk Kaiming's variance; it needs a small
-    `embedding_std`."""
-    mask_bias: float = 0.0
-    """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
+    `embedding_std`, and norm layers' scales and shifts that are not generated."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,35 +56,15 @@ class ChunkedOptions(GeneratorOptions):
     def fitted(self, shapes: Mapping[str, torch.Size]) -> Self:
         return self if self.compression is None else sizing.by_chunk(self, shapes)
 
-    def build(
-        self,
-        shapes: Mapping[str, torch.Size],
-        rng: torch.Generator,
-        scales: Collection[str] = (),
-        shifts: Collection[str] = (),
-    ) -> "Chunked":
-        """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`.
-
-        `scales` and `shifts` name the tensors of normalisation layers, which hyperfan cannot start at 1 and 0
-        here: with `init="hyperfan-in"` they are an error.
-        """
-        generator = Chunked(self, shapes)
-        if self.init == "plain":
-            initial.plain(generator, rng)
-        elif self.init == "xavier":
-            initial.xavier(generator, rng)
-        else:
-            generator.hyperfan(initial.fans(shapes, scales, shifts), rng)
-        initial.offset(generator.out, self.mask_bias)
-        return generator
+    def empty(self, shapes: Mapping[str, torch.Size]) -> "Chunked":
+        return Chunked(self, shapes)
 
 
-class Chunked(Generator):
+class Chunked(Network):
     """h(e)_j = A [trunk(c_j ; e) ; 1] for chunk j, with c_j the chunk's embedding.
 
     The chunks side by side are the target's tensors in their order. Chunks do not align with tensors, and
-    what the last one has too much is discarded. Its weights are not filled yet: `ChunkedOptions.build` does
-    both.
+    what the last one has too much is discarded.
     """
 
     def __init__(self, options: ChunkedOptions, shapes: Mapping[str, torch.Size]) -> None:
@@ -131,7 +101,13 @@ class Chunked(Generator):
         inputs = write(chunks if chunks.ndim == 3 else chunks[None], own)
         return [LinearFactor(inputs, self.out.weight, self.shapes)]
 
-    def hyperfan(self, fans: Mapping[str, initial.Fan], rng: torch.Generator, gain: float = 2.0) -> None:
+    def hyperfan(
+        self,
+        scheme: initial.Hyperfan,
+        fans: Mapping[str, initial.Fan],
+        rng: torch.Generator,
+        gain: float = 2.0,
+    ) -> None:
         """Start every layer by fan-in, and each chunk's embedding with what its tensors need on average.
 
         A heuristic (hypnettorch): a chunk may cover several tensors, and all chunks share one last map. That

@@ -41,12 +41,6 @@ class ClasswiseOptions(GeneratorOptions):
         scales: Collection[str] = (),
         shifts: Collection[str] = (),
     ) -> "Classwise":
-        """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`.
-
-        `scales` and `shifts` play no part: no start of this generator looks at the target. Raises `HypermnesiaError` where
-        there is no matrix, and for
-        a start at nearest means where codes and rows differ in size or hidden layers stand between them.
-        """
         generator = Classwise(self, shapes)
         initial.plain(generator, rng)
         if self.init == "nearest-mean":
@@ -57,8 +51,7 @@ class ClasswiseOptions(GeneratorOptions):
 class Classwise(Generator):
     """Row c of the last matrix, and of the vector after it: A [trunk(z_c ; z̄) ; 1], z̄ being the mean of all codes z.
 
-    All other tensors: B [trunk'(z̄) ; 1]. Where there are none, z̄ is left out. Its weights are not filled yet:
-    `ClasswiseOptions.build` does both.
+    All other tensors: B [trunk'(z̄) ; 1]. Where there are none, z̄ is left out.
     """
 
     def __init__(self, options: ClasswiseOptions, shapes: Mapping[str, torch.Size]) -> None:

@@ -1,6 +1,6 @@
 """The deconvolutional hypernetwork: chunks of the target as images that transposed convolutions paint."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod, sqrt
 from typing import Literal
@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, Counts, NotNegative, OneOrMore, Probability
+from hypermnesia.core.declared import Count, Counts, OneOrMore
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor
 from hypermnesia.weights.hypernets.layers import ACTIVATIONS, Activation, OutputMap, Table, TaskRows, Trunk
+from hypermnesia.weights.hypernets.network import Network, NetworkOptions, NoisyOptions
 
 _TAPS = 9  # of the last map: a 3 × 3 neighbourhood
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeconvOptions(GeneratorOptions):
+class DeconvOptions(NoisyOptions):
     """Deconvolutional hypernetwork, after hypercl's `SAHyperNetwork` (von Oswald et al. 2020), without self-attention."""
 
     start: Count = 4
@@ -29,43 +29,15 @@ class DeconvOptions(GeneratorOptions):
     channels: OneOrMore = (64, 32)
     """Channels of the images before each doubling of their side, at least one, each at least 1 (hypercl …, 256, 128). A
     pass writes (start · 2^count)² numbers of the target."""
-    embedding: Count = 8
-    """Numbers in a task embedding, at least 1."""
     chunk_embedding: Count = 8
     """Numbers in the learned vector of each image, at least 1."""
     activation: Activation = "relu"
     """What follows the first map and each transposed convolution but the last."""
-    embedding_std: NotNegative = 1.0
-    """Standard deviation of a new task embedding's entries, at least 0."""
-    dropout: Probability = 0.0
-    """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
-    values that the drift penalty holds on to are written without."""
-    embedding_noise: NotNegative = 0.0
-    """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
     init: Literal["plain", "xavier"] = "plain"
     """Start of its weights. plain: torch's. xavier."""
-    mask_bias: float = 0.0
-    """Added to every bias of the last map, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
 
-    def build(
-        self,
-        shapes: Mapping[str, torch.Size],
-        rng: torch.Generator,
-        scales: Collection[str] = (),
-        shifts: Collection[str] = (),
-    ) -> "Deconv":
-        """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`.
-
-        `scales` and `shifts` play no part: no start of this generator looks at the target.
-        """
-        generator = Deconv(self, shapes)
-        start = initial.plain if self.init == "plain" else initial.xavier
-        start(generator, rng)
-        for layer in generator.doublings:
-            assert isinstance(layer, Doubling)
-            layer.start(self.init, rng)
-        initial.offset(generator.out, self.mask_bias)
-        return generator
+    def empty(self, shapes: Mapping[str, torch.Size]) -> "Deconv":
+        return Deconv(self, shapes)
 
 
 class Doubling(nn.Module):
@@ -76,7 +48,7 @@ class Doubling(nn.Module):
         self.weight = nn.Parameter(torch.empty(before, after, 4, 4))
         self.bias = nn.Parameter(torch.empty(after))
 
-    def start(self, init: Literal["plain", "xavier"], rng: torch.Generator) -> None:
+    def start(self, init: str, rng: torch.Generator) -> None:
         """Torch's start of a transposed convolution, U(±1 / √(16 · after)), or Xavier's with a bias of 0."""
         before, after = self.weight.shape[:2]
         plain = init == "plain"
@@ -87,13 +59,12 @@ class Doubling(nn.Module):
         return F.conv_transpose2d(images, self.weight, self.bias, stride=2, padding=1)
 
 
-class Deconv(Generator):
+class Deconv(Network):
     """For chunk j: a linear map of [c_j ; e] to a small image, doublings of its side, and a last one that is linear.
 
     The last doubling writes the 2 × 2 numbers of each place from its 3 × 3 neighbourhood, as a transposed convolution of
     kernel 6 does; so it is one matrix for all places of all chunks, and the drift penalty need not build the weights. The
-    numbers of a place lie side by side in the target. What the last chunk has too much is discarded. Its weights are not
-    filled yet: `DeconvOptions.build` does both.
+    numbers of a place lie side by side in the target. What the last chunk has too much is discarded.
     """
 
     def __init__(self, options: DeconvOptions, shapes: Mapping[str, torch.Size]) -> None:
@@ -114,6 +85,12 @@ class Deconv(Generator):
         pairs = zip(options.channels[:-1], options.channels[1:], strict=True)
         self.doublings = nn.ModuleList(Doubling(before, after) for before, after in pairs)
         self.out = OutputMap(_TAPS * options.channels[-1], 4)
+
+    def finish(self, options: NetworkOptions, rng: torch.Generator) -> None:
+        for layer in self.doublings:
+            assert isinstance(layer, Doubling)
+            layer.start(options.init, rng)
+        super().finish(options, rng)
 
     def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
         own = self.inputs(tasks)[:, None]

@@ -1,6 +1,6 @@
 """A generator smaller than its target: every matrix is a sum of a few generated outer products."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
 from typing import ClassVar, Literal, Self, cast
@@ -11,34 +11,26 @@ from torch import Tensor, nn
 from hypermnesia.core.declared import Count, NotNegative, OneOrMore
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, OuterFactor, Shapes
-from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
-
-LowRankInit = Literal["plain", "xavier", "hyperfan-in", "zero"]
+from hypermnesia.weights.hypernets.layers import OutputMap, Table, TaskRows, Trunk
+from hypermnesia.weights.hypernets.network import Network, NetworkOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class LowRankOptions(GeneratorOptions):
+class LowRankOptions(NetworkOptions):
     """Low-rank generator. Own design; layer embeddings as in Text-to-LoRA (arXiv 2506.06105)."""
 
     matrices_only: ClassVar[bool] = True
 
     rank: Count = 4
     """Outer products per matrix, at least 1. A matrix that they would not make smaller is written in full."""
-    embedding: Count = 8
-    """Numbers in a task embedding, at least 1."""
     layer_embedding: Count = 8
     """Numbers in each tensor's learned vector, at least 1; it lets tensors of equal size share a head."""
     hidden: OneOrMore = (32, 16)
     """Units of the layers before the heads, at least one: there the task and the tensor meet."""
-    activation: Activation = "relu"
-    """What follows each hidden layer."""
-    embedding_std: NotNegative = 1.0
-    """Standard deviation of a new task embedding's entries, at least 0."""
-    init: LowRankInit = "plain"
-    """Start of its weights. plain: torch's. xavier. hyperfan-in: generated weights with Kaiming's variance.
-    zero: everything written is 0 until it is trained, for additions to a given network (LoRA)."""
+    init: Literal["plain", "xavier", "hyperfan-in", "zero"] = "plain"
+    """Start of its weights. plain: torch's. xavier. hyperfan-in: generated weights with Kaiming's variance, no norm layer's
+    scales and shifts among them. zero: everything written is 0 until it is trained, for additions to a given network (LoRA)."""
     mask_bias: NotNegative = 0.0
     """Added to all that is written at the start, at least 0: masks |tanh(h)| start near tanh(mask_bias)."""
 
@@ -57,30 +49,8 @@ class LowRankOptions(GeneratorOptions):
             return cls(embedding=32, layer_embedding=32, hidden=(64, 64), init="zero")
         return cls(mask_bias=2.0) if role == "masked" else cls()
 
-    def build(
-        self,
-        shapes: Mapping[str, torch.Size],
-        rng: torch.Generator,
-        scales: Collection[str] = (),
-        shifts: Collection[str] = (),
-    ) -> "LowRank":
-        """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`.
-
-        `scales` and `shifts` name the tensors of normalisation layers, which hyperfan cannot start at 1 and 0
-        here: with `init="hyperfan-in"` they are an error.
-        """
-        generator = LowRank(self, shapes)
-        if self.init == "xavier":
-            initial.xavier(generator, rng)
-        elif self.init == "hyperfan-in":
-            generator.hyperfan(initial.fans(shapes, scales, shifts), rng)
-        else:
-            initial.plain(generator, rng)
-        for head in generator.per_group():
-            if self.init == "zero":
-                head.zero()
-            head.offset(self.mask_bias)
-        return generator
+    def empty(self, shapes: Mapping[str, torch.Size]) -> "LowRank":
+        return LowRank(self, shapes)
 
 
 class OuterHead(nn.Module):
@@ -140,13 +110,12 @@ class DirectHead(nn.Module):
         initial.offset(self.out, value)
 
 
-class LowRank(Generator):
+class LowRank(Network):
     """z = trunk(l ; e) for each tensor's embedding l; heads on z write W = Σ_r u_r v_rᵀ, and vectors in full.
 
     Tensors of equal size share their head, so a tensor more costs one layer embedding. Convolutions count as
     matrices (out, in × kernel positions). U and V are linear in z, their product is not: drift is measured on
-    the product, as for every other generator (see `hyper.drift`). Its weights are not filled yet:
-    `LowRankOptions.build` does both.
+    the product, as for every other generator (see `hyper.drift`).
     """
 
     def __init__(self, options: LowRankOptions, shapes: Mapping[str, torch.Size]) -> None:
@@ -175,15 +144,27 @@ class LowRank(Generator):
         """The heads, in the order of `groups`."""
         return cast("list[OuterHead | DirectHead]", list(self.heads))
 
-    def hyperfan(self, fans: Mapping[str, initial.Fan], rng: torch.Generator, gain: float = 2.0) -> None:
+    def hyperfan(
+        self,
+        scheme: initial.Hyperfan,
+        fans: Mapping[str, initial.Fan],
+        rng: torch.Generator,
+        gain: float = 2.0,
+    ) -> None:
         """Start with the variance of `initial.target_variance`, averaged over the tensors of a head."""
         initial.refuse_norms(fans, "low-rank")
         initial.kaiming(self.trunk, rng)
         initial.tables(self, rng)
         squares = self.trunk.width * initial.second_moment(self.trunk, self._input_variance)
         for head, group in zip(self.per_group(), self.groups, strict=True):
-            variances = [initial.target_variance(fans[name], "hyperfan-in", gain) for name in group]
+            variances = [initial.target_variance(fans[name], scheme, gain) for name in group]
             head.hyperfan(sum(variances) / len(variances), squares, rng)
+
+    def finish(self, options: NetworkOptions, rng: torch.Generator) -> None:
+        for head in self.per_group():
+            if options.init == "zero":
+                head.zero()
+            head.offset(options.mask_bias)
 
 
 def _gains(shape: torch.Size, rank: int) -> bool:

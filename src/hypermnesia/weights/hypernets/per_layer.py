@@ -1,6 +1,6 @@
 """The partial hypernetwork's generator: one small head per tensor, over a trunk that they share."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar, cast
@@ -8,17 +8,20 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, Counts, NotNegative
+from hypermnesia.core.declared import Count, Counts
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, Shapes
 from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
+from hypermnesia.weights.hypernets.network import Network, NetworkOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadsOptions(GeneratorOptions):
-    """Per-layer heads; by default the settings of Hemati et al. 2023, "Partial hypernetworks" (CoLLAs)."""
+class HeadsOptions(NetworkOptions):
+    """Per-layer heads; by default the settings of Hemati et al. 2023, "Partial hypernetworks" (CoLLAs).
+
+    They write matrices and convolutions: of vectors, such as biases and the parameters of norms, every task stores its own.
+    """
 
     matrices_only: ClassVar[bool] = True
 
@@ -30,37 +33,13 @@ class HeadsOptions(GeneratorOptions):
     """What follows each layer of the trunk (published relu)."""
     channel_embedding: Count = 32
     """Numbers in the learned vector of each output channel of a convolution, at least 1 (published 32)."""
-    embedding_std: NotNegative = 1.0
-    """Standard deviation of a new task embedding's entries, at least 0 (published 1)."""
     init: initial.Init = "plain"
     """Start of its weights. plain: torch's (published; every generated layer has a standard deviation of
     about 0.4). xavier, or hyperfan-in, -out, -harmonic for generated weights with Kaiming's or Xavier's
     variance."""
-    mask_bias: float = 0.0
-    """Added to every bias of the heads, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
 
-    def build(
-        self,
-        shapes: Mapping[str, torch.Size],
-        rng: torch.Generator,
-        scales: Collection[str] = (),
-        shifts: Collection[str] = (),
-    ) -> "Heads":
-        """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`.
-
-        Vectors, such as biases and the scales and shifts of normalisation layers, are an error: every task
-        stores its own (see `split_vectors`).
-        """
-        generator = Heads(self, shapes)
-        if self.init == "plain":
-            initial.plain(generator, rng)
-        elif self.init == "xavier":
-            initial.xavier(generator, rng)
-        else:
-            generator.hyperfan(self.init, initial.fans(shapes, scales, shifts), rng)
-        for head in generator.per_tensor():
-            initial.offset(head.out, self.mask_bias)
-        return generator
+    def empty(self, shapes: Mapping[str, torch.Size]) -> "Heads":
+        return Heads(self, shapes)
 
 
 def split_vectors(shapes: Mapping[str, torch.Size]) -> tuple[Shapes, Shapes]:
@@ -96,12 +75,8 @@ class ConvHead(nn.Module):
         return LinearFactor(z, self.out.weight, shapes, shared=self.channels.weight)
 
 
-class Heads(Generator):
-    """u = trunk(e); then one head per tensor: channel-wise for convolutions, plain for matrices.
-
-    It writes no vectors: biases and norm parameters are rows that every task stores. Its weights are not
-    filled yet: `HeadsOptions.build` does both.
-    """
+class Heads(Network):
+    """u = trunk(e); then one head per tensor: channel-wise for convolutions, plain for matrices."""
 
     def __init__(self, options: HeadsOptions, shapes: Mapping[str, torch.Size]) -> None:
         super().__init__(shapes, TaskRows((options.embedding,), options.embedding_std))
@@ -138,7 +113,6 @@ class Heads(Generator):
         rng: torch.Generator,
         gain: float = 2.0,
     ) -> None:
-        """Start every target tensor with the variance of `initial.target_variance`."""
         initial.kaiming(self.trunk, rng)
         initial.tables(self, rng)
         squares = self.trunk.width * initial.second_moment(self.trunk, self._input_variance)

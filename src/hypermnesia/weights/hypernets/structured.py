@@ -1,6 +1,6 @@
 """The structured hypernetwork: a template for each group of like tensors, written with a learned vector per piece."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, cast
@@ -8,18 +8,16 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, Counts, NotNegative, Probability
-from hypermnesia.weights.hypernets import initial
-from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
+from hypermnesia.core.declared import Count, Counts
 from hypermnesia.weights.hypernets.factors import Factor, LinearFactor, Shapes
-from hypermnesia.weights.hypernets.layers import Activation, OutputMap, Table, TaskRows, Trunk
+from hypermnesia.weights.hypernets.layers import OutputMap, Table, TaskRows, Trunk
+from hypermnesia.weights.hypernets.network import Network, NoisyOptions
 
 Unit = Literal["tensor", "filter"]
-StructuredInit = Literal["plain", "xavier"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StructuredOptions(GeneratorOptions):
+class StructuredOptions(NoisyOptions):
     """One small hypernetwork per group of tensors, as hypnettorch's `StructuredHMLP` with its residual chunkings.
 
     Its pieces are whole tensors or whole filters, where those of a chunked hypernetwork end anywhere.
@@ -29,43 +27,15 @@ class StructuredOptions(GeneratorOptions):
     """What one pass writes, and which tensors share a template. tensor: tensors of equal shape (layers of one width of
     a residual network). filter: all filters of one size, whatever layer they are in (one output unit's weights).
     Vectors are written whole in both."""
-    embedding: Count = 8
-    """Numbers in a task embedding, at least 1; all templates read the same one (hypnettorch 8)."""
     piece_embedding: Count = 8
     """Numbers in the learned vector of each piece, at least 1 (hypnettorch 8)."""
     hidden: Counts = (32,)
     """Units of each hidden layer of every template; () makes them linear."""
-    activation: Activation = "relu"
-    """What follows each hidden layer."""
-    embedding_std: NotNegative = 1.0
-    """Standard deviation of a new task embedding's entries, at least 0."""
-    dropout: Probability = 0.0
-    """Probability with which a hidden unit is dropped while training, at least 0 and below 1 (hypnettorch −1, none). The
-    values that the drift penalty holds on to are written without."""
-    embedding_noise: NotNegative = 0.0
-    """Standard deviation of Gaussian noise on task embeddings while training, at least 0 (hypercl's temb_std, 0)."""
-    init: StructuredInit = "plain"
+    init: Literal["plain", "xavier"] = "plain"
     """Start of its weights. plain: torch's. xavier."""
-    mask_bias: float = 0.0
-    """Added to every bias of the last maps, so that generated masks |tanh(h)| start near |tanh(mask_bias)|."""
 
-    def build(
-        self,
-        shapes: Mapping[str, torch.Size],
-        rng: torch.Generator,
-        scales: Collection[str] = (),
-        shifts: Collection[str] = (),
-    ) -> "Structured":
-        """A generator of the tensors `shapes` without tasks, its weights drawn from `rng`.
-
-        `scales` and `shifts` play no part: no start of this generator looks at the target.
-        """
-        generator = Structured(self, shapes)
-        start = initial.plain if self.init == "plain" else initial.xavier
-        start(generator, rng)
-        for template in generator.per_group():
-            initial.offset(template.out, self.mask_bias)
-        return generator
+    def empty(self, shapes: Mapping[str, torch.Size]) -> "Structured":
+        return Structured(self, shapes)
 
 
 class Template(nn.Module):
@@ -83,11 +53,8 @@ class Template(nn.Module):
         return LinearFactor(self.trunk.homogeneous(self.pieces.weight[None], own), self.out.weight, shapes)
 
 
-class Structured(Generator):
-    """Tensors in groups, one `Template` for each; the pieces of a group side by side are its tensors in their order.
-
-    Its weights are not filled yet: `StructuredOptions.build` does both.
-    """
+class Structured(Network):
+    """Tensors in groups, one `Template` for each; the pieces of a group side by side are its tensors in their order."""
 
     def __init__(self, options: StructuredOptions, shapes: Mapping[str, torch.Size]) -> None:
         rows = TaskRows((options.embedding,), options.embedding_std)
