@@ -20,6 +20,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.data import Stream
 from hypermnesia.evaluation.evaluate import EvaluateOptions
+from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.methods.closed_form import NCM, SLDA, ClosedForm, FeCAM, RanPAC, Ridge
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
@@ -199,3 +200,16 @@ def test_ncm_answers_the_nearest_mean() -> None:
 def test_weights_that_differ_by_task_are_refused() -> None:
     with pytest.raises(HypermnesiaError, match="ridge fits one classifier on features that all tasks share"):
         small.run(small.split_stream(), "hyper", Ridge())
+
+
+def test_the_texts_name_all_of_them() -> None:
+    """Approaches say it of themselves, and the pages list those that do."""
+    own = {name for name, found in APPROACHES.items() if issubclass(found.method_class(), ClosedForm)}
+    assert own == {name for name, found in APPROACHES.items() if found.summary.startswith("closed form: ")}
+    root = Path(__file__).parents[2]
+    pages = {
+        page: (root / page).read_text("utf-8").splitlines()
+        for page in ("README.md", "docs/adapters.md", "docs/methods/closed-form.md")
+    }
+    for page, lines in pages.items():
+        assert any(all(name in line for name in own) for line in lines), page

@@ -114,6 +114,9 @@ def test_what_is_small_by_construction_wins_nothing(runs: Any) -> None:
     assert "costs.trainable_parameters" not in winning["hnet"], "nothing is trained: a cost of 0 is no merit"
     told = "Forgetting of gdumb is small by construction (trained anew on its memory after each task) and wins nothing."
     assert found.remarks == (told,)
+    runs.seed("fecam", runs.result("fecam", 0, scenarios=scenarios, costs={"steps": 0}))
+    closed = "Forgetting of fecam is small by construction (never trained) and wins nothing."
+    assert sorted(summary(runs).remarks) == [closed, told]
 
 
 def test_times_of_different_machines_win_nothing(runs: Any) -> None:

@@ -340,7 +340,7 @@ def unlearn(
 ) -> None:
     """Take classes out of a finished run, as if it had never seen them: unlearn DIR CLASS...
 
-    For classifiers in closed form (ncm, slda, ridge, ranpac, fecam), exactly; others say that they cannot. DIR stays as it is.
+    For classifiers in closed form (list approaches says which are), exactly; others say that they cannot. DIR stays as it is.
     """
     from hypermnesia.commands import tables
     from hypermnesia.commands.progress import console

@@ -195,19 +195,28 @@ _ALL = (
         "latent_replay:LatentReplay",
         {"weights.cut": "auto"},
     ),
-    Approach("ncm", "nearest class mean of frozen features", "closed_form:NCM", NO_HIDDEN),
+    Approach("ncm", "closed form: nearest class mean of frozen features", "closed_form:NCM", NO_HIDDEN),
     Approach(
-        "slda", "streaming linear discriminant analysis (Hayes & Kanan 2020)", "closed_form:SLDA", NO_HIDDEN
+        "slda",
+        "closed form: streaming linear discriminant analysis (Hayes & Kanan 2020)",
+        "closed_form:SLDA",
+        NO_HIDDEN,
     ),
     Approach(
-        "ridge", "ridge regression on exact sums (ACIL, Zhuang et al. 2022)", "closed_form:Ridge", NO_HIDDEN
+        "ridge",
+        "closed form: ridge regression on exact sums (ACIL, Zhuang et al. 2022)",
+        "closed_form:Ridge",
+        NO_HIDDEN,
     ),
     Approach(
-        "ranpac", "ridge on random features (RanPAC, McDonnell et al. 2023)", "closed_form:RanPAC", NO_HIDDEN
+        "ranpac",
+        "closed form: ridge on random features (RanPAC, McDonnell et al. 2023)",
+        "closed_form:RanPAC",
+        NO_HIDDEN,
     ),
     Approach(
         "fecam",
-        "nearest mean by each class's covariance (Goswami et al. 2023)",
+        "closed form: nearest mean by each class's covariance (Goswami et al. 2023)",
         "closed_form:FeCAM",
         NO_HIDDEN,
     ),

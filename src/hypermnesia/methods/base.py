@@ -121,7 +121,7 @@ class Method:
         cannot be done."""
         raise HypermnesiaError(
             f"{type(self).__name__.lower()} cannot take classes out again: what it learned of them is spread over its weights. "
-            "Classifiers in closed form can: ncm, slda, ridge, ranpac, fecam"
+            "Classifiers in closed form can (hypermnesia list approaches)"
         )
 
     def scores(self, state: Any, learner: Learner, x: Tensor, task: int) -> Tensor | None:

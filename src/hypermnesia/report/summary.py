@@ -16,9 +16,8 @@ _KEEPS = {
     "gdumb": "trained anew on its memory after each task",
     "separate": "a network for each task",
     "frozen-heads": "a body that is frozen after the first task",
-    **dict.fromkeys(("ncm", "slda", "ridge", "ranpac"), "never trained, on frozen features"),
 }
-"""Approaches whose forgetting is small by construction, and why: it is shown and wins nothing."""
+"""Approaches whose forgetting is small by construction, and why."""
 _FORGETTING = ("forgetting", "backward_transfer")
 _TIMES = ("costs.train_seconds", "costs.steps_per_second")
 
@@ -162,10 +161,17 @@ def summarise(benchmark: Benchmark) -> Summary:
 
 def _remarks(rows: Sequence[Row], alike: bool) -> Iterator[str]:
     for row in rows:
-        if row.group.approach in _KEEPS:
-            yield f"Forgetting of {row.group.label} is small by construction ({_KEEPS[row.group.approach]}) and wins nothing."
+        if why := _keeps(row.group):
+            yield f"Forgetting of {row.group.label} is small by construction ({why}) and wins nothing."
     if not alike:
         yield "Times were taken on different processors, devices or numbers of threads, so none is the best."
+
+
+def _keeps(group: Group) -> str | None:
+    """Why the group's forgetting is small by construction, so that it is shown and wins nothing; None = it is not."""
+    if all(seed.result.costs.steps == 0 for seed in group.seeds):
+        return "never trained"  # a classifier in closed form
+    return _KEEPS.get(group.approach)
 
 
 def primary_scenario(benchmark: Benchmark) -> str:
@@ -189,7 +195,7 @@ def _weights_for_each_task(group: Group) -> bool:
 
 def _competes(row: Row, column: Column) -> bool:
     """Whether the row's mean may be the best of its column: bounds, what is small by construction, and costs of 0 do not."""
-    if row.bound is not None or (row.group.approach in _KEEPS and column.key.endswith(_FORGETTING)):
+    if row.bound is not None or (column.key.endswith(_FORGETTING) and _keeps(row.group)):
         return False
     return not (column.key.startswith("costs.") and row.statistics[column.key]["mean"] == 0)
 
