@@ -22,9 +22,10 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.icarl import ICaRL
-from hypermnesia.methods.learner import Batch, Joined, Learner, Net
+from hypermnesia.methods.learner import Batch, Learner, Net
 from hypermnesia.methods.replay.herding import herding
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.training.batches import Joined
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.weights.model import evaluating

@@ -146,9 +146,8 @@ def _shared(
 
 
 def _mask(classes: Sequence[int], learner: Learner) -> Tensor:
-    mask = torch.full((learner.num_classes,), float("-inf"), device=learner.device)
-    mask[list(classes)] = 0
-    return mask
+    """What added to scores leaves those of `classes` alone: 0 there, −∞ elsewhere."""
+    return torch.where(learner.mask(classes), 0.0, -torch.inf)
 
 
 def _task_specific(

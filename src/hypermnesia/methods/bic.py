@@ -37,6 +37,10 @@ class BiCState:
     """(outputs,): what each logit is multiplied by, 1 but for the latest finished task's classes."""
     shift: Tensor
     """(outputs,): what is added then, 0 but for those."""
+    seen: Tensor
+    """(outputs,) bool: classes met so far."""
+    learned: Tensor
+    """(outputs,) bool: classes of earlier tasks."""
     old: Tensors = field(default_factory=dict)
     """Every tensor of the model as the previous task left it; empty in the first task."""
 
@@ -48,10 +52,6 @@ class BiCDraw:
     """(B,) bool: rows of the batch that are not held out."""
     old: Tensor | None
     """(B + m, outputs) corrected logits of the previous task's network for batch and draw."""
-    seen: Tensor
-    """(outputs,) bool: classes met so far."""
-    learned: Tensor
-    """(outputs,) bool: classes of earlier tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,8 @@ class BiC(ReplayMethod):
         memory = rehearsal.empty_memory(learner, replace(self.memory, size=self.memory.size - few))
         policy, kind = self.memory.policy, learner.dtype
         held_out = empty(few, learner.shape, policy=policy, dtype=kind, device=learner.device)
-        ones = torch.ones(learner.num_classes, device=learner.device)
-        return BiCState(memory, held_out, ones, torch.zeros_like(ones))
+        ones, none = torch.ones(learner.num_classes, device=learner.device), learner.mask(())
+        return BiCState(memory, held_out, ones, torch.zeros_like(ones), none, none)
 
     def begin_task(self, state: BiCState, learner: Learner) -> BiCState:
         more = learner.num_classes - len(state.scale)
@@ -98,20 +98,19 @@ class BiC(ReplayMethod):
             state,
             scale=F.pad(state.scale, (0, more), value=1.0),
             shift=F.pad(state.shift, (0, more)),
+            seen=learner.mask(learner.seen_classes),
+            learned=learner.mask(learner.earlier_classes),
             old=tensors.padded(state.old, learner.model.stored()),
         )
 
     def draw(self, state: BiCState, learner: Learner, batch: Batch, rng: torch.Generator) -> BiCDraw:
         replay = rehearsal.rehearse(state.memory, learner, self.memory, rng)
-        seen, learned = (torch.zeros_like(state.scale, dtype=torch.bool) for _ in range(2))
-        seen[list(learner.seen_classes)] = True
-        learned[list(learner.earlier_classes)] = True
         old = None
         if state.old:
             x = batch.x if replay is None else torch.cat([batch.x, replay.x])
             with torch.no_grad(), evaluating(learner.model):
                 old = state.scale * Net(learner.model, state.old)(x, batch.task) + state.shift
-        return BiCDraw(replay, ~is_held_out(batch.raw, self.held_out), old, seen, learned)
+        return BiCDraw(replay, ~is_held_out(batch.raw, self.held_out), old)
 
     def loss(self, net: Net, state: BiCState, batch: Batch, draw: BiCDraw) -> tuple[Tensor, Aux]:
         x, target, counts = batch.x, batch.target, draw.trained
@@ -119,14 +118,14 @@ class BiC(ReplayMethod):
             x, target = torch.cat([x, draw.replay.x]), torch.cat([target, draw.replay.target])
             counts = torch.cat([counts, torch.ones_like(draw.replay.target, dtype=torch.bool)])
         logits = net(x, batch.task)
-        open_logits = torch.where(draw.seen, logits, -1e9)
+        open_logits = torch.where(state.seen, logits, -1e9)
         each = F.cross_entropy(open_logits, target, reduction="none")
         value = _mean(each, counts)
         terms = {"cross_entropy": value.detach()}
         if draw.old is not None:
-            now, then = (torch.where(draw.learned, z / self.temperature, -1e9) for z in (logits, draw.old))
+            now, then = (torch.where(state.learned, z / self.temperature, -1e9) for z in (logits, draw.old))
             taught = _mean(F.cross_entropy(now, then.softmax(1), reduction="none"), counts)
-            share = draw.learned.sum() / draw.seen.sum()
+            share = state.learned.sum() / state.seen.sum()
             terms["distillation"] = taught.detach()
             value = (1 - share) * value + share * self.temperature**2 * taught
         return value, Aux(terms, logits[: len(batch.y)].detach())
@@ -136,8 +135,7 @@ class BiC(ReplayMethod):
 
     def end_task(self, state: BiCState, learner: Learner, task: Task, rng: torch.Generator) -> BiCState:
         memory, held_out = state.memory, state.held_out
-        for rows in torch.randperm(len(task.train), generator=rng).split(_ROWS):
-            raw, y = task.train.batch(rows)
+        for raw, y in rehearsal.shuffled(task, rng, _ROWS):
             apart = is_held_out(raw, self.held_out)
             memory = insert(memory, raw[~apart], y[~apart], task.index, None, rng)
             held_out = insert(held_out, raw[apart], y[apart], task.index, None, rng)
@@ -148,15 +146,11 @@ class BiC(ReplayMethod):
                 logits = torch.cat(
                     [learner.model(learner.preprocess(r, None), task.index) for r in x.split(_ROWS)]
                 )
-            seen, new = list(learner.seen_classes), list(task.classes)
-            closed = torch.full_like(logits, -1e9).index_copy(
-                1, torch.tensor(seen).to(y.device), logits[:, seen]
-            )
-            fresh = torch.zeros_like(scale, dtype=torch.bool)
-            fresh[new] = True
+            closed = torch.where(state.seen, logits, -1e9)
+            fresh = learner.mask(task.classes)
             scale[fresh], shift[fresh] = correction(closed, y, fresh)
         old = tensors.copy(learner.model.stored())
-        return BiCState(memory, held_out, scale, shift, old)
+        return replace(state, memory=memory, held_out=held_out, scale=scale, shift=shift, old=old)
 
     def scores(self, state: BiCState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         """Corrected logits; while a task trains, the correction is still that of the task before."""

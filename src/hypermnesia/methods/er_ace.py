@@ -63,8 +63,7 @@ class ERACE(ReplayMethod):
     """The replay memory; published: reservoir."""
 
     def init(self, learner: Learner) -> ERACEState:
-        seen = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
-        return ERACEState(empty_memory(learner, self.memory), seen)
+        return ERACEState(empty_memory(learner, self.memory), learner.mask(()))
 
     def begin_task(self, state: ERACEState, learner: Learner) -> ERACEState:
         return ERACEState(state.memory, F.pad(state.seen, (0, learner.num_classes - len(state.seen))))

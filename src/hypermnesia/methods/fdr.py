@@ -11,18 +11,13 @@ from torch import Tensor
 from hypermnesia.core.declared import NotNegative
 from hypermnesia.data import Task
 from hypermnesia.methods.learner import Learner, Step
-from hypermnesia.methods.replay.buffer import insert
 from hypermnesia.methods.replay.method import LogitReplay
 from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
     ReplayState,
-    widened,
+    with_answers,
 )
-from hypermnesia.weights.model import evaluating
-
-_ROWS = 256
-"""Samples that pass the network at once when a task ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +52,7 @@ class FDR(LogitReplay):
         return state
 
     def end_task(self, state: ReplayState, learner: Learner, task: Task, rng: torch.Generator) -> ReplayState:
-        memory, model = state.memory, learner.model
-        assert memory.logits is not None
-        width = memory.logits.shape[1]
-        with torch.no_grad(), evaluating(model):
-            for rows in torch.randperm(len(task.train), generator=rng).split(_ROWS):
-                raw, y = task.train.batch(rows)
-                logits = model(learner.preprocess(raw, None), task.index)
-                memory = insert(memory, raw, y, task.index, widened(logits, width), rng)
-        return ReplayState(memory)
+        return ReplayState(with_answers(state.memory, learner, task, rng))
 
 
 def distance(logits: Tensor, remembered: Tensor) -> Tensor:

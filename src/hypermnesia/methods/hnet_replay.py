@@ -73,13 +73,10 @@ class HNETReplay(Method):
         return {generative.MODEL: self.replay.build(stream, seed)}
 
     def init(self, learner: Learner) -> HNETReplayState:
-        nothing = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
-        return HNETReplayState({}, nothing, nothing)
+        return HNETReplayState({}, learner.mask(()), learner.mask(()))
 
     def begin_task(self, state: HNETReplayState, learner: Learner) -> HNETReplayState:
-        earlier = F.pad(state.seen, (0, learner.num_classes - len(state.seen)))
-        seen = torch.zeros_like(earlier)
-        seen[list(learner.seen_classes)] = True
+        seen, earlier = learner.mask(learner.seen_classes), learner.mask(learner.earlier_classes)
         replays = learner.task > 0 and self.replay.share > 0
         return HNETReplayState(tensors.copy(learner.model.stored()) if replays else {}, seen, earlier)
 

@@ -101,15 +101,13 @@ class ICaRL(Method):
                 f"icarl.flip=true mirrors images (C, H, W), but samples have the shape {learner.shape}: "
                 "set icarl.flip=false"
             )
-        none = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
+        none = learner.mask(())
         return ICaRLState(rehearsal.empty_memory(learner, self.memory), none, none)
 
     def begin_task(self, state: ICaRLState, learner: Learner) -> ICaRLState:
-        seen = F.pad(state.seen, (0, learner.num_classes - len(state.seen)))
-        learning = torch.zeros_like(seen)
-        learning[list(learner.classes[learner.task])] = True
+        seen, learning = learner.mask(learner.seen_classes), learner.mask(learner.classes[learner.task])
         old = tensors.padded(state.old, learner.model.stored())  # nothing of it that is new is distilled
-        return replace(state, seen=seen | learning, learning=learning, old=old, means={})
+        return replace(state, seen=seen, learning=learning, old=old, means={})
 
     def draw(self, state: ICaRLState, learner: Learner, batch: Batch, rng: torch.Generator) -> ICaRLDraw:
         head = learner.model.head

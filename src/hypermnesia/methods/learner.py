@@ -1,6 +1,6 @@
 """What a method sees: batches, networks with bound parameters, the learner, and phases of training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -175,24 +175,6 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Samples of two kinds, one behind the other."""
-
-    first: Samples
-    second: Samples
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        own = positions < len(self.first)
-        x, y = self.first.batch(positions[own])
-        more, labels = self.second.batch(positions[~own] - len(self.first))
-        order = torch.cat([own.nonzero().flatten(), (~own).nonzero().flatten()]).argsort().to(x.device)
-        return torch.cat([x, more.to(x.device)])[order], torch.cat([y, labels.to(y.device)])[order]
-
-
-@dataclass(frozen=True)
 class Phase:
     """One stretch of training within a task; `fit` runs a task's phases in order."""
 
@@ -305,6 +287,12 @@ class Learner:
     def earlier_classes(self) -> tuple[int, ...]:
         """Those of the tasks before the current one."""
         return tuple(dict.fromkeys(c for classes in self.classes[: self.task] for c in classes))
+
+    def mask(self, classes: Collection[int]) -> Tensor:
+        """(num_classes,) bool: which are among `classes`."""
+        found = torch.zeros(self.num_classes, dtype=torch.bool, device=self.device)
+        found[list(classes)] = True
+        return found
 
     def targets(self, y: Tensor, task: int) -> Tensor:
         """Class ids (B,) as positions among the active outputs of a task."""

@@ -80,14 +80,11 @@ class LUCIR(ReplayMethod):
                 "lucir has one classifier for all classes: take weights=plain with weights.head=shared"
             )
         _head(learner.model)
-        none = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
-        return LUCIRState(rehearsal.empty_memory(learner, self.memory), none)
+        return LUCIRState(rehearsal.empty_memory(learner, self.memory), learner.mask(()))
 
     def begin_task(self, state: LUCIRState, learner: Learner) -> LUCIRState:
-        learned = torch.zeros(learner.num_classes, dtype=torch.bool, device=learner.device)
-        learned[list(learner.earlier_classes)] = True
         old = tensors.padded(state.old, learner.model.stored())
-        return replace(state, learned=learned, old=old)
+        return replace(state, learned=learner.mask(learner.earlier_classes), old=old)
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
         imprint = Phase("imprint", trains=False, epochs=1)

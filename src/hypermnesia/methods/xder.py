@@ -13,21 +13,21 @@ from hypermnesia.core.declared import NotNegative
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Stream, Task
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
-from hypermnesia.methods.replay.buffer import Memory, insert
+from hypermnesia.methods.replay.buffer import Memory
 from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
+    ROWS,
     MemoryOptions,
     Replay,
     empty_memory,
     forward,
     rehearse_each,
+    with_answers,
 )
 from hypermnesia.weights.model import evaluating
 
 CLOSED = -1e9
 """Logit of an output that takes no part: probability 0, gradient 0."""
-_ROWS = 256
-"""Samples that pass the network at once when a task ends."""
 
 
 @dataclass(frozen=True)
@@ -166,15 +166,12 @@ class XDER(ReplayMethod):
     def end_task(self, state: XDERState, learner: Learner, task: Task, rng: torch.Generator) -> XDERState:
         model, owner, now = learner.model, state.owner, task.index
         memory = state.memory if now else empty_memory(learner, self.memory, logits=True)
+        known = owner < now
+        memory = with_answers(memory, learner, task, rng, lambda z, y: scaled(z, z, y, known, self.gamma))
         with torch.no_grad(), evaluating(model):
-            for rows in torch.randperm(len(task.train), generator=rng).split(_ROWS):
-                raw, y = task.train.batch(rows)
-                logits = model(learner.preprocess(raw, None), now).float()
-                logits = scaled(logits, logits, y, owner < now, self.gamma)
-                memory = insert(memory, raw, y, now, logits, rng)
             older = (memory.task[: memory.filled] < now).nonzero().flatten()
             filled = owner == now if self.variant == "ce" else owner >= now
-            for slots in older.split(_ROWS):
+            for slots in older.split(ROWS):
                 x = learner.preprocess(memory.x[slots.to(memory.x.device)], None)
                 fill_in(memory, slots, model(x, now).float(), filled, self.gamma)
         return replace(state, memory=memory)

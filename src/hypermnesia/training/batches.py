@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypermnesia.methods.learner import Batch, Learner
+from hypermnesia.methods.learner import Batch, Learner, Samples
 from hypermnesia.training.features import Features
 
 AHEAD = 2**18
@@ -112,3 +112,21 @@ class Batches:
             return [Batch(x, y, target, learner.task, raw)]
         parts = (whole.split(size) for whole in (x, y, target, raw))
         return [Batch(x, y, target, learner.task, raw) for x, y, target, raw in zip(*parts, strict=True)]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Samples of two kinds, one behind the other."""
+
+    first: Samples
+    second: Samples
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        own = positions < len(self.first)
+        x, y = self.first.batch(positions[own])
+        more, labels = self.second.batch(positions[~own] - len(self.first))
+        order = torch.cat([own.nonzero().flatten(), (~own).nonzero().flatten()]).argsort().to(x.device)
+        return torch.cat([x, more.to(x.device)])[order], torch.cat([y, labels.to(y.device)])[order]

@@ -19,9 +19,9 @@ from hypermnesia.evaluation.infer import Entropy, Inference
 from hypermnesia.evaluation.records import Records
 from hypermnesia.evaluation.schedule import Schedule, note
 from hypermnesia.methods.base import Method, Penalty
-from hypermnesia.methods.learner import Joined, Learner, Net, Phase, Samples, Step
+from hypermnesia.methods.learner import Learner, Net, Phase, Samples, Step
 from hypermnesia.training import anywhere, determinism, reading, selection
-from hypermnesia.training.batches import Batches, Order
+from hypermnesia.training.batches import Batches, Joined, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.features import Features, kept
 from hypermnesia.training.guards import check_loss, check_tensors

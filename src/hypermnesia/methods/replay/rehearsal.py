@@ -1,6 +1,6 @@
 """Rehearsal: memory and drawing as replay methods use them, on weights that may differ from task to task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,9 +13,12 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Task
 from hypermnesia.methods.learner import Batch, Learner, Net
 from hypermnesia.methods.replay.buffer import Drawn, Memory, Policy, check, draw, empty, insert
+from hypermnesia.weights.model import evaluating
 
 Prepare = Callable[[Tensor, torch.Generator], Tensor]
 """(stored samples, generator) → network input."""
+ROWS = 256
+"""Samples that pass the network at once when a task ends; changes no result beyond rounding."""
 ABSENT = -1e4
 """The logit of an output that a task does not have, where rows of several tasks are one tensor: no probability."""
 
@@ -150,6 +153,31 @@ def with_task(memory: Memory, task: Task, count: int, rng: torch.Generator) -> M
     """The memory with up to `count` samples of a finished task, chosen uniformly."""
     raw, y = task.train.batch(torch.randperm(len(task.train), generator=rng)[:count])
     return insert(memory, raw, y, task.index, None, rng)
+
+
+def shuffled(task: Task, rng: torch.Generator, rows: int = ROWS) -> Iterator[tuple[Tensor, Tensor]]:
+    """All training samples of a finished task in random order, (raw samples, classes) of `rows` at a time."""
+    for chosen in torch.randperm(len(task.train), generator=rng).split(rows):
+        yield task.train.batch(chosen)
+
+
+@torch.no_grad()
+def with_answers(
+    memory: Memory,
+    learner: Learner,
+    task: Task,
+    rng: torch.Generator,
+    change: Callable[[Tensor, Tensor], Tensor] = lambda logits, y: logits,
+) -> Memory:
+    """The memory to which all samples of a finished task were offered, with the logits that the network gives now, in
+    evaluation mode and without augmentation. `change`: (logits (n, outputs), classes (n,)) → what is remembered instead."""
+    assert memory.logits is not None
+    width = memory.logits.shape[1]
+    with evaluating(learner.model):
+        for raw, y in shuffled(task, rng):
+            logits = learner.model(learner.preprocess(raw, None), task.index).float()
+            memory = insert(memory, raw, y, task.index, widened(change(logits, y), width), rng)
+    return memory
 
 
 def rehearse(
