@@ -4,18 +4,20 @@ from pathlib import Path
 from rich.console import Console
 
 from hypermnesia.commands.sweep_table import shown, table
-from hypermnesia.sweep.record import SweepResult, TrialRecord
+from hypermnesia.evaluation.schema import Trial
+from hypermnesia.sweep.record import SweepResult
 from hypermnesia.sweep.space import parse_space
 
 SPACE, _ = parse_space(["drift.beta=0,0.1", "net.hidden=[10],[20]"])
 
 
-def trial(number: int, state: str = "complete", value: float | None = 0.5, reason=None) -> TrialRecord:
+def trial(number: int, state: str = "complete", value: float | None = 0.5, reason=None) -> Trial:
     settings = {"drift.beta": 0.1, "net.hidden": [10]}
-    return TrialRecord(number, settings, value, state, reason, None if state == "running" else 12.34)
+    told = {"number": number, "settings": settings, "value": value, "state": state, "reason": reason}
+    return Trial.model_validate({**told, "seconds": None if state == "running" else 12.34})
 
 
-def result(*trials: TrialRecord, final=None) -> SweepResult:
+def result(*trials: Trial, final=None) -> SweepResult:
     path = "validation.scenarios.task.average_accuracy"
     return SweepResult(Path("out"), "b", "a", path, True, SPACE, "validation", "grid", 9, trials, final)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hypermnesia.core.files import write_json
+from hypermnesia.evaluation.schema import Outcome
 from hypermnesia.experiments.resolve import from_toml, resolve
 from hypermnesia.sweep.engines.base import Engine
-from hypermnesia.sweep.jobs import Job, Outcome
+from hypermnesia.sweep.jobs import Job
 from hypermnesia.sweep.work import work
 
 TINY = ["train.iterations=5", "stream.samples_per_task=40", "stream.validation=0.2", "net.hidden=[20]"]

@@ -16,10 +16,11 @@ from sweep.sweep_helpers import TINY, Inline, alone, pretended, values
 from hypermnesia import report
 from hypermnesia.core import files
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.evaluation.schema import Outcome
 from hypermnesia.runs.directory import locked, read_result, saved_config
 from hypermnesia.runs.recorder import Interrupted
 from hypermnesia.sweep import Local, Stopped, SweepOptions, WorkerLost, sweep, work
-from hypermnesia.sweep.jobs import Job, Outcome
+from hypermnesia.sweep.jobs import Job
 from hypermnesia.training import checkpoint
 
 LR = "optimizer.lr=0.0001,0.01"
@@ -204,7 +205,7 @@ def test_what_is_no_fault_of_a_trial_costs_it_nothing(tmp_path, grid, monkeypatc
     assert set(starts.values()) == {3}
 
 
-def full(path: Path, content: bytes) -> Path:
+def full(path: Path, *content: object) -> Path:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
@@ -212,11 +213,15 @@ def stopped(cfg, seed, place, listener=None):
     raise Interrupted(signal.SIGTERM, place.directory)
 
 
-@pytest.mark.parametrize("module", [checkpoint, files, work])
-def test_a_full_disk_ends_the_search_with_one_message_and_loses_nothing(tmp_path, grid, monkeypatch, module):
+@pytest.mark.parametrize(
+    ("module", "writes"), [(checkpoint, "replace_file"), (files, "replace_file"), (work, "write_record")]
+)
+def test_a_full_disk_ends_the_search_with_one_message_and_loses_nothing(
+    tmp_path, grid, monkeypatch, module, writes
+):
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(module, "replace_file", full)
+        patched.setattr(module, writes, full)
         with pytest.raises(RunFailed) as error:
             tiny(out, options={"final_seeds": 2})
     assert re.fullmatch(

@@ -5,7 +5,7 @@ from statistics import median
 import optuna
 import pytest
 
-from hypermnesia.sweep.jobs import Outcome
+from hypermnesia.evaluation.schema import Outcome
 from hypermnesia.sweep.plan import Algorithm
 from hypermnesia.sweep.space import parse_space
 from hypermnesia.sweep.study import Numbered, Search

@@ -11,11 +11,12 @@ import pytest
 import torch
 from sweep.sweep_helpers import alone
 
+from hypermnesia.evaluation.schema import Outcome, read_record
 from hypermnesia.experiments.resolve import from_toml, resolve
 from hypermnesia.runs.directory import Place, locked
 from hypermnesia.runs.execute import execute
 from hypermnesia.sweep import work as worker
-from hypermnesia.sweep.jobs import Job, Outcome
+from hypermnesia.sweep.jobs import Job
 from hypermnesia.sweep.work import score_of
 from hypermnesia.training.events import StepDone, TaskEnded
 
@@ -45,11 +46,6 @@ def plain(tmp_path_factory) -> Outcome:
     return alone(job(tmp_path_factory.mktemp("plain")))
 
 
-def test_outcomes_are_kept_as_json():
-    found = Outcome(state="failed", reason="a\nb", scores=(None, 0.5), files={"a": "b"})
-    assert Outcome.from_json(found.to_json()) == found
-
-
 def test_a_trial_is_sealed_and_worth_its_objective(tmp_path):
     found = alone(job(tmp_path, seeds=(0, 1)))
     results = [json.loads((tmp_path / f"trials/0000/seed-{s}/result.json").read_text()) for s in (0, 1)]
@@ -60,7 +56,7 @@ def test_a_trial_is_sealed_and_worth_its_objective(tmp_path):
     matrices = [result["validation"]["scenarios"]["class"]["matrix"] for result in results]
     expected = [score_of(row, t, 5) for matrix in matrices for t, row in enumerate(matrix)]
     assert found.scores == pytest.approx(expected) and found.seconds > 0
-    assert Outcome.from_json((tmp_path / "trials/0000/trial.json").read_bytes()) == found
+    assert read_record(tmp_path / "trials/0000/trial.json", Outcome) == found
     assert not list(tmp_path.rglob("checkpoint")), "nothing goes on from a finished trial"
 
 

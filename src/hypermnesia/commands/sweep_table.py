@@ -8,8 +8,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hypermnesia.evaluation.schema import Trial
 from hypermnesia.experiments.config.words import write_value
-from hypermnesia.sweep.record import SweepResult, TrialRecord
+from hypermnesia.sweep.record import SweepResult
 
 _STYLES = {"complete": "green", "running": "cyan", "pruned": "yellow", "failed": "red"}
 _BESIDE_ROWS = 6
@@ -63,7 +64,7 @@ def _caption(result: SweepResult, finished: int) -> str:
     return f"{said}; trial {result.best.number} run on test with seeds {_listed(result.final['seeds'])}"
 
 
-def _cells(trial: TrialRecord, result: SweepResult) -> list[Text]:
+def _cells(trial: Trial, result: SweepResult) -> list[Text]:
     settings = [write_value(trial.settings[key]) if key in trial.settings else "" for key in result.space]
     value = "" if trial.value is None else f"{trial.value:.4f}"
     seconds = "" if trial.seconds is None else f"{trial.seconds:.1f}"
@@ -92,7 +93,7 @@ def _lines(console: Console) -> Callable[[SweepResult], None]:
     return show
 
 
-def _line(trial: TrialRecord) -> str:
+def _line(trial: Trial) -> str:
     settings = " ".join(f"{key}={write_value(value)}" for key, value in trial.settings.items())
     what = f"{trial.value:.4f}" if trial.value is not None else f"{trial.state} ({trial.reason})"
     return f"trial {trial.number}: {what}  {settings}  {trial.seconds or 0:.1f} s"

@@ -234,6 +234,33 @@ class Sweep(Record):
     final: dict[str, Any] | None = None
 
 
+class Search(Record):
+    """search.json: which search a directory holds."""
+
+    id: str
+    """By which a worker knows whether it sees the same disk."""
+    search: dict[str, Any] = {}
+
+
+class Outcome(Record):
+    """trial.json: what became of a trial, or of another job of a search.
+
+    `interrupted`: it could not go on for no reason of its own (a signal, a full disk), and is to run again.
+    """
+
+    state: Literal["complete", "pruned", "failed", "interrupted"]
+    value: Number | None = None
+    """The objective, mean over the seeds; of complete trials only."""
+    reason: str | None = None
+    """Why it failed, was given up or interrupted."""
+    seconds: Cost = 0.0
+    """Wall-clock time, over all attempts that could tell."""
+    scores: tuple[Fraction | None, ...] = ()
+    """Validation accuracy after each task, of one seed after the other; None where it was not measured."""
+    files: dict[str, str] = {}
+    """Path below the trial's directory → base64: everything to keep, where the worker sees another disk."""
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):

@@ -8,12 +8,13 @@ print(result.best, result.final)
 ```
 """
 
+from hypermnesia.evaluation.schema import Trial as TrialRecord
 from hypermnesia.sweep.engines.base import Engine, WorkerLost
 from hypermnesia.sweep.engines.local import Local
 from hypermnesia.sweep.engines.ray import Ray
 from hypermnesia.sweep.engines.slurm import Slurm
 from hypermnesia.sweep.plan import SweepOptions
-from hypermnesia.sweep.record import SweepResult, TrialRecord
+from hypermnesia.sweep.record import SweepResult
 from hypermnesia.sweep.run import Stopped, sweep
 
 __all__ = [

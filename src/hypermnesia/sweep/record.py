@@ -1,27 +1,14 @@
 """What a search leaves behind: sweep.json, which reports read, and the same as a value."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from hypermnesia.evaluation.schema import FORMAT, Sweep, write_record
-from hypermnesia.sweep.space import Choice, Settings, Space
+from hypermnesia.evaluation.schema import FORMAT, Sweep, Trial, write_record
+from hypermnesia.sweep.space import Choice, Space
 
 SWEEP_FILE = "sweep.json"
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """One trial as it stands."""
-
-    number: int
-    settings: Settings
-    value: float | None
-    """The objective; of complete trials only."""
-    state: Literal["complete", "failed", "pruned", "running"] | str
-    reason: str | None
-    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -38,12 +25,12 @@ class SweepResult:
     algorithm: str
     asked: int
     """Trials that were asked for."""
-    trials: tuple[TrialRecord, ...]
+    trials: tuple[Trial, ...]
     final: Mapping[str, Any] | None = None
     """The winner on test: its settings, the seeds, their summary, and what the search cost."""
 
     @property
-    def best(self) -> TrialRecord | None:
+    def best(self) -> Trial | None:
         """The complete trial with the best value, the first of equals."""
         complete = [t for t in self.trials if t.state == "complete" and t.value is not None]
         sign = -1 if self.maximise else 1
@@ -78,7 +65,7 @@ class SweepResult:
             "maximise": self.maximise,
             "protocol": self.protocol,
             "algorithm": self.algorithm,
-            "trials": [asdict(trial) for trial in self.trials],
+            "trials": [trial.model_dump() for trial in self.trials],
             "best": None if self.best is None else self.best.number,
             "final": self.final,
         }

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
-from hypermnesia.core.files import write_json
-from hypermnesia.evaluation.schema import Result, write_record
+from hypermnesia.evaluation.schema import FORMAT, Damaged, Result, Search, read_record, write_record
 from hypermnesia.experiments.recipes import Recipe
 from hypermnesia.runs.directory import locked, read_result
 from hypermnesia.runs.execute import summarise
@@ -25,7 +24,6 @@ from hypermnesia.sweep.storage import check_storage, open_storage, storage_fault
 from hypermnesia.sweep.trials import Driver, InFlight
 from hypermnesia.sweep.work import SEARCH_FILE
 
-FORMAT = 1
 TOGETHER = 10
 """Trials that a worker trains as one program, at most."""
 _EMPTY = {"logs", "lock"}
@@ -160,24 +158,21 @@ def _make(root: Path) -> None:
         raise HypermnesiaError(f"cannot create {root}: {error.strerror or error}") from error
 
 
-def _saved(root: Path) -> dict[str, Any] | None:
+def _saved(root: Path) -> Search | None:
     path = root / SEARCH_FILE
     if not path.exists():
         return None
     try:
-        saved = json.loads(path.read_bytes())
-        if not isinstance(saved["id"], str) or not isinstance(saved["search"], dict):
-            raise ValueError("it is no search")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return read_record(path, Search)
+    except Damaged as error:
         raise HypermnesiaError(f"{path} cannot be used ({error}); give another --out") from error
-    return saved
 
 
 def _same_search(root: Path, chosen: Plan) -> None:
     """Raise if `root` holds anything but this very search."""
     saved = _saved(root)
     if saved is not None:
-        ours, theirs = json.loads(json.dumps(chosen.identity())), saved["search"]
+        ours, theirs = json.loads(json.dumps(chosen.identity())), saved.search
         differ = [
             f"{key} is {theirs.get(key)!r} there, {ours[key]!r} now"
             for key in ours
@@ -203,9 +198,10 @@ def _identity(root: Path, chosen: Plan) -> str:
     """The name by which workers know the directory; made with the first start."""
     saved = _saved(root)
     if saved is not None:
-        return saved["id"]
+        return saved.id
     sweep_id = secrets.token_hex(8)
-    write_json(root / SEARCH_FILE, {"format": FORMAT, "id": sweep_id, "search": chosen.identity()})
+    search = {"format": FORMAT, "id": sweep_id, "search": chosen.identity()}
+    write_record(root / SEARCH_FILE, Search, search)
     return sweep_id
 
 

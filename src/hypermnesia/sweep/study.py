@@ -15,10 +15,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hypermnesia.core.rng import derive
+from hypermnesia.evaluation.schema import Outcome
+from hypermnesia.evaluation.schema import Trial as TrialRecord
 from hypermnesia.experiments.config.words import write_value
-from hypermnesia.sweep.jobs import Outcome
 from hypermnesia.sweep.plan import Algorithm
-from hypermnesia.sweep.record import TrialRecord
 from hypermnesia.sweep.space import Choice, Dimension, Settings, Space, grid_point
 
 FEWEST_FINISHED = 5
@@ -132,16 +132,14 @@ class Search:
         return [self._record(t, outcomes.get(t.number)) for t in self._study.get_trials(deepcopy=False)]
 
     def _record(self, trial: FrozenTrial, outcome: Outcome | None) -> TrialRecord:
-        settings = self._settings(trial.params)
+        told: dict[str, Any] = {"state": "running"}
         if trial.state in _STATES:
             value = trial.value if trial.state is TrialState.COMPLETE else None
-            reason, seconds = trial.user_attrs.get("reason"), trial.user_attrs.get("seconds")
-            return TrialRecord(trial.number, settings, value, _STATES[trial.state], reason, seconds)
-        if outcome is None:
-            return TrialRecord(trial.number, settings, None, "running", None, None)
-        return TrialRecord(
-            trial.number, settings, outcome.value, outcome.state, outcome.reason, outcome.seconds
-        )
+            told = {name: trial.user_attrs.get(name) for name in ("reason", "seconds")}
+            told |= {"state": _STATES[trial.state], "value": value}
+        elif outcome is not None:
+            told = outcome.model_dump(include={"state", "value", "reason", "seconds"})
+        return TrialRecord(number=trial.number, settings=self._settings(trial.params), **told)
 
     def _live(self, trial: FrozenTrial) -> Trial:
         # Optuna has no public way from a number to a trial to report to.

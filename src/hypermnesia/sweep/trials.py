@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.evaluation.schema import Damaged, Outcome, read_record
 from hypermnesia.experiments.resolve import Config
 from hypermnesia.runs.directory import Unusable, environment_of
 from hypermnesia.sweep.engines.base import Engine
-from hypermnesia.sweep.jobs import TRIAL_FILE, Job, Outcome
+from hypermnesia.sweep.jobs import TRIAL_FILE, Job
 from hypermnesia.sweep.plan import Plan
 from hypermnesia.sweep.work import work
 
@@ -274,7 +275,7 @@ def _directory(number: int) -> str:
 def _recalled(directory: Path) -> Outcome | None:
     """The outcome of a trial that was finished and not told; None if it was not finished."""
     try:
-        outcome = Outcome.from_json((directory / TRIAL_FILE).read_bytes())
-    except (OSError, ValueError, TypeError, KeyError):
+        outcome = read_record(directory / TRIAL_FILE, Outcome)
+    except Damaged:
         return None  # it is run again, from its checkpoints
     return None if outcome.state == "interrupted" else outcome

@@ -1,7 +1,6 @@
 """Some jobs of a search done: what engines call, wherever that is."""
 
 import base64
-import json
 import math
 import shutil
 import sys
@@ -9,7 +8,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,16 +15,15 @@ from typing import Any
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
-from hypermnesia.core.files import replace_file
 from hypermnesia.core.locks import in_use
 from hypermnesia.evaluation.event_lines import sound_lines
-from hypermnesia.evaluation.schema import seeds_in
+from hypermnesia.evaluation.schema import Damaged, Outcome, Search, read_record, seeds_in, write_record
 from hypermnesia.experiments.resolve import from_toml
 from hypermnesia.runs import recorder
 from hypermnesia.runs.directory import Entry, Place
 from hypermnesia.runs.execute import OneFailed, execute, execute_together
 from hypermnesia.runs.results import read_figure
-from hypermnesia.sweep.jobs import TRIAL_FILE, Job, Outcome
+from hypermnesia.sweep.jobs import TRIAL_FILE, Job
 from hypermnesia.training.events import Evaluated, Event
 
 SEARCH_FILE = "search.json"
@@ -60,7 +57,7 @@ def work(jobs: Sequence[Job]) -> list[Outcome]:
             if not here and outcome.state != "interrupted":
                 files = dict(_packed(directory, checkpoints=job.objective is None))
                 shutil.rmtree(directory)
-                outcome = replace(outcome, files=files)
+                outcome = outcome.model_copy(update={"files": files})
         except OSError as error:  # of the record, with nothing to do with the trial
             outcome = _disturbed(error, directory)
         outcomes.append(outcome)
@@ -108,8 +105,8 @@ def _train_together(jobs: Sequence[Job], base: Path) -> tuple[Outcome | None, fl
 
 def _sees_the_sweep(root: Path, sweep_id: str) -> bool:
     try:
-        return json.loads((root / SEARCH_FILE).read_bytes())["id"] == sweep_id
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_record(root / SEARCH_FILE, Search).id == sweep_id
+    except Damaged:
         return False  # another disk, or another sweep on a disk of its own
 
 
@@ -124,25 +121,22 @@ def _done(job: Job, directory: Path, seconds: float = 0.0) -> Outcome:
     """`seconds`: what has been spent on it in this attempt."""
     directory.mkdir(parents=True, exist_ok=True)
     record = directory / TRIAL_FILE
-    earlier = _seconds_before(record)
+    try:
+        earlier = read_record(record, Outcome).seconds
+    except Damaged:
+        earlier = 0.0  # the first attempt, or one that was killed
     started = time.monotonic()
     outcome = _attempt(job, directory)
-    outcome = replace(outcome, seconds=earlier + seconds + time.monotonic() - started)
+    seconds += earlier + time.monotonic() - started
+    outcome = outcome.model_copy(update={"seconds": seconds})
     if job.objective is not None:
-        replace_file(record, outcome.to_json().encode())
+        write_record(record, Outcome, outcome.model_dump())
         # Nothing goes on from these; a failed run's checkpoints may be looked into.
         if outcome.state in ("complete", "pruned"):
             for seed in seeds_in(directory):
                 if (seed / "checkpoint").exists():
                     shutil.rmtree(seed / "checkpoint")
     return outcome
-
-
-def _seconds_before(record: Path) -> float:
-    try:
-        return Outcome.from_json(record.read_bytes()).seconds
-    except (OSError, ValueError, TypeError, KeyError):
-        return 0.0  # the first attempt, or one that was killed
 
 
 def _attempt(job: Job, directory: Path) -> Outcome:

@@ -14,10 +14,10 @@ import pytest
 from sweep.sweep_helpers import TINY, Inline, job, values
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.evaluation.schema import Outcome, read_record
 from hypermnesia.sweep import SweepOptions, sweep
 from hypermnesia.sweep.engines.base import WorkerLost
 from hypermnesia.sweep.engines.local import Local
-from hypermnesia.sweep.jobs import Outcome
 from hypermnesia.sweep.work import work
 
 
@@ -138,7 +138,7 @@ def test_workers_without_their_driver_save_the_run_and_leave(tmp_path):
     driver.wait()
     wait_for(lambda: list((tmp_path / "long/seed-0/checkpoint").glob("*.json")))
     wait_for((tmp_path / "long/trial.json").exists)
-    outcome = Outcome.from_json((tmp_path / "long/trial.json").read_bytes())
+    outcome = read_record(tmp_path / "long/trial.json", Outcome)
     assert outcome.state == "interrupted" and "SIGTERM" in (outcome.reason or "")
 
 
