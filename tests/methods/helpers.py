@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ UNEVEN = ((0, 1), (2, 3, 4), (5,))
 """Three tasks whose own heads differ in width."""
 
 torch.set_num_threads(1)
+on_any_weights = pytest.mark.parametrize(
+    "setting", [{}, {"head": "per_task", "classes": UNEVEN}, {"role": "per_task"}]
+)
+"""Settings of `make_learner`: one head for all, heads of different width, weights of their own for each task."""
 
 
 def make_model(
@@ -146,6 +151,39 @@ def assert_same(found: tuple[Tensor, Tensors], expected: tuple[Tensor, Tensors],
 def slow_cross_entropy(logits: Tensor, target: int) -> Tensor:
     """−log softmax(logits)[target] of one row, written out."""
     return -(logits[target] - logits.exp().sum().log())
+
+
+class Midstep:
+    """A learner (`setting`: of `make_learner`), a batch, and what `method` draws for it from what `filled` remembers; and the
+    parts of losses, sample by sample."""
+
+    def __init__(self, method: Method, filled: Method | None = None, size: int = 6, **setting: Any) -> None:
+        self.method, self.learner = method, make_learner(**setting)
+        self.state = method.begin_task(fill(filled or method, self.learner), self.learner)
+        self.batch = make_batch(self.learner, size)
+        self.draw: Any = method.draw(self.state, self.learner, self.batch, generator(0))
+        assert self.draw is not None
+
+    def own(self) -> list[Tensor]:
+        """The cross-entropy of each sample of the batch."""
+        rows = (self.learner.model(x[None], self.batch.task)[0] for x in self.batch.x)
+        return [slow_cross_entropy(row, int(t)) for row, t in zip(rows, self.batch.target, strict=True)]
+
+    def again(self, replay: Replay) -> list[Tensor]:
+        """That of each rehearsed sample."""
+        rows = slow_rows(self.learner, replay)
+        return [slow_cross_entropy(row, int(t)) for row, t in zip(rows, replay.target, strict=True)]
+
+    def squares(self, replay: Replay) -> Tensor:
+        """The mean squared distance of the rehearsed samples' logits to those remembered."""
+        assert replay.logits is not None
+        pairs = zip(slow_rows(self.learner, replay), replay.logits, strict=True)
+        return torch.cat([(row - then[: len(row)]) ** 2 for row, then in pairs]).mean()
+
+    def assert_loss(self, expected: Tensor, tol: float = 3e-6) -> None:
+        """The method's loss and gradients are these."""
+        found = loss_and_gradients(self.method, self.learner, self.state, self.batch, self.draw)
+        assert_same(found, slow_gradients(self.learner, expected), tol)
 
 
 def slow_rows(learner: Learner, replay: Replay) -> list[Tensor]:

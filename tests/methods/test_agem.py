@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from methods.helpers import (
-    UNEVEN,
     assert_same,
     fill,
     finetune_gradients,
     make_batch,
     make_learner,
     make_stream,
+    on_any_weights,
     slow_rows,
 )
 from torch.func import vmap
@@ -34,7 +34,7 @@ def gradients(
     return value, found
 
 
-@pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}, {"role": "per_task"}])
+@on_any_weights
 def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
     learner = make_learner(**setting)
     state, batch = fill(METHOD, learner), make_batch(learner)

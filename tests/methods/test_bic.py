@@ -46,7 +46,5 @@ def test_what_is_held_out_is_never_rehearsed() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^method\.held_out=0: expected number > 0 and < 1$"):
-        BiC(held_out=0)
     with pytest.raises(HypermnesiaError, match=r"^bic corrects logits of one head for all classes"):
         BiC().init(make_learner(head="per_task"))

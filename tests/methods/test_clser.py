@@ -1,21 +1,8 @@
 """CLS-ER: two slow means of the network teach what is remembered; the stable one answers."""
 
-import pytest
 import torch
-from methods.helpers import (
-    UNEVEN,
-    assert_same,
-    fill,
-    loss_and_gradients,
-    make_batch,
-    make_learner,
-    offer,
-    slow_cross_entropy,
-    slow_gradients,
-    slow_rows,
-)
+from methods.helpers import Midstep, make_batch, make_learner, offer, on_any_weights, slow_rows
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.clser import CLSER
 from hypermnesia.methods.learner import Net
@@ -24,21 +11,16 @@ from hypermnesia.methods.replay.rehearsal import MemoryOptions
 METHOD = CLSER(strength=0.7, memory=MemoryOptions(size=12, batch_size=5))
 
 
-@pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}, {"role": "per_task"}])
+@on_any_weights
 def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
-    learner = make_learner(**setting)
-    state, batch = METHOD.begin_task(fill(METHOD, learner), learner), make_batch(learner)
+    step = Midstep(METHOD, **setting)
+    learner, state = step.learner, step.state
     for seed, mean in enumerate((state.plastic, state.stable)):
         for name, value in mean.items():
             value.add_(torch.randn(value.shape, generator=generator(seed, name)))
-    draw = METHOD.draw(state, learner, batch, generator(0))
-    assert draw is not None and draw.logits is not None
-    own = [
-        slow_cross_entropy(learner.model(x[None], 1)[0], int(t))
-        for x, t in zip(batch.x, batch.target, strict=True)
-    ]
+    step.draw = draw = METHOD.draw(state, learner, step.batch, generator(0))
+    assert draw is not None
     rows, squares, stable = slow_rows(learner, draw), [], 0
-    old = [slow_cross_entropy(row, int(t)) for row, t in zip(rows, draw.target, strict=True)]
     task = {i: b.task for b in draw.blocks for i in range(b.start, b.stop)}
     for i, row in enumerate(rows):
         slow, fast = (
@@ -48,9 +30,7 @@ def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
         stable += int(slow.softmax(0)[t] > fast.softmax(0)[t])
         squares.append((row - (slow if slow.softmax(0)[t] > fast.softmax(0)[t] else fast).detach()) ** 2)
     assert 0 < stable < len(rows)
-    expected = torch.stack([*own, *old]).mean() + 0.7 * torch.cat(squares).mean()
-    found = loss_and_gradients(METHOD, learner, state, batch, draw)
-    assert_same(found, slow_gradients(learner, expected), tol=3e-6)
+    step.assert_loss(torch.stack([*step.own(), *step.again(draw)]).mean() + 0.7 * torch.cat(squares).mean())
 
 
 def test_the_means_move_with_their_probabilities_and_the_stable_one_answers() -> None:
@@ -74,8 +54,3 @@ def test_the_means_move_with_their_probabilities_and_the_stable_one_answers() ->
     expected = Net(learner.model, state.stable)(batch.x, 0)
     assert torch.equal(method.scores(state, learner, batch.x, 0), expected)
     assert not torch.allclose(expected, learner.model(batch.x, 0))
-
-
-def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^method\.stable_rate=2: expected number >= 0 and <= 1$"):
-        CLSER(stable_rate=2)

@@ -7,6 +7,7 @@ import torch
 from methods.helpers import (
     SPLIT,
     UNEVEN,
+    Midstep,
     assert_same,
     fill,
     finetune_gradients,
@@ -14,9 +15,7 @@ from methods.helpers import (
     make_batch,
     make_learner,
     offer,
-    slow_cross_entropy,
-    slow_gradients,
-    slow_rows,
+    on_any_weights,
 )
 
 from hypermnesia.core.rng import generator
@@ -29,22 +28,8 @@ BOTH = DERPP(alpha=0.7, beta=0.4, memory=METHOD.memory)
 
 @pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}, {"head": "sliced"}])
 def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
-    learner = make_learner(**setting)
-    state, batch = fill(METHOD, learner), make_batch(learner)
-    draw = METHOD.draw(state, learner, batch, generator(0))
-    assert draw is not None and draw.logits is not None
-
-    expected = torch.zeros(())
-    for i in range(len(batch.y)):
-        row = learner.model(batch.x[i : i + 1], 1)[0]
-        expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
-    squares = []
-    for row, remembered in zip(slow_rows(learner, draw), draw.logits, strict=True):
-        squares += [(row[c] - remembered[c]) ** 2 for c in range(len(row))]
-    expected = expected + 0.7 * torch.stack(squares).mean()
-
-    found = loss_and_gradients(METHOD, learner, state, batch, draw)
-    assert_same(found, slow_gradients(learner, expected), tol=3e-6)
+    step = Midstep(METHOD, **setting)
+    step.assert_loss(torch.stack(step.own()).mean() + 0.7 * step.squares(step.draw))
 
 
 def test_what_is_remembered_of_classes_that_come_is_what_an_untrained_output_says() -> None:
@@ -72,28 +57,13 @@ def test_it_remembers_the_logits_of_the_training_forward() -> None:
     torch.testing.assert_close(state.memory.logits[:6], learner.model(batch.x, 0).detach())
 
 
-@pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}, {"role": "per_task"}])
+@on_any_weights
 @pytest.mark.parametrize("joint", [True, False])
 def test_one_step_of_derpp_equals_the_formula_written_out(setting: dict, joint: bool) -> None:
-    method = replace(BOTH, joint_forward=joint)
-    learner = make_learner(**setting)
-    state, batch = fill(method, learner), make_batch(learner)
-    draw = method.draw(state, learner, batch, generator(0))
-    assert draw is not None and draw[0].logits is not None
-
-    expected = torch.zeros(())
-    for i in range(len(batch.y)):
-        row = learner.model(batch.x[i : i + 1], 1)[0]
-        expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
-    squares = []
-    for row, remembered in zip(slow_rows(learner, draw[0]), draw[0].logits, strict=True):
-        squares += [(row[c] - remembered[c]) ** 2 for c in range(len(row))]
-    for row, target in zip(slow_rows(learner, draw[1]), draw[1].target.tolist(), strict=True):
-        expected = expected + 0.4 * slow_cross_entropy(row, target) / len(draw[1])
-    expected = expected + 0.7 * torch.stack(squares).mean()
-
-    found = loss_and_gradients(method, learner, state, batch, draw)
-    assert_same(found, slow_gradients(learner, expected), tol=3e-6)
+    step = Midstep(replace(BOTH, joint_forward=joint), **setting)
+    by_logits, by_labels = step.draw
+    labelled = torch.stack(step.again(by_labels)).mean()
+    step.assert_loss(torch.stack(step.own()).mean() + 0.7 * step.squares(by_logits) + 0.4 * labelled)
 
 
 def test_the_two_draws_are_independent() -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from methods.helpers import (
     UNEVEN,
+    Midstep,
     assert_same,
     fill,
     finetune_gradients,
@@ -11,8 +12,6 @@ from methods.helpers import (
     make_batch,
     make_learner,
     slow_cross_entropy,
-    slow_gradients,
-    slow_rows,
 )
 
 from hypermnesia.core.rng import generator
@@ -25,23 +24,15 @@ METHOD = ERACE(memory=MemoryOptions(size=12, batch_size=5))
 
 @pytest.mark.parametrize("setting", [{}, {"head": "per_task", "classes": UNEVEN}])
 def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
-    learner = make_learner(**setting)
-    state, batch = fill(METHOD, learner), make_batch(learner, size=2)  # not every class of an uneven task
-    draw = METHOD.draw(state, learner, batch, generator(0))
-    assert draw is not None
-
-    assert learner.model.head is not None
-    outputs = learner.model.head.outputs(1)
-    opened = [i for i, c in enumerate(outputs) if c in batch.y.tolist() or not state.seen[c]]
-    expected = torch.zeros(())
-    for i in range(len(batch.y)):
-        row = learner.model(batch.x[i : i + 1], 1)[0][opened]
-        target = opened.index(int(batch.target[i]))
-        expected = expected + slow_cross_entropy(row, target) / len(batch.y)
-    for row, target in zip(slow_rows(learner, draw.replay), draw.replay.target.tolist(), strict=True):
-        expected = expected + slow_cross_entropy(row, target) / len(draw.replay)
-
-    assert_same(loss_and_gradients(METHOD, learner, state, batch, draw), slow_gradients(learner, expected))
+    step = Midstep(METHOD, size=2, **setting)  # not every class of an uneven task
+    head, batch, state = step.learner.model.head, step.batch, step.state
+    assert head is not None
+    opened = [i for i, c in enumerate(head.outputs(1)) if c in batch.y.tolist() or not state.seen[c]]
+    own = [
+        slow_cross_entropy(step.learner.model(x[None], 1)[0][opened], opened.index(int(t)))
+        for x, t in zip(batch.x, batch.target, strict=True)
+    ]
+    step.assert_loss(torch.stack(own).mean() + torch.stack(step.again(step.draw.replay)).mean())
 
 
 def test_the_stream_leaves_old_absent_classes_alone_and_pushes_unseen_ones() -> None:

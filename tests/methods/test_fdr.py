@@ -4,16 +4,15 @@ import pytest
 import torch
 from methods.helpers import (
     UNEVEN,
+    Midstep,
     assert_same,
-    fill,
     finetune_gradients,
     loss_and_gradients,
     make_batch,
     make_learner,
     make_stream,
     offer,
-    slow_cross_entropy,
-    slow_gradients,
+    on_any_weights,
     slow_rows,
 )
 
@@ -27,27 +26,14 @@ FILLED = DER(memory=METHOD.memory)
 """Fills the same memory step by step: logits of an earlier network, a little disturbed."""
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [{}, {"head": "per_task", "classes": UNEVEN}, {"role": "per_task"}],
-)
+@on_any_weights
 def test_one_step_equals_the_formula_written_out(setting: dict) -> None:
-    learner = make_learner(**setting)
-    state, batch = fill(FILLED, learner), make_batch(learner)
-    draw = METHOD.draw(state, learner, batch, generator(0))
-    assert draw is not None and draw.logits is not None
-
-    expected = torch.zeros(())
-    for i in range(len(batch.y)):
-        row = learner.model(batch.x[i : i + 1], 1)[0]
-        expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
-    for row, remembered in zip(slow_rows(learner, draw), draw.logits, strict=True):
+    step = Midstep(METHOD, FILLED, **setting)
+    distances = []
+    for row, remembered in zip(slow_rows(step.learner, step.draw), step.draw.logits, strict=True):
         now, then = row.exp() / row.exp().sum(), remembered[: len(row)].exp()
-        squares = [(now[c] - then[c] / then.sum()) ** 2 for c in range(len(row))]
-        expected = expected + 0.7 * torch.stack(squares).sum().sqrt() / len(draw)
-
-    found = loss_and_gradients(METHOD, learner, state, batch, draw)
-    assert_same(found, slow_gradients(learner, expected), tol=3e-6)
+        distances.append((now - then / then.sum()).square().sum().sqrt())
+    step.assert_loss(torch.stack(step.own()).mean() + 0.7 * torch.stack(distances).mean())
 
 
 def test_nothing_pulls_while_the_network_is_the_one_remembered() -> None:

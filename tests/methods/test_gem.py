@@ -112,8 +112,6 @@ def test_each_finished_task_leaves_an_equal_part() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^method\.gamma=-1: expected number >= 0$"):
-        GEM(gamma=-1)
     with pytest.raises(
         HypermnesiaError, match=r"^memory\.size=2 leaves no sample for each of 3 tasks: give at least"
     ):

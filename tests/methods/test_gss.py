@@ -65,5 +65,3 @@ def test_scores_are_one_plus_the_largest_cosine() -> None:
 def test_bad_input() -> None:
     with pytest.raises(HypermnesiaError, match=r"^gss: memory\.policy=ring must be greedy$"):
         GSS(memory=MemoryOptions(policy="ring"))
-    with pytest.raises(HypermnesiaError, match=r"^method\.compared=0: expected integer >= 1$"):
-        GSS(compared=0)

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from methods.helpers import UNEVEN, assert_same, fill, make_batch, make_learner, make_stream
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.methods.er import ER
@@ -72,8 +71,3 @@ def test_the_running_mean_is_of_the_tasks_features() -> None:
     state = fill(METHOD, learner)
     features = learner.model.target[:2](make_batch(learner, 6, 0, seed=100).x).mean(0)
     torch.testing.assert_close(state.centre, 0.5 * features)
-
-
-def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^method\.anchor_lr=0: expected number > 0$"):
-        HAL(anchor_lr=0)

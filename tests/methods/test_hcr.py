@@ -6,13 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 from methods.helpers import (
+    Midstep,
     assert_same,
     fill,
     loss_and_gradients,
     make_batch,
     make_learner,
-    slow_cross_entropy,
-    slow_gradients,
     slow_rows,
 )
 from torch import Tensor
@@ -114,26 +113,16 @@ SETTINGS = [
 @pytest.mark.parametrize("joint", [True, False])
 def test_one_step_equals_the_formula_written_out(setting: dict, joint: bool) -> None:
     method = replace(METHOD, joint_forward=joint)
-    learner = make_learner(**setting)
-    state, batch = fill(method, learner), make_batch(learner)
-    draw = method.draw(state, learner, batch, generator(5))
-    a, b, c, d = draw
-    assert a is not None and b is not None and c is not None and d is not None
-
-    expected = torch.zeros(())
-    for i in range(len(batch.y)):
-        row = learner.model(batch.x[i : i + 1], 2)[0]
-        expected = expected + slow_cross_entropy(row, int(batch.target[i])) / len(batch.y)
+    step = Midstep(method, **setting)
+    learner = step.learner
+    a, b, c, d = step.draw = method.draw(step.state, learner, step.batch, generator(5))
     student, teacher = comparable(learner, a)
+    expected = torch.stack(step.own()).mean() + 0.8 * torch.stack(step.again(b)).mean()
     expected = expected + 0.3 * (slow_kern(student, teacher) + slow_neigh(student, teacher))
-    for row, target in zip(slow_rows(learner, b), b.target.tolist(), strict=True):
-        expected = expected + 0.8 * slow_cross_entropy(row, target) / len(b)
     expected = expected + 0.6 * slow_rank(comparable(learner, c)[0], c.y.tolist())
     student, teacher = comparable(learner, d)
     expected = expected + 0.02 * 1000 * slow_divergences(student, teacher, d.y.tolist()).mean()
-
-    found = loss_and_gradients(method, learner, state, batch, draw)
-    assert_same(found, slow_gradients(learner, expected), tol=2e-5)
+    step.assert_loss(expected, tol=2e-5)
 
 
 # --------------------------------------------------------------------------------- the numbers of the specification

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from methods.helpers import UNEVEN, fill, make_batch, make_learner
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.methods.learner import Net
@@ -59,8 +58,3 @@ def test_a_step_is_the_algorithm_written_out(one_by_one: bool, setting: dict) ->
         wanted = origin[name] + 0.7 * (p.detach() - origin[name])
         ours = origin[name] - RATE * found.get(name, torch.zeros_like(p))
         torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^method\.batches=0: expected integer >= 1$"):
-        MER(batches=0)

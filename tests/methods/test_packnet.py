@@ -43,8 +43,6 @@ def test_a_finished_task_answers_as_it_did_to_the_last_bit() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^method\.prune=1: expected number > 0 and < 1$"):
-        PackNet(prune=1)
     with pytest.raises(
         HypermnesiaError,
         match=r"^packnet packs plain weights under a classifier for each task: take",

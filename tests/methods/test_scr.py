@@ -80,8 +80,6 @@ def test_a_piece_of_the_whole_area_is_the_image_and_a_smaller_one_lies_within() 
 
 
 def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^method\.temperature=0: expected number > 0$"):
-        SCR(temperature=0)
     with pytest.raises(
         HypermnesiaError, match=r"has no projection of its features: set weights\.classifier=projected$"
     ):

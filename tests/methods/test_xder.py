@@ -105,8 +105,6 @@ def test_a_finished_task_fills_the_memory_with_its_classes_and_its_outputs() -> 
 
 
 def test_bad_input() -> None:
-    with pytest.raises(HypermnesiaError, match=r"^method\.eta=-1: expected number >= 0$"):
-        XDER(eta=-1)
     with pytest.raises(
         HypermnesiaError, match=r"^xder compares outputs of all tasks: take weights=plain with"
     ):

@@ -101,8 +101,3 @@ def test_a_run_has_the_share():
 def test_what_cannot_be_met_says_why(options, said):
     with pytest.raises(HypermnesiaError, match=said):
         options.fitted(shapes("hypnettorch's"))
-
-
-def test_a_share_is_above_0():
-    with pytest.raises(HypermnesiaError, match=r"generator.compression=0.0: expected number > 0 \| none"):
-        DenseOptions(compression=0.0)

@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator as rng_of
 from hypermnesia.weights.hypernets.structured import StructuredOptions
 
@@ -41,8 +40,3 @@ def test_a_structured_generator_compresses_a_residual_network():
     shapes = {f"layer{i}": torch.Size((16, 16, 3, 3)) for i in range(9)}
     built = StructuredOptions(unit="filter", hidden=(8,)).build(shapes, rng_of(0))
     assert sum(p.numel() for p in built.parameters()) < 0.2 * sum(s.numel() for s in shapes.values())
-
-
-def test_an_unknown_unit():
-    with pytest.raises(HypermnesiaError, match=r"unknown generator\.unit 'layer'; known: filter, tensor"):
-        StructuredOptions(unit="layer")  # pyright: ignore[reportArgumentType]
