@@ -95,6 +95,16 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path):
     assert done.stdout
 
 
+def test_every_command_and_every_approach_has_its_line():
+    told = {page: (ROOT / page).read_text("utf-8") for page in ("docs/commands.md", "docs/methods/index.md")}
+    rows = [line.split("|")[1] for line in told["docs/commands.md"].splitlines() if line.startswith("| `")]
+    assert {re.findall(r"\w+", row)[0] for row in rows} == COMMANDS
+    names = [
+        line.split("|")[1] for line in told["docs/methods/index.md"].splitlines() if line.startswith("| `")
+    ]
+    assert {name for row in names for name in re.findall(r"`([^`]+)`", row)} == set(APPROACHES)
+
+
 def test_the_words_beside_hypnettorchs_are_ours():
     section = (ROOT / "docs/parts.md").read_text("utf-8").partition("## hypnettorch's example")[2]
     cells = [line.split("|")[2] for line in section.splitlines() if line.startswith("| `--")]
