@@ -74,14 +74,6 @@ def test_the_checksum_tells_what_was_learned_before_and_after(earlier: Stream, t
     assert found[0] == found[1] != found[2]
 
 
-def test_an_account_of_it_survives_json(tmp_path: Path):
-    options = StreamOptions(tasks=2, order=(1, 0), validation=0.1)
-    further = Further(data="folder:/x", options=options, apart=True, vocabulary=90, data_dir=tmp_path)
-    assert Further.from_json(further.as_json()) == further
-    with pytest.raises(HypermnesiaError, match="no account of further data: KeyError"):
-        Further.from_json({"data": "x"})
-
-
 def test_a_continued_stream_has_a_beginning(earlier: Stream, tmp_path: Path):
     """What is read back of a continued run gives the same stream again."""
     further = Further(data=pictures(tmp_path, {"a": 0, "class 2": 50}))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.helpers import assert_same, finetune_gradients, slow_cross_entropy
+from methods.helpers import assert_same, slow_cross_entropy
 from methods.regularisation_helpers import batch_of, learner_on, make_task, move, next_task, small_net
 from torch import Tensor, nn
 
@@ -86,17 +86,6 @@ def test_remembered_features_are_the_body_s_and_carry_global_labels() -> None:
     for latent, label in zip(memory.x, memory.y, strict=True):
         same = (features - latent).abs().amax(1) < 1e-6
         assert int(same.sum()) == 1 and int(labels[same]) == int(label)
-
-
-def test_no_task_remembered_and_coefficient_0_are_finetuning() -> None:
-    for method, tasks in ((METHOD, 0), (LatentReplay(coefficient=0.0), 1)):
-        learner = on_a_frozen_body()
-        state, batch = learn(method, learner, tasks), batch_of(learner, make_task(tasks))
-        draw = method.draw(state, learner, batch, generator(0))
-        assert draw is None
-        net = Net(learner.model)
-        value, _ = method.loss(net, state, batch, draw)
-        assert_same((value, net.gradients(value)), finetune_gradients(learner, batch))
 
 
 @pytest.mark.parametrize(("head", "tail"), [("sliced", "shared"), ("per_task", "per_task")])

@@ -1,10 +1,7 @@
 """What holds for every network of the registry: one row each."""
 
-import ast
 import copy
 import dataclasses
-import inspect
-import textwrap
 
 import pytest
 import torch
@@ -12,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.experiments.config.schema import docs_of
 from hypermnesia.nets import (
     NETS,
     LeNetOptions,
@@ -194,12 +192,7 @@ def test_same_seed_same_weights(options: NetOptions):
 @pytest.mark.parametrize("name", NETS)
 def test_every_option_is_documented_and_has_a_default(name: str):
     options = NETS[name]
-    body = ast.parse(textwrap.dedent(inspect.getsource(options))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    for statement, follower in zip(body.body, body.body[1:], strict=False):
-        if isinstance(statement, ast.AnnAssign):
-            assert isinstance(follower, ast.Expr), f"{ast.unparse(statement)} has no docstring"
-            assert isinstance(follower.value, ast.Constant)
+    assert {field.name for field in dataclasses.fields(options)} <= docs_of(options).keys()
     assert options() == options()
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(options(), dataclasses.fields(options)[0].name, None)

@@ -16,7 +16,7 @@ import re
 from dataclasses import fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -39,6 +39,19 @@ _SIGNS = {Ge: (">=", operator.ge), Gt: (">", operator.gt), Le: ("<=", operator.l
 
 class Mismatch(Exception):
     """The value is not of the type, or out of its range."""
+
+
+class Checked:
+    """Options that hold their values against their declared types when they are made: `class Mine(Checked, section="mine")`."""
+
+    _section: ClassVar[str]
+
+    def __init_subclass__(cls, section: str | None = None) -> None:
+        if section is not None:
+            cls._section = section
+
+    def __post_init__(self) -> None:
+        check_options(self, self._section)
 
 
 def check_options(options: Any, section: str) -> None:

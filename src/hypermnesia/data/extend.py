@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -40,29 +39,6 @@ class Further:
 
     def __post_init__(self) -> None:
         refuse_others("further data", self.options, OPTIONS)
-
-    def as_json(self) -> dict[str, Any]:
-        """A JSON-able form that `from_json` reads."""
-        own = {"data": self.data, "apart": self.apart, "vocabulary": self.vocabulary}
-        place = str(self.data_dir) if self.data_dir else None
-        return {**own, "options": self.options.given(), "data_dir": place}
-
-    @classmethod
-    def from_json(cls, value: Any) -> "Further":
-        """What `as_json` wrote; `HypermnesiaError` for anything else."""
-        try:
-            options = dict(value["options"])
-            if isinstance(options.get("order"), list):
-                options["order"] = tuple(options["order"])
-            place = None if value["data_dir"] is None else Path(value["data_dir"])
-            own = {
-                "data": str(value["data"]),
-                "apart": bool(value["apart"]),
-                "vocabulary": int(value["vocabulary"]),
-            }
-            return cls(options=StreamOptions(**options), data_dir=place, **own)
-        except (KeyError, TypeError, ValueError) as error:
-            raise HypermnesiaError(f"no account of further data: {type(error).__name__}: {error}") from error
 
 
 def named(data: str) -> str:

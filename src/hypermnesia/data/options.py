@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from hypermnesia.core.declared import Count, Fraction, Natural, OneOrMore, check_options
+from hypermnesia.core.declared import Checked, Count, Fraction, Natural, OneOrMore
 from hypermnesia.core.errors import HypermnesiaError
 
 Normalize = Literal["unit", "standard", "imagenet"]
@@ -15,7 +15,7 @@ Between = Annotated[float, Gt(0), Lt(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamOptions:
+class StreamOptions(Checked, section="stream"):
     """Every field may be None: the benchmark's own value, or none where it has none."""
 
     tasks: Count | None = None
@@ -67,9 +67,6 @@ class StreamOptions:
     """Fraction of each task's training samples that other tasks get, between 0 and 1; hides boundaries."""
     seed: int | None = None
     """Seed of everything random in the stream (class order, permutations, cuts); None: the run's own seed."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "stream")
 
     def given(self) -> dict[str, object]:
         """The fields that are not None."""

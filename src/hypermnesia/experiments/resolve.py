@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from hypermnesia.core.declared import NotNegative, check_options
+from hypermnesia.core.declared import Checked, NotNegative
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.data import StreamOptions, find_benchmark
@@ -57,14 +57,11 @@ class SeedOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckpointOptions:
+class CheckpointOptions(Checked, section="checkpoint"):
     """When a run is saved, beside the end of each task."""
 
     every: NotNegative = 60.0
     """Seconds between checkpoints within a task, ≥ 0."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "checkpoint")
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from hypermnesia.data import Task
 from hypermnesia.methods.base import Lookahead
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal
-from hypermnesia.methods.replay.method import ReplayMethod
+from hypermnesia.methods.replay.method import Projecting
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
 
 Filling = Literal["reservoir", "task"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AGEM(ReplayMethod):
+class AGEM(Projecting):
     """g ← g − (g·r / r·r) r where g·r < 0 (Chaudhry et al. 2019, arXiv:1812.00420).
 
     g is the gradient of the batch's cross-entropy, r that of a draw from memory, both over all active outputs; a
@@ -52,10 +52,6 @@ class AGEM(ReplayMethod):
 
     def _share(self, learner: Learner) -> int:
         return self.task_samples or rehearsal.share_of_a_task(learner, self.memory)
-
-    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
-        """The batch's loss alone; the memory only bends its gradient."""
-        return super().loss(net, state, batch, None)
 
     def gradients(
         self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Lookahead

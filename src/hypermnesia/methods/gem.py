@@ -14,7 +14,7 @@ from hypermnesia.data import Task
 from hypermnesia.methods.base import Lookahead
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal
-from hypermnesia.methods.replay.method import ReplayMethod
+from hypermnesia.methods.replay.method import Projecting
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
 
 _RIDGE = 1e-3
@@ -24,7 +24,7 @@ _ITERATIONS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class GEM(ReplayMethod):
+class GEM(Projecting):
     """g ← g + Gᵀv, v = argmin_{v ≥ gamma} ½ vᵀ(G Gᵀ + 10⁻³ I)v + gᵀGᵀv, where some ⟨g, G_k⟩ < 0; else g (Lopez-Paz & Ranzato
     2017, arXiv:1706.08840, eq. 11).
 
@@ -48,10 +48,6 @@ class GEM(ReplayMethod):
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
         """All that is remembered of earlier tasks."""
         return rehearsal.remembered(state.memory, learner, rng, range(batch.task))
-
-    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
-        """The batch's loss alone; the memory only bends its gradient."""
-        return super().loss(net, state, batch, None)
 
     def gradients(
         self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Lookahead

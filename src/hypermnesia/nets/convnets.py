@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import nn
 
-from hypermnesia.core.declared import Probability, check_options
+from hypermnesia.core.declared import Checked, Probability
 from hypermnesia.nets.options import Shape, check_shape
 
 LeNetVariant = Literal["small", "large"]
@@ -18,15 +18,12 @@ _LENET_SMALLEST = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeNetOptions:
+class LeNetOptions(Checked, section="net"):
     """LeNet (LeCun et al. 1998): two convolutions 5 x 5 with ReLU and max-pooling, one hidden layer."""
 
     variant: LeNetVariant = "large"
     """Channels of the convolutions and hidden units. small: 10, 20, 50. large: 20, 50, 500.
     On gray images of 28 x 28 pixels and 10 classes these are 21,840 and 431,080 weights."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "net")
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from images (B, *shape), at least 16 x 16 pixels, to logits (B, outputs).
@@ -65,7 +62,7 @@ _ZENKE_SMALLEST = 10  # pixels that leave one after two rounds of a trimming con
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZenkeNetOptions:
+class ZenkeNetOptions(Checked, section="net"):
     """Four convolutions 3 x 3 in two pairs, each with max-pooling, and one or two linear layers."""
 
     variant: ZenkeVariant = "cifar"
@@ -76,9 +73,6 @@ class ZenkeNetOptions:
     """Probability of dropping a whole feature map after each pair, at least 0 and below 1."""
     dropout: Probability = 0.5
     """Probability of dropping a unit of the hidden layer (`cifar` alone has one), at least 0 and below 1."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "net")
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from images (B, *shape), at least 10 x 10 pixels, to logits (B, outputs).

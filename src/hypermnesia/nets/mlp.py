@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import nn
 
-from hypermnesia.core.declared import Counts, Probability, check_options
+from hypermnesia.core.declared import Checked, Counts, Probability
 from hypermnesia.nets.options import Shape, check_flat_shape
 
 Activation = Literal["relu", "elu", "tanh", "sigmoid", "linear"]
@@ -22,7 +22,7 @@ _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPOptions:
+class MLPOptions(Checked, section="net"):
     """Multilayer perceptron; by default that of the Split-MNIST runs of von Oswald et al. 2020."""
 
     takes = ("images", "vectors")
@@ -37,9 +37,6 @@ class MLPOptions:
     """Probability of dropping a hidden unit, at least 0 and below 1."""
     init: Init = "default"
     """Initial weights. default: torch's. xavier: Xavier-uniform with zero bias (replay papers: DER, HCR)."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "net")
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from images (B, C, H, W) or vectors (B, F) to logits (B, outputs).

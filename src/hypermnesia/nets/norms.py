@@ -1,11 +1,13 @@
 """Normalisation of feature maps, as one choice that every convolutional network offers; norm layers in any network."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import gcd
 from typing import Literal
 
 from torch import nn
 
+from hypermnesia.core.declared import Checked, Count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets.options import Shape
 
@@ -14,6 +16,18 @@ NormName = Literal["batch", "batch-stats", "instance", "group", "none"]
 batch-stats: batch norm that always uses the statistics of the batch at hand: logits depend on their batch.
 instance: each sample and channel by itself. group: each sample by groups of channels. none: no normalisation.
 All but `none` have a trainable scale and offset per channel, which start at 1 and 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormedOptions(Checked, section="net"):
+    """Options of a network with one such choice for all its convolutions."""
+
+    norm: NormName = "batch"
+    """What normalises feature maps: batch (running statistics serve in evaluation), batch-stats (the batch's
+    own, always), instance, group or none."""
+    norm_groups: Count = 4
+    """Groups of channels for `norm=group`; must divide the channels of every layer."""
+
 
 LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 """The normalisation layers of torch that have a scale, or a scale and an offset."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import check_options
+from hypermnesia.core.declared import Checked
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.registry import PART
 from hypermnesia.nets.backbones import open_backbone
@@ -18,16 +18,13 @@ from hypermnesia.nets.options import Shape, check_shape
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class Pretrained(Checked, section="net"):
     """A network with the weights that it was published with: stages `input`, `body`, `head`."""
 
     reference: str = field(metadata=PART)
     """`pretrained`, `timm:NAME`, `hf:NAME`: see `nets.backbones`."""
     size: Annotated[int, Ge(8), Le(1024)] | None = None
     """Pixels of a side to which images are scaled; none = the network's own."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "net")
 
     def build(self, shape: Shape, outputs: int) -> nn.Module:
         """The network for images (1 or 3, H, W), a new linear layer in its classifier's place. Raises as `open_backbone`."""

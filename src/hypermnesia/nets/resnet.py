@@ -11,9 +11,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, check_options
+from hypermnesia.core.declared import Count
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.nets.norms import Norm, NormName, check_norm, check_norm_shape, norm2d
+from hypermnesia.nets.norms import Norm, NormedOptions, check_norm, check_norm_shape, norm2d
 from hypermnesia.nets.options import Shape, check_depth, check_shape
 
 ShortcutName = Literal["identity", "projection"]
@@ -23,7 +23,7 @@ projection: a convolution 1 x 1 with the stride, and a norm (option B)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNetOptions:
+class ResNetOptions(NormedOptions):
     """Stem 3 x 3, three layers of n residual blocks with strides 1, 2, 2, average pooling, head.
 
     The target of the hypernetwork paper is the default; HyperMask's "ResNet-20" is `depth=20, widening=2`.
@@ -40,14 +40,9 @@ class ResNetOptions:
     projection: a convolution 1 x 1 and a norm."""
     conv_bias: bool = True
     """Whether convolutions have a bias. Published hypernetworks write one, although a norm makes it idle."""
-    norm: NormName = "batch"
-    """What normalises feature maps: batch (running statistics serve in evaluation), batch-stats (the batch's
-    own, always), instance, group or none."""
-    norm_groups: Count = 4
-    """Groups of channels for `norm=group`; must divide the channels of the stem and of every layer."""
 
     def __post_init__(self) -> None:
-        check_options(self, "net")
+        super().__post_init__()
         check_depth("resnet", self.depth, per_block=6, extra=2)
         check_norm(self.norm, self.norm_groups, self.widened)
         if self.shortcut == "identity" and list(self.widened) != sorted(self.widened):
@@ -77,7 +72,7 @@ class ResNetOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet18Options:
+class ResNet18Options(NormedOptions):
     """Stem 3 x 3 without max-pooling, four layers of two residual blocks, average pooling, head.
 
     Convolutions have no bias, since the norm after each has an offset; under `norm=none` they have one.
@@ -86,16 +81,11 @@ class ResNet18Options:
     width: Count = 20
     """Channels of the first layer; each later layer has twice as many as the one before. 20 is slim (GEM,
     PHN: 1,094,750 weights with colour images and 10 classes), 64 is wide (DER, HCR: 11,173,962)."""
-    norm: NormName = "batch"
-    """What normalises feature maps: batch (running statistics serve in evaluation), batch-stats (the batch's
-    own, always), instance, group or none."""
-    norm_groups: Count = 4
-    """Groups of channels for `norm=group`; must divide `width`."""
     head_bias: bool = True
     """Whether the classifier has a bias; the network of HCR has none."""
 
     def __post_init__(self) -> None:
-        check_options(self, "net")
+        super().__post_init__()
         check_norm(self.norm, self.norm_groups, self.widths)
 
     @property

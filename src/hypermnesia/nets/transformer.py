@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, Positive, check_options
+from hypermnesia.core.declared import Checked, Count, Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.nets.mlp import xavier
 from hypermnesia.nets.options import Shape, check_shape, check_text_shape
@@ -21,15 +21,9 @@ AttentionName = Literal["explicit", "fused"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTOptions:
-    """Patches, learned positions, pre-norm blocks, layer norm, the mean over tokens, head.
+class EncoderOptions(Checked, section="net"):
+    """What the two transformers share: embedding, block1 … blockN, norm, pool, head."""
 
-    The mean stands where the paper has a class token, as in the simpler baseline of Beyer et al. 2022
-    (arXiv:2205.01580). Layer norm looks at one token at a time, so there is no other norm to choose.
-    """
-
-    patch: Count = 4
-    """Side of the square patches in pixels; must divide the images' height and width."""
     depth: Count = 6
     """Number of blocks."""
     width: Count = 192
@@ -43,7 +37,37 @@ class ViTOptions:
     fused: one kernel, spares memory on a GPU, but is differentiated only once and on a CPU not stacked."""
 
     def __post_init__(self) -> None:
-        _check_blocks(self)
+        super().__post_init__()
+        if self.width % self.heads:
+            raise HypermnesiaError(
+                f"net.width={self.width} is no multiple of net.heads={self.heads}: heads take equal shares"
+            )
+        if round(self.width * self.mlp_ratio) < 1:
+            raise HypermnesiaError(f"net.mlp_ratio={self.mlp_ratio} leaves no hidden unit; take a larger one")
+
+    def _encoder(
+        self, embed: nn.Module, block: "type[Block]", norm: type[nn.LayerNorm], pool: nn.Module, outputs: int
+    ) -> nn.Sequential:
+        parts = OrderedDict(embed=embed)
+        for i in range(1, self.depth + 1):
+            hidden = round(self.width * self.mlp_ratio)
+            parts[f"block{i}"] = block(self.width, self.heads, hidden, self.attention)
+        parts |= OrderedDict(norm=norm(self.width), pool=pool, head=nn.Linear(self.width, outputs))
+        net = nn.Sequential(parts)
+        xavier(net)
+        return net
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTOptions(EncoderOptions):
+    """Patches, learned positions, pre-norm blocks, layer norm, the mean over tokens, head.
+
+    The mean stands where the paper has a class token, as in the simpler baseline of Beyer et al. 2022
+    (arXiv:2205.01580). Layer norm looks at one token at a time, so there is no other norm to choose.
+    """
+
+    patch: Count = 4
+    """Side of the square patches in pixels; must divide the images' height and width."""
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from images (B, *shape), sides multiples of `patch`, to logits (B, outputs).
@@ -60,7 +84,7 @@ class ViTOptions:
                 f"choose one of {', '.join(map(str, fitting))}"
             )
         embed = PatchEmbedding(shape, self.patch, self.width)
-        return _encoder(self, embed, Block, nn.LayerNorm, MeanOfTokens(), outputs)
+        return self._encoder(embed, Block, nn.LayerNorm, MeanOfTokens(), outputs)
 
 
 class PatchEmbedding(nn.Module):
@@ -132,7 +156,7 @@ def explicit_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = No
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextTransformerOptions:
+class TextTransformerOptions(EncoderOptions):
     """Token and position embeddings, pre-norm blocks, layer norm, the mean over words, head.
 
     The blocks are those of `vit`; padding (token 0) takes no part in attention nor in the mean.
@@ -143,19 +167,8 @@ class TextTransformerOptions:
     vocabulary: Annotated[int, Ge(2)] = 16384
     """Rows of the token table, at least 2. Ids beyond are folded into 1..vocabulary − 1; 0 is padding."""
     depth: Count = 2
-    """Number of blocks."""
     width: Count = 64
-    """Size D of a token; a multiple of `heads`."""
     heads: Count = 4
-    """Attention heads of each block."""
-    mlp_ratio: Positive = 2.0
-    """Hidden units of each block's MLP as a multiple of `width`, above 0."""
-    attention: AttentionName = "explicit"
-    """explicit: softmax(q kᵀ / √d) v spelled out, which can be stacked (vmap) and differentiated twice.
-    fused: one kernel, spares memory on a GPU, but is differentiated only once and on a CPU not stacked."""
-
-    def __post_init__(self) -> None:
-        _check_blocks(self)
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from int64 tokens (B, L), `shape` being (L,), to logits (B, outputs).
@@ -167,37 +180,7 @@ class TextTransformerOptions:
         """
         check_text_shape("text-transformer", shape, outputs)
         embed = TokenEmbedding(self.vocabulary, shape[0], self.width)
-        return _encoder(self, embed, WordBlock, WordNorm, MeanOfWords(), outputs)
-
-
-def _check_blocks(options: ViTOptions | TextTransformerOptions) -> None:
-    """Raise unless the settings of the blocks, which both transformers share, fit together."""
-    check_options(options, "net")
-    if options.width % options.heads:
-        raise HypermnesiaError(
-            f"net.width={options.width} is no multiple of net.heads={options.heads}: heads take equal shares"
-        )
-    if round(options.width * options.mlp_ratio) < 1:
-        raise HypermnesiaError(f"net.mlp_ratio={options.mlp_ratio} leaves no hidden unit; take a larger one")
-
-
-def _encoder(
-    options: ViTOptions | TextTransformerOptions,
-    embed: nn.Module,
-    block: type[Block],
-    norm: type[nn.LayerNorm],
-    pool: nn.Module,
-    outputs: int,
-) -> nn.Sequential:
-    """embed, block1 … blockN, norm, pool, head."""
-    parts = OrderedDict(embed=embed)
-    for i in range(1, options.depth + 1):
-        hidden = round(options.width * options.mlp_ratio)
-        parts[f"block{i}"] = block(options.width, options.heads, hidden, options.attention)
-    parts |= OrderedDict(norm=norm(options.width), pool=pool, head=nn.Linear(options.width, outputs))
-    net = nn.Sequential(parts)
-    xavier(net)
-    return net
+        return self._encoder(embed, WordBlock, WordNorm, MeanOfWords(), outputs)
 
 
 class TokenEmbedding(nn.Module):

@@ -6,13 +6,13 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, Counts, Natural, check_options
+from hypermnesia.core.declared import Checked, Count, Counts, Natural
 from hypermnesia.nets.mlp import Activation, Init, MLPOptions
 from hypermnesia.nets.options import Shape, check_shape
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAEOptions:
+class VAEOptions(Checked, section="vae"):
     """Two perceptrons around a Gaussian latent; by default the Split-MNIST HNET+R of von Oswald et al. 2020."""
 
     encoder: Counts = (400, 400)
@@ -28,9 +28,6 @@ class VAEOptions:
     """What follows each hidden layer."""
     init: Init = "xavier"
     """Initial weights. default: torch's. xavier: Xavier-uniform with zero bias (published)."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "vae")
 
     def build(self, shape: Shape) -> "VAE":
         """An autoencoder of images (B, *shape), with weights from torch's global generator."""

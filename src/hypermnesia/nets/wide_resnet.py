@@ -7,8 +7,8 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, Probability, check_options
-from hypermnesia.nets.norms import Norm, NormName, check_norm, check_norm_shape, norm2d
+from hypermnesia.core.declared import Count, Probability
+from hypermnesia.nets.norms import Norm, NormedOptions, check_norm, check_norm_shape, norm2d
 from hypermnesia.nets.options import Shape, check_depth, check_shape
 from hypermnesia.nets.resnet import average_pool
 
@@ -16,7 +16,7 @@ _STEM = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class WideResNetOptions:
+class WideResNetOptions(NormedOptions):
     """Stem of 16 channels, three layers of n blocks with 16k, 32k, 64k channels, norm, average pooling, head.
 
     Convolutions have no bias, since a norm follows each sooner or later; under `norm=none` they have one.
@@ -28,16 +28,11 @@ class WideResNetOptions:
     """The factor k on the channels of the three layers. WRN-28-10 has 36,479,194 weights with 10 classes."""
     dropout: Probability = 0.0
     """Probability of dropping a number between a block's convolutions, from 0 to below 1 (paper: 0.3)."""
-    norm: NormName = "batch"
-    """What normalises feature maps: batch (running statistics serve in evaluation), batch-stats (the batch's
-    own, always), instance, group or none."""
-    norm_groups: Count = 4
-    """Groups of channels for `norm=group`; must divide 16."""
     head_bias: bool = True
     """Whether the classifier has a bias."""
 
     def __post_init__(self) -> None:
-        check_options(self, "net")
+        super().__post_init__()
         check_depth("wide-resnet", self.depth, per_block=6, extra=4)
         check_norm(self.norm, self.norm_groups, (_STEM, *self.widths))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
@@ -45,31 +46,20 @@ class Continuation:
 
     def as_json(self) -> dict[str, Any]:
         """A JSON-able form that `from_json` reads."""
-        own = {
-            "tasks": self.tasks,
-            "classes": self.classes,
-            "stream_sha256": self.stream_sha256,
-            "retest": self.retest,
-        }
-        before = {} if self.earlier is None else {"earlier": self.earlier.as_json()}
-        return own | {"further": self.further.as_json()} | before
+        return _ACCOUNT.dump_python(self, mode="json", exclude_none=True)
 
     @classmethod
     def from_json(cls, value: Any) -> "Continuation":
         """What `as_json` wrote; `HypermnesiaError` for anything else."""
         try:
-            return cls(
-                further=Further.from_json(value["further"]),
-                tasks=int(value["tasks"]),
-                classes=int(value["classes"]),
-                stream_sha256=str(value["stream_sha256"]),
-                retest=bool(value["retest"]),
-                earlier=cls.from_json(value["earlier"]) if value.get("earlier") else None,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise HypermnesiaError(
-                f"no account of a continued run: {type(error).__name__}: {error}"
-            ) from error
+            return _ACCOUNT.validate_python(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise HypermnesiaError(f"no account of a continued run: {where}: {first['msg']}") from error
+
+
+_ACCOUNT = TypeAdapter(Continuation)
 
 
 def build(

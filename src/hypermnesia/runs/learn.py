@@ -1,6 +1,5 @@
 """One more task for a finished run, at any later time and without the earlier tasks' data."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -197,7 +196,8 @@ def first_checkpoint(fresh: Path, run: Fit, earlier: Path) -> None:
 def _check_begun(directory: Path, cfg: Config, goes_on: Continuation) -> None:
     """Raise unless `directory` holds this very continuation."""
     about = environment_of(directory).get("continues")
-    if saved_config(directory).sha256 != cfg.sha256 or about != json.loads(json.dumps(goes_on.as_json())):
+    same = saved_config(directory).sha256 == cfg.sha256 and about is not None
+    if not same or Continuation.from_json(about) != goes_on:
         raise _other(directory.parent)
 
 

@@ -214,20 +214,15 @@ def _masks(model: Model) -> dict[str, Any]:
 
 
 def _memory(memory: Memory, names: Sequence[str]) -> dict[str, Any]:
-    classes, counts = torch.unique(memory.y[: memory.filled], return_counts=True)
-    found: dict[str, Any] = {
-        "classes": {names[c]: n for c, n in zip(classes.tolist(), counts.tolist(), strict=True)}
-    }
+    found: dict[str, Any] = {"classes": {names[c]: n for c, n in sorted(memory.classes().items())}}
     if memory.x.dtype == torch.uint8 and memory.x.dim() == 4 and memory.x.shape[1] in (1, 3):
-        order = torch.argsort(memory.y[: memory.filled], stable=True)
-        picks = order[torch.linspace(0, len(order) - 1, min(PICTURES, len(order))).long()]
-        found["images"] = [_png(memory.x[i]) for i in picks.tolist()]
+        found["images"] = [_png(image) for image in memory.images(PICTURES)]
     return found
 
 
 def _png(x: Tensor) -> str:
     """A uint8 image (C, H, W) as base64 of a PNG file."""
-    pixels = x.cpu().numpy()
+    pixels = x.numpy()
     image = Image.fromarray(pixels[0]) if pixels.shape[0] == 1 else Image.fromarray(pixels.transpose(1, 2, 0))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

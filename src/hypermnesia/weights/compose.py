@@ -8,7 +8,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from hypermnesia.core.declared import Positive, check_options
+from hypermnesia.core.declared import Checked, Positive
 from hypermnesia.core.tensors import Tensors, map_tensors
 
 Activation = Literal["tanh", "sigmoid"]
@@ -18,7 +18,7 @@ Scope = Literal["tensor", "row", "global"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskOptions:
+class MaskOptions(Checked, section="mask"):
     """How a mask is made of what the generator writes (Książek & Spurek 2023, arXiv:2310.00113)."""
 
     activation: Activation = "tanh"
@@ -31,9 +31,6 @@ class MaskOptions:
     a vector's slices hold one entry each, so vectors stay whole. global: one for all tensors of a task."""
     ramp: bool = True
     """Whether the sparsity rises linearly from 0 over the first task (published) or is there from the start."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "mask")
 
 
 @dataclass(frozen=True)
@@ -77,16 +74,13 @@ class SemiBinaryMask:
 
 
 @dataclass(frozen=True)
-class Add:
+class Add(Checked, section="add"):
     """w = w₀ + scale · h: a written change of weights that stay as they are (role `added`).
 
     A low-rank change (Hu et al. 2021, arXiv:2106.09685) arrives here multiplied out; `scale` is its α / rank.
     """
 
     scale: Positive = 1.0
-
-    def __post_init__(self) -> None:
-        check_options(self, "add")
 
     def __call__(self, written: Tensors, base: Tensors, ramp: float) -> Tensors:
         """`written` (T, *shape) and `base` (*shape) by name → weights (T, *shape); `ramp` plays no part."""

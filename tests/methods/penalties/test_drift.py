@@ -269,11 +269,6 @@ def test_both_forms_train_alike(kind: Any, ahead: Any) -> None:
     assert_equal(runs[0], runs[1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("ahead", ["none", "optimizer", "sgd"])
-def test_beta_zero_equals_no_penalty(ahead: Any) -> None:
-    assert_equal(trained(Drift(beta=0.0, look_ahead=ahead)), trained(None))
-
-
 def test_a_strong_penalty_keeps_the_old_outputs() -> None:
     def moved(beta: float) -> float:
         run = small.run(weights="hyper", method=combine(Finetune(), Drift(beta=beta)))

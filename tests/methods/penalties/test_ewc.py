@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.helpers import assert_same, finetune_gradients
+from methods.helpers import assert_same
 from methods.regularisation_helpers import (
     Weights,
     batch_of,
@@ -109,17 +109,6 @@ def test_online_keeps_the_latest_anchor_and_decays_the_older_fisher() -> None:
         torch.testing.assert_close(value, 0.7 * fishers[0][name] + fishers[1][name], atol=1e-7, rtol=1e-4)
         torch.testing.assert_close(state.anchor[name], anchors[1][name])
     assert float(state.floor) == 0
-
-
-@pytest.mark.parametrize("weights", ALL_WEIGHTS)
-def test_strength_0_and_the_first_task_are_finetuning(weights: Weights) -> None:
-    for method, tasks in ((EWC(strength=0.0), 1), (EWC(), 0)):
-        learner = learner_on(weights)
-        state, _, _ = learn(method, learner, tasks)
-        batch, net = batch_of(learner, make_task(learner.task)), Net(learner.model)
-        value, aux = loss_with(method, net, state, batch)
-        assert_same((value, net.gradients(value)), finetune_gradients(learner, batch))
-        assert set(aux.terms) == {"cross_entropy"}
 
 
 @pytest.mark.parametrize("mode", ["separate", "online"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.helpers import assert_same, finetune_gradients
+from methods.helpers import assert_same
 from methods.regularisation_helpers import (
     Weights,
     batch_of,
@@ -106,21 +106,6 @@ def test_importance_never_falls_below_0() -> None:
     uphill = {name: -torch.ones_like(value) for name, value in state.path.items()}
     state = method.end_task(replace(state, path=uphill), learner, make_task(0), generator(0))
     assert all(float(value.abs().max()) == 0 for value in state.importance.values())
-
-
-@pytest.mark.parametrize("weights", ALL_WEIGHTS)
-def test_c_0_and_the_first_task_are_finetuning(weights: Weights) -> None:
-    for method, tasks in ((SI(c=0.0), 2), (SI(), 1)):
-        learner = learner_on(weights)
-        state = method.init(learner)
-        for _ in range(tasks - 1):
-            state = learn_a_task(method, state, learner)
-            next_task(learner)
-        state = method.begin_task(state, learner)
-        move(learner)
-        batch, net = batch_of(learner, make_task(learner.task)), Net(learner.model)
-        value, _ = loss_with(method, net, state, batch)
-        assert_same((value, net.gradients(value)), finetune_gradients(learner, batch))
 
 
 def test_a_step_away_is_punished_and_a_new_embedding_is_free() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.methods.replay import buffer as memories
-from hypermnesia.methods.replay.buffer import Memory, Policy, draw, empty, herd, insert, update_logits
+from hypermnesia.methods.replay.buffer import Memory, Policy, draw, empty, herd, insert
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -90,15 +90,6 @@ def test_draws_by_task_are_uniform_within_the_task() -> None:
         counts.update(draw(memory, 6, numbers, by_task=[0, 1]).x.tolist())
     for item, chance in [(n, 3 / 4) for n in range(4)] + [(n, 3 / 2) for n in (4, 5)]:
         assert abs(counts[item] - trials * chance) < 4 * (trials * 3 / 4) ** 0.5
-
-
-def test_logits_can_be_replaced() -> None:
-    memory = some()
-    drawn = draw(memory, 3, rng())
-    update_logits(memory, drawn.index, torch.full((3, 2), -1.0, requires_grad=True))
-    assert memory.logits is not None and not memory.logits.requires_grad
-    replaced = set(drawn.index.tolist())
-    assert memory.logits[:, 0].tolist() == [-1.0 if n in replaced else n for n in range(8)]
 
 
 # --- state ---
@@ -193,8 +184,6 @@ def test_logits_for_a_memory_without_them() -> None:
     x, y = torch.zeros(1, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"logits \(1, 2\) float32 does not fit .* logits none"):
         insert(empty(3, ()), x, y, 0, torch.zeros(1, 2), rng())
-    with pytest.raises(ValueError, match=r"this memory keeps no logits; make it with empty\(outputs=...\)"):
-        update_logits(empty(3, ()), torch.tensor([0]), torch.zeros(1, 2))
 
 
 def test_herding_is_filled_at_the_end_of_a_task_only() -> None:

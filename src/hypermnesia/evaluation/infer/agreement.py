@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from hypermnesia.core.declared import Natural, NotNegative, check_options
+from hypermnesia.core.declared import Checked, Natural, NotNegative
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.core.tensors import Tensors
@@ -17,7 +17,7 @@ from hypermnesia.methods.learner import Learner
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class Agreement(Checked, section="agreement"):
     """argmin_j H(p̄_j), with p̄_j the mean of softmax f(v; w_j) over views v = x, x + ε_k, x − ε_k. Our own.
 
     H(p̄) = mean_v H(p_v) + the views' Jensen–Shannon divergence, so a network is preferred that is certain of
@@ -30,9 +30,6 @@ class Agreement:
     """Pairs of noisy views, ≥ 0; each costs two forward passes per task. 0 is inference by entropy."""
     noise: NotNegative = 0.3
     """Standard deviation of the noise, in units of the network's (normalised) input, ≥ 0."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "agreement")
 
     def init(self, learner: Learner) -> None:
         check("agreement", learner)

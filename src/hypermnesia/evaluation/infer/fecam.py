@@ -1,7 +1,6 @@
 """Inference by FeCAM: Mahalanobis distance to class means (Goswami et al. 2023, arXiv:2309.14062), with the
 numerics of HyperMask's use of it (arXiv:2310.00113)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,13 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.covariance import normalised, shrunk
-from hypermnesia.core.declared import Natural, Positive, check_options
-from hypermnesia.core.tensors import Tensors
+from hypermnesia.core.declared import Natural, Positive
 from hypermnesia.data import Task
-from hypermnesia.evaluation.infer.base import TaskScores, by_class, check, features, first_task
-from hypermnesia.evaluation.infer.prototype import Mode, nearest
+from hypermnesia.evaluation.infer.base import by_class, check
+from hypermnesia.evaluation.infer.prototype import NearestClass
 from hypermnesia.methods.learner import Learner
-from hypermnesia.weights.body import through_body
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class ClassStatistics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeCAM:
+class FeCAM(NearestClass, section="fecam"):
     """argmin_j min_c (z_j − μ_jc)ᵀ S_jc⁺ (z_j − μ_jc): z_j the features of x under task j's weights.
 
     μ_jc and S_jc are the mean and covariance of class c's training features under task j's weights, gathered
@@ -46,11 +43,6 @@ class FeCAM:
     tukey: Positive | None = None
     """Power to which features are raised, keeping their sign, > 0; none = as they are. FeCAM: 0.5; HyperMask:
     none (its option squares)."""
-    mode: Mode = "class"
-    """class: the nearest class is the answer. task: it only names the task, whose network then answers."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "fecam")
 
     def init(self, learner: Learner) -> ClassStatistics:
         check("fecam", learner)
@@ -64,19 +56,8 @@ class FeCAM:
         local = torch.tensor([group.local for group in groups], device=means.device)
         return ClassStatistics((*state.means, means), (*state.precisions, precisions), (*state.local, local))
 
-    def scores(
-        self, state: ClassStatistics, learner: Learner, overlays: Sequence[Tensors], x: Tensor
-    ) -> TaskScores:
-        if not state.means:
-            return first_task(learner, overlays, x)
-        distances, logits = [], []
-        x, after = through_body(learner.model, x)
-        for task, overlay in enumerate(overlays[: len(state.means)]):
-            z, of_task = features(learner.model, overlay, x, task, **after)
-            z = F.normalize(self._raised(z))
-            distances.append(mahalanobis(z, state.means[task], state.precisions[task]))
-            logits.append(of_task)
-        return nearest(distances, state.local, logits, self.mode)
+    def distances(self, state: ClassStatistics, task: int, z: Tensor) -> Tensor:
+        return mahalanobis(F.normalize(self._raised(z)), state.means[task], state.precisions[task])
 
     def _raised(self, z: Tensor) -> Tensor:
         return z if self.tukey is None else z.sign() * z.abs() ** self.tukey

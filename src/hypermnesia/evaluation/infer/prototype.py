@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.declared import check_options
+from hypermnesia.core.declared import Checked
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.evaluation.infer.base import TaskScores, by_class, check, chosen, features, first_task
@@ -30,15 +30,32 @@ class Prototypes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prototype:
-    """argmin_j min_c ‖z_j − μ_jc‖: z_j the normalised features of x under task j's weights, μ_jc the mean of
-    class c there (nearest class mean as in iCaRL, arXiv:1611.07725, with a feature space for every task)."""
+class NearestClass(Checked):
+    """An inference that takes each sample for the class that is nearest among those of all finished tasks."""
 
     mode: Mode = "class"
     """class: the nearest class is the answer. task: it only names the task, whose network then answers."""
 
-    def __post_init__(self) -> None:
-        check_options(self, "prototype")
+    def distances(self, state: Any, task: int, z: Tensor) -> Tensor:
+        """(B, C) squared distances of the features z (B, d), under a task's weights, to that task's classes."""
+        raise NotImplementedError
+
+    def scores(self, state: Any, learner: Learner, overlays: Sequence[Tensors], x: Tensor) -> TaskScores:
+        if not state.means:
+            return first_task(learner, overlays, x)
+        distances, logits = [], []
+        x, after = through_body(learner.model, x)
+        for task, overlay in enumerate(overlays[: len(state.means)]):
+            z, of_task = features(learner.model, overlay, x, task, **after)
+            distances.append(self.distances(state, task, z))
+            logits.append(of_task)
+        return nearest(distances, state.local, logits, self.mode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prototype(NearestClass, section="prototype"):
+    """argmin_j min_c ‖z_j − μ_jc‖: z_j the normalised features of x under task j's weights, μ_jc the mean of
+    class c there (nearest class mean as in iCaRL, arXiv:1611.07725, with a feature space for every task)."""
 
     def init(self, learner: Learner) -> Prototypes:
         check("prototype", learner)
@@ -50,18 +67,8 @@ class Prototype:
         local = torch.tensor([group.local for group in groups], device=means.device)
         return Prototypes((*state.means, means), (*state.local, local))
 
-    def scores(
-        self, state: Prototypes, learner: Learner, overlays: Sequence[Tensors], x: Tensor
-    ) -> TaskScores:
-        if not state.means:
-            return first_task(learner, overlays, x)
-        distances, logits = [], []
-        x, after = through_body(learner.model, x)
-        for task, overlay in enumerate(overlays[: len(state.means)]):
-            z, of_task = features(learner.model, overlay, x, task, **after)
-            distances.append(2 - 2 * F.normalize(z) @ state.means[task].T)  # (B, C), squared
-            logits.append(of_task)
-        return nearest(distances, state.local, logits, self.mode)
+    def distances(self, state: Prototypes, task: int, z: Tensor) -> Tensor:
+        return 2 - 2 * F.normalize(z) @ state.means[task].T
 
 
 def nearest(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hypermnesia.core.declared import Count, Positive, check_options
+from hypermnesia.core.declared import Checked, Count, Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
@@ -19,7 +19,7 @@ from hypermnesia.weights.model import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
-class RidgeInference:
+class RidgeInference(Checked, section="ridge"):
     """The task of the class that ridge regression gives most, on features of the frozen network without any task's changes.
 
     Its sums are exact (`core.exact`) and see all classes alike, so tasks compete on one scale; the weights of the task that
@@ -32,9 +32,6 @@ class RidgeInference:
     """Random features, as RanPAC has them; none = the features themselves."""
     mode: Mode = "task"
     """class: the class is the answer. task: it only names the task, whose network then answers."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "ridge")
 
     @property
     def _ridge(self) -> Ridge:

@@ -88,12 +88,9 @@ class Memory:
         return _counted(self.task[: self.filled])
 
     def images(self, count: int) -> Tensor:
-        """(min(count, filled), …) samples on the host, sorted by class and spread evenly over the classes'
-        slots.
-        """
-        by_class = self.y[: self.filled].cpu().argsort(stable=True)
-        even = torch.linspace(0, max(self.filled - 1, 0), min(count, self.filled), dtype=torch.float64)
-        return self.x[by_class[even.round().long()].to(self.x.device)].cpu()
+        """(min(count, filled), …) samples on the host, sorted by class and spread evenly over the classes' slots."""
+        by_class = self.y[: self.filled].argsort(stable=True)
+        return self.x[by_class[torch.linspace(0, self.filled - 1, min(count, self.filled)).long()]].cpu()
 
 
 @dataclass(frozen=True)
@@ -230,14 +227,6 @@ def draw(
         logits=None if memory.logits is None else memory.logits.index_select(0, index),
         index=index,
     )
-
-
-def update_logits(memory: Memory, index: Tensor, logits: Tensor) -> Memory:
-    """Replace the logits of the slots `index` (m,), all different, by `logits` (m, outputs); in place."""
-    if memory.logits is None:
-        raise ValueError("memory.update_logits: this memory keeps no logits; make it with empty(outputs=...)")
-    memory.logits.index_copy_(0, index, logits.detach().to(memory.logits.dtype))
-    return memory
 
 
 def quotas(capacity: int, weights: NDArray[np.float64], available: NDArray[np.int64]) -> NDArray[np.int64]:

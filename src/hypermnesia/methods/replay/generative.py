@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from hypermnesia.core.declared import Count, Probability, check_options
+from hypermnesia.core.declared import Checked, Count, Probability
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import derive, generator
 from hypermnesia.core.tensors import under_prefix
@@ -30,7 +30,7 @@ WRITER = ChunkedOptions(
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerativeOptions:
+class GenerativeOptions(Checked, section="replay"):
     """What is replayed, and what draws it."""
 
     share: Probability = 0.5
@@ -45,9 +45,6 @@ class GenerativeOptions:
     """The autoencoder. Its encoder is one plain network for all tasks: it only serves training."""
     generator: ChunkedOptions = WRITER
     """The chunked hypernetwork that writes the decoder."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "replay")
 
     def build(self, stream: Stream, seed: int) -> Model:
         """The autoencoder as a model without tasks: encoder shared, decoder generated."""

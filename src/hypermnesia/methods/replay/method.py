@@ -48,6 +48,13 @@ class ReplayMethod(Method):
         return replace(state, memory=rehearsal.remember(state.memory, step.batch, rng, logits))
 
 
+class Projecting(ReplayMethod):
+    """Learns from the batch alone, whose gradient it turns where that opposes what is remembered."""
+
+    def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
+        return super().loss(net, state, batch, None)
+
+
 class LogitReplay(ReplayMethod):
     """CE(f(x), y) + alpha · a distance between f(x') and the remembered logits z' of one draw x'."""
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hypermnesia.core.declared import Count, check_options
+from hypermnesia.core.declared import Checked, Count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Task
 from hypermnesia.methods.learner import Batch, Learner, Net
@@ -24,7 +24,7 @@ ABSENT = -1e4
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryOptions:
+class MemoryOptions(Checked, section="memory"):
     """The replay memory of a method."""
 
     size: Count = 200
@@ -36,9 +36,6 @@ class MemoryOptions:
     those that are answered badly); greedy and herding belong to gss and to icarl and lucir."""
     tasks_per_step: Count = 5
     """With task-specific weights: at most so many earlier tasks are rehearsed in one step, each by an equal share."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "memory")
 
 
 @dataclass(frozen=True)

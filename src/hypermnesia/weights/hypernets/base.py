@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self, overload
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Count, Counts, Positive, check_options
+from hypermnesia.core.declared import Checked, Count, Counts, Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.weights.hypernets import sizing
@@ -21,7 +21,7 @@ __all__ = ["Factor", "Generator", "GeneratorOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorOptions(ABC):
+class GeneratorOptions(Checked, ABC, section="generator"):
     """What every generator's options are: a frozen dataclass that builds it."""
 
     compression: Positive | None = None
@@ -37,9 +37,6 @@ class GeneratorOptions(ABC):
     """Units of each hidden layer of condition=set."""
     matrices_only: ClassVar[bool] = False
     """Whether it writes no tensor of one dimension: then every task stores its own."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "generator")
 
     @classmethod
     def writing(cls, role: str | None) -> Self:
