@@ -152,7 +152,10 @@ class Midway:
     def request(self) -> StepRequest:
         run = self.run
         optimizer = run.optimizers[run.learner.phase.model]
-        return StepRequest(Net(self.model), self.state, self.batch, self.draw, optimizer, 99, lambda: "now")
+        rng = run.rngs["method"]
+        return StepRequest(
+            Net(self.model), run.learner, self.batch, rng, optimizer, 99, lambda: "now", self.draw
+        )
 
     def held(self) -> Held:
         params = Net(self.model).params

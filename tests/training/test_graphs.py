@@ -1,6 +1,7 @@
 """Recorded and compiled graphs give what the function gives."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -72,6 +73,20 @@ def test_nothing_is_computed_while_it_is_recorded() -> None:
         found = call(graphs, [total, torch.ones(1)], count)
         assert total.item() == found[0].item() == calls
     assert graphs.recorded == 1
+
+
+def test_what_is_not_read_is_not_made() -> None:
+    def first(inputs: list[Tensor]) -> tuple[list[Tensor], Any]:
+        return [inputs[0] + inputs[2]], None
+
+    def unread() -> Tensor:
+        made.append(1)
+        return torch.zeros(9)
+
+    graphs, made = Graphs("it"), []
+    for calls in range(1, 6):
+        found, _ = graphs([1], first, [torch.ones(1), unread, partial(torch.ones, 1)])
+        assert found[0].item() == 2 and len(made) == min(calls, SIGHTS + 1)
 
 
 def test_operations_that_do_nothing_are_left_out() -> None:

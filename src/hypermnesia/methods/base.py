@@ -97,6 +97,13 @@ class Method:
         """Every random choice of one step, and what is rehearsed in it. Default: nothing."""
         return None
 
+    def draw_together(
+        self, states: Sequence[Any], learners: Sequence[Learner], rngs: Sequence[torch.Generator]
+    ) -> tuple[Any, Sequence[Any]] | None:
+        """What `draw` makes for each of several runs, to the bit: as one, whose tensors have the runs as a first axis, and each
+        run's own. None, before anything is drawn, where each has to draw by itself. Default: that."""
+        return None
+
     def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
         """The scalar to minimise and its auxiliary outputs."""
         raise NotImplementedError

@@ -18,6 +18,7 @@ from hypermnesia.core.errors import HypermnesiaError
 Compute = Callable[[list[Tensor]], tuple[list[Tensor], Any]]
 """Tensors → (tensors, what they are); differentiates by itself. Its answer depends on the given tensors and on nothing
 that changes while the form stays the same."""
+Input = Tensor | Callable[[], Tensor]
 SIGHTS = 2
 """A form is recorded once it has come more often than that: the batch sizes of a memory that fills do not pay."""
 RECORDED = 32
@@ -53,21 +54,27 @@ class Graphs:
         """Forget what was recorded: the function is another from here on, though it may be compiled alike."""
         self._known.clear()
 
-    def __call__(self, form: list[Any], compute: Compute, inputs: list[Tensor]) -> tuple[list[Tensor], Any]:
-        """As `compute(inputs)`, whose form (types, shapes, all that are no tensors) is `form`.
+    def __call__(
+        self, form: list[Any], compute: Compute, inputs: Sequence[Input]
+    ) -> tuple[list[Tensor], Any]:
+        """As `compute(inputs)`, whose form (types, shapes, all that are no tensors) is `form`. An input that is a function is
+        made by it, where it is read.
 
         Raises `HypermnesiaError` where `compute` cannot be compiled; warns where it cannot be recorded.
         """
         known = self._find(form)
         if known.graph is None:
             known.seen += 1
+            whole = [_made(one) for one in inputs]
             if self.compile or known.seen == SIGHTS + 1:
-                self._make(known, compute, inputs)
-        if known.graph is None:
-            return compute(inputs)
+                self._make(known, compute, whole)
+            if known.graph is None:
+                return compute(whole)
+            inputs = whole
+        given = [_made(inputs[i]) for i in known.reads]
         # Derivatives, and the casts of autocast, were recorded with the rest.
-        with torch.no_grad(), no_autocast(inputs[0]):
-            return known.graph(*inputs), known.layout
+        with torch.no_grad(), no_autocast(given[0]):
+            return known.graph(*given), known.layout
 
     def _find(self, form: list[Any]) -> "_Known":
         for i, known in enumerate(self._known):
@@ -87,7 +94,9 @@ class Graphs:
     def _make(self, known: "_Known", compute: Compute, inputs: list[Tensor]) -> None:
         try:
             graph, known.layout = record(compute, inputs)
-            known.graph = self._fused(graph, inputs) if self.compile else graph
+            known.reads = _only_what_is_read(graph)
+            read = [inputs[i] for i in known.reads]
+            known.graph = self._fused(graph, read) if self.compile else graph
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0]
             if self.compile:
@@ -137,6 +146,8 @@ class _Known:
     def __init__(self, form: list[Any]) -> None:
         self.form, self.seen = form, 0
         self.graph: Callable[..., Any] | None = None
+        self.reads: list[int] = []
+        """The inputs that the graph takes."""
         self.layout: Any = None
 
 
@@ -162,6 +173,20 @@ def record(compute: Compute, inputs: Sequence[Tensor]) -> tuple[GraphModule, Any
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph, layout
+
+
+def _only_what_is_read(graph: GraphModule) -> list[int]:
+    """Let the graph take no input that it does not read; the places of the others among them."""
+    given = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    for node in given:
+        if not node.users:
+            graph.graph.erase_node(node)
+    graph.recompile()
+    return [i for i, node in enumerate(given) if node.users]
+
+
+def _made(one: Input) -> Tensor:
+    return one if isinstance(one, Tensor) else one()
 
 
 def no_autocast(like: Tensor) -> contextlib.AbstractContextManager:

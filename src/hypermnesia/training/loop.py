@@ -253,13 +253,14 @@ class Fit:
             started = time.perf_counter()
             self._set_progress(phase, optimizer, steps)
             batch = batches.next()
-            draw = self.method.draw(learner.state, learner, batch, self.rngs["method"])
+            rng = self.rngs["method"]
             if optimizer is None:
+                draw = self.method.draw(learner.state, learner, batch, rng)
                 result = StepResult(torch.zeros(()), Step(batch, draw), 0.0)
             else:
                 done = self.position.step
                 request = StepRequest(
-                    net, learner.state, batch, draw, optimizer, done, partial(self._when, done + 1)
+                    net, learner, batch, rng, optimizer, done, partial(self._when, done + 1)
                 )
                 self.records.seconds += time.perf_counter() - started
                 yield request
@@ -267,9 +268,7 @@ class Fit:
                 assert request.result is not None
                 result = request.result
             with torch.no_grad():
-                learner.state = self.method.after_step(
-                    learner.state, learner, result.step, self.rngs["method"]
-                )
+                learner.state = self.method.after_step(learner.state, learner, result.step, rng)
             self.position.step += 1
             self.records.steps += 1
             self.records.seconds += result.seconds + time.perf_counter() - started

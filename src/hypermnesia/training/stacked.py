@@ -10,6 +10,7 @@ saved at any moment.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -26,7 +27,7 @@ from hypermnesia.core.trees import flat, rebuilt
 from hypermnesia.methods.learner import Aux, Net, Step
 from hypermnesia.training import determinism
 from hypermnesia.training.events import Event, TaskEnded
-from hypermnesia.training.graphs import Graphs
+from hypermnesia.training.graphs import Graphs, Input
 from hypermnesia.training.guards import check_tensors
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.step import (
@@ -172,10 +173,11 @@ class Stack:
         ):
             self._bound = _Bound(self.runs, requests)
         bound = self._bound
+        together = bound.draw(requests)
         watched = self.method.watches_parameters
         before = [tensors.copy(w.net.params) if watched else {} for w in requests]
         with precision(self.train, self.device):
-            gradients, losses, auxs = bound.gradients(requests)
+            gradients, losses, auxs = bound.gradients(requests, together)
         if self.train.check == "all":
             for i, w in enumerate(requests):
                 check_tensors("gradient", {name: g[i] for name, g in gradients.items()}, w.when())
@@ -247,9 +249,25 @@ class _Bound:
                 joined = {key: _joined([s[key] for s in states], whole) for key in states[0]}
                 self.optimizer.state[whole] = joined
 
-    def gradients(self, requests: Sequence[StepRequest]) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
-        """(stacked gradients by name, losses, auxiliary outputs)."""
-        states, passing = [flat(w.state) for w in requests], [flat(w.batch, w.draw) for w in requests]
+    def draw(self, requests: Sequence[StepRequest]) -> Any:
+        """Make the draws of all runs; returns them as one where they are made as one, else None."""
+        together = self.methods[0].draw_together(
+            [w.state for w in requests], [w.learner for w in requests], [w.rng for w in requests]
+        )
+        if together is None:
+            for method, w in zip(self.methods, requests, strict=True):
+                w.make_draw(method)
+            return None
+        for w, own in zip(requests, together[1], strict=True):
+            w.draw = own
+        return together[0]
+
+    def gradients(
+        self, requests: Sequence[StepRequest], together: Any
+    ) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
+        """(stacked gradients by name, losses, auxiliary outputs); `together`: the draws as one, if they are."""
+        states = [flat(w.state) for w in requests]
+        passing = [flat(w.batch, w.draw) if together is None else flat(w.batch) for w in requests]
         alike = all(s.form == states[0].form for s in states) and all(
             p.form == passing[0].form for p in passing
         )
@@ -258,7 +276,13 @@ class _Bound:
         held = [
             self._held(i, list(same)) for i, same in enumerate(zip(*(s.leaves for s in states), strict=True))
         ]
-        fresh = [torch.stack(same) for same in zip(*(p.leaves for p in passing), strict=True)]
+        fresh: list[Input] = [
+            partial(torch.stack, same) for same in zip(*(p.leaves for p in passing), strict=True)
+        ]
+        form = [*states[0].form, *passing[0].form]
+        if together is not None:
+            leaves, drawn = flat(together)
+            fresh, form = [*fresh, *leaves], [*form, *drawn]
         edges = [0, *accumulate(map(len, (self.params, self.rest, self._numbers, held, fresh)))]
         first = requests[0]
 
@@ -284,12 +308,17 @@ class _Bound:
             shares = dict(zip(terms, (part.detach() for part in parts), strict=True))
             return packed((gradients, values.detach(), Aux(shares, logits[0].detach() if logits else None)))
 
-        inputs = [*self.params.values(), *self.rest.values(), *self._numbers.values(), *held, *fresh]
+        inputs: list[Input] = [
+            *self.params.values(),
+            *self.rest.values(),
+            *self._numbers.values(),
+            *held,
+            *fresh,
+        ]
         if self._graphs.compile and early(first):
-            found = compute(inputs)
+            found = compute([one if isinstance(one, Tensor) else one() for one in inputs])
         else:
-            form = [*states[0].form, *passing[0].form, *numbers_of(self.model)]
-            found = self._graphs(form, compute, inputs)
+            found = self._graphs([*form, *numbers_of(self.model)], compute, inputs)
         gradients, values, aux = unpacked(*found)
         shares = {name: part.unbind() for name, part in aux.terms.items()}
         answers = [None] * len(requests) if aux.logits is None else aux.logits.unbind()

@@ -13,12 +13,15 @@ from hypermnesia.core import lookahead, optim, tensors
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.core.trees import Flat, flat, rebuilt
 from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Aux, Batch, Net, Step
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.training import determinism, threads
 from hypermnesia.training.graphs import Graphs
 from hypermnesia.training.guards import check_tensors
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.weights.model import Model
+
+UNDRAWN = object()
+"""The draw of a step that is not made yet: runs that take their steps together draw together."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,27 @@ class StepRequest:
     """A step that a run is ready for; whoever drives the run takes it before the run goes on."""
 
     net: Net
-    state: Any
+    learner: Learner
     batch: Batch
-    draw: Any
+    rng: torch.Generator
+    """Of the method's draws."""
     optimizer: torch.optim.Optimizer
     step: int
     """Steps of the phase that are done."""
     when: Callable[[], str]
     """Says which step it is, for errors."""
+    draw: Any = UNDRAWN
     result: StepResult | None = None
+
+    @property
+    def state(self) -> Any:
+        """The method's."""
+        return self.learner.state
+
+    def make_draw(self, method: Method) -> None:
+        """Make the step's random choices, unless they are made."""
+        if self.draw is UNDRAWN:
+            self.draw = method.draw(self.state, self.learner, self.batch, self.rng)
 
 
 Gradients = tuple[Tensors, Tensor, Aux]
@@ -67,6 +82,7 @@ class Stepper:
     def choose_threads(self, request: StepRequest) -> int:
         """Set the number of CPU threads with which this step is faster, and return it. The step is not taken: what it
         would leave in the model's buffers and torch's generators is put back."""
+        request.make_draw(self.method)
         net, before = request.net, tensors.copy(request.net.model.stored())
         noise = determinism.noise(self.device)
 
@@ -89,6 +105,7 @@ class Stepper:
     def take(self, request: StepRequest) -> None:
         """Compute the step and move the parameters; `request.result` tells what was done."""
         started = time.perf_counter()
+        request.make_draw(self.method)
         net, optimizer = request.net, request.optimizer
         before = tensors.copy(net.params) if self.method.watches_parameters else {}
 

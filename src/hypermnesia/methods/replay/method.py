@@ -1,5 +1,6 @@
 """What methods that replay from a memory have in common."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
-from hypermnesia.methods.replay import rehearsal
+from hypermnesia.methods.replay import rehearsal, together
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
 
 
@@ -32,6 +33,13 @@ class ReplayMethod(Method):
 
     def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
         return rehearsal.rehearse(state.memory, learner, self.memory, rng)
+
+    def draw_together(
+        self, states: Sequence[Any], learners: Sequence[Learner], rngs: Sequence[torch.Generator]
+    ) -> tuple[Any, Sequence[Any]] | None:
+        if type(self).draw is not ReplayMethod.draw:
+            return None
+        return together.rehearse([s.memory for s in states], learners, self.memory, rngs)
 
     def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
         """Experience replay: one mean of the cross-entropy over the batch and what was drawn, whose logits it hands out."""
