@@ -65,6 +65,7 @@ _READING = (
     *("generator=classwise", "generator.hidden=[6]", "generator.embedding=3", "generator.encoder=[5]"),
     *("generator.condition=set", "generator.init=plain"),
     *("net.hidden=[]", "method.shots=1", "method.base_tasks=2", "method.later=2"),
+    *("method.hold=0.1", "method.hold_samples=1"),
 )
 
 ROWS = (

@@ -5,13 +5,13 @@ import torch
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator as rng_of
+from hypermnesia.data.sources.stratify import first
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.methods.learner import Batch, Learner, Net, Phase
-from hypermnesia.methods.meta_hnet import EPISODES, MetaHNet
+from hypermnesia.methods.meta_hnet import EPISODES, Episode, MetaHNet, Support
 from hypermnesia.training.events import TaskEnded
 from hypermnesia.training.loop import Fit
-from hypermnesia.training.reading import first
 
 TINY = (
     *("stream.tasks=3", "stream.classes_per_task=2", "train.iterations=5", "train.batch_size=16"),
@@ -41,9 +41,9 @@ def test_an_episode_reads_so_many_of_each_class() -> None:
     read = [MetaHNet(shots=3).draw(None, learner, batch, rng_of(seed)) for seed in (0, 1)]
     for one in read:
         assert one is not None
-        found = torch.bincount(target, weights=one).tolist()
+        found = torch.bincount(target, weights=one.read).tolist()
         assert all(1 <= count <= most for count, most in zip(found, (3, 2, 3), strict=True))
-    assert not torch.equal(*read)  # pyright: ignore[reportArgumentType]
+    assert not torch.equal(read[0].read, read[1].read)  # pyright: ignore[reportOptionalMemberAccess]
     learner.phase = Phase()
     assert MetaHNet().draw(None, learner, batch, rng_of(0)) is None
 
@@ -55,7 +55,7 @@ def test_the_loss_is_that_of_the_samples_that_are_not_read() -> None:
     model, task = learner.model, run.stream.tasks[0]
     raw, y = task.train.batch(torch.arange(9))
     x = learner.preprocess(raw, None)
-    batch, draw = Batch(x, y, learner.targets(y, 0), 0, raw), (torch.arange(9) < 3).float()
+    batch, draw = Batch(x, y, learner.targets(y, 0), 0, raw), Episode((torch.arange(9) < 3).float())
     loss, _ = run.method.method.loss(Net(model), None, batch, draw)  # pyright: ignore[reportAttributeAccessIssue]
     generator = model.generator
     assert generator is not None and generator.reader is not None
@@ -69,6 +69,50 @@ def test_the_loss_is_that_of_the_samples_that_are_not_read() -> None:
     torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(masked, batch.target[3:]))
     loss.backward()
     assert generator.reader.out.weight.grad is not None and generator.embeddings[0].grad is None
+
+
+def test_what_is_held_is_what_was_read_when_the_task_ended() -> None:
+    """By hand: two samples of each class of the first task, read then and read by what reads now."""
+    run = run_of("method.base_tasks=3", "method.hold=0.5", "method.hold_samples=2", *SET)
+    learner = to_the_end_of(run, 0)
+    task, generator = run.stream.tasks[0], learner.model.generator
+    assert generator is not None and generator.reader is not None
+    raw, y = task.train.batch(first(task.train.y, 2))
+    x, target = learner.preprocess(raw, None), learner.targets(y, 0)
+    assert target.bincount().tolist() == [2, 2]
+    then = generator.reader(x, target).detach()
+    learner.phase = Phase(EPISODES)
+    raw, y = run.stream.tasks[1].train.batch(torch.arange(8))
+    batch = Batch(learner.preprocess(raw, None), y, y - 2, 1, raw)
+    method, state = run.method.method, learner.state.method  # pyright: ignore[reportAttributeAccessIssue]
+    draw = method.draw(state, learner, batch, rng_of(0))
+    assert isinstance(draw.held, Support)
+    assert all(torch.equal(*pair) for pair in ((draw.held.x, x), (draw.held.target, target)))
+    assert torch.equal(draw.held.code, then)
+    to_the_end_of(run, 1)  # what reads moves
+    loss, aux = method.loss(Net(learner.model), state, batch, draw)
+    alone, _ = method.loss(Net(learner.model), state, batch, Episode(draw.read))
+    apart = 0.5 * (generator.reader(x, target) - then).square().sum()
+    assert apart > 0 and aux.terms["hold"] == apart
+    torch.testing.assert_close(loss, alone + apart)
+    for _ in run:
+        pass
+    assert learner.state.method.raw == {}  # after the base nothing is left to hold
+
+
+def test_holding_keeps_what_is_read_of_the_first_task() -> None:
+    moved = []
+    for words in ((), ("method.hold=100",)):
+        run = run_of("method.base_tasks=3", "optimizer.lr=0.005", *SET, *words)
+        learner = to_the_end_of(run, 0)
+        generator, task = learner.model.generator, run.stream.tasks[0]
+        assert generator is not None and generator.reader is not None
+        raw, y = task.train.batch(torch.arange(len(task.train)))
+        x, target = learner.preprocess(raw, None), learner.targets(y, 0)
+        then = generator.reader(x, target).detach()
+        to_the_end_of(run, 2)
+        moved.append((generator.reader(x, target) - then).norm().item())
+    assert moved[1] < 0.5 * moved[0], moved
 
 
 def test_codes_are_those_of_the_tasks_end_and_stay() -> None:

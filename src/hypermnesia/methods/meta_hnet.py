@@ -1,21 +1,56 @@
 """A hypernetwork that reads a task: trained over episodes of the first tasks, then new tasks need no gradient step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from hypermnesia.core.declared import Count, Natural
+from hypermnesia.core.declared import Count, Natural, NotNegative
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.tensors import under_prefix
+from hypermnesia.core.tensors import Tensors, under_prefix
+from hypermnesia.data import Task
+from hypermnesia.data.sources.stratify import first
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase
 
 EPISODES = "episodes"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Samples of the base tasks that have ended, by task (as text), while further base tasks are to come."""
+
+    opaque: ClassVar[bool] = True
+    """They come to a loss with the draw."""
+
+    raw: Tensors = field(default_factory=dict)
+    """(n, …) as the stream has them."""
+    target: Tensors = field(default_factory=dict)
+    """(n,) int64 positions among the task's outputs."""
+    code: Tensors = field(default_factory=dict)
+    """What was read from them when the task had ended, of the shape of an embedding."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """Held samples of one task, ready to be read."""
+
+    x: Tensor
+    """(n, …) network input."""
+    target: Tensor
+    code: Tensor
+
+
+@dataclass(frozen=True)
+class Episode:
+    read: Tensor
+    """(B,) 1 for the samples that are read and 0 for the others."""
+    held: Support | None = None
+    """Of one earlier task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +60,9 @@ class MetaHNet(Method):
     In the first `base_tasks` tasks each step is such an episode, and what reads and what writes train together (first order:
     nothing is trained within an episode). Later tasks are read once, and train for `later` steps as any task on a
     hypernetwork does, at their stored code. After PAH (2025) and conditional neural processes (arXiv:1807.01613).
+
+    With `hold` λ each step adds λ · ‖E(S_j) − c_j‖² for one earlier base task j, drawn anew: S_j are `hold_samples` training
+    samples of each of its classes and c_j what E read from them when j had ended. They are dropped when the base is learned.
     """
 
     trains_reader = True
@@ -36,20 +74,31 @@ class MetaHNet(Method):
     """Tasks at the beginning that are learned in episodes, for the run's own length each, ≥ 1."""
     later: Natural = 0
     """Training steps of each task after these, ≥ 0."""
+    hold: NotNegative = 0.0
+    """Strength λ ≥ 0 with which what reads goes on to read of earlier base tasks what it did; 0 keeps no samples."""
+    hold_samples: Count = 10
+    """Samples of each class that are kept for that, of each base task but the last, at most; ≥ 1."""
 
-    def init(self, learner: Learner) -> None:
+    @property
+    def needs_boundaries(self) -> bool:
+        return self.hold > 0
+
+    def init(self, learner: Learner) -> Held | None:
         if learner.model.generator is None or learner.model.generator.reader is None:
             raise HypermnesiaError(
                 "meta-hnet trains what reads the tasks, and nothing reads them here: set generator.condition=prototypes or set"
             )
+        return Held() if self.hold else None
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
         if learner.task < self.base_tasks:
             return (Phase(EPISODES),)
         return (Phase(iterations=self.later),) if self.later else ()
 
-    def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Tensor | None:
-        """(B,) 1 for the samples that are read and 0 for the others; None outside of episodes."""
+    def draw(
+        self, state: Held | None, learner: Learner, batch: Batch, rng: torch.Generator
+    ) -> Episode | None:
+        """Who is read, and which earlier task is held; None outside of episodes."""
         if learner.phase.name != EPISODES:
             return None
         order = torch.randperm(len(batch.target), generator=rng).to(batch.target.device)
@@ -58,9 +107,14 @@ class MetaHNet(Method):
         before = same.tril(-1).sum(1)  # samples of the same class that come earlier in this order
         most = torch.randint(1, self.shots + 1, (learner.num_classes,), generator=rng).to(shuffled.device)
         read = (before < most[shuffled]).float()
-        return torch.empty_like(read).index_copy_(0, order, read)
+        read = torch.empty_like(read).index_copy_(0, order, read)
+        if state is None or not state.raw:
+            return Episode(read)
+        task = list(state.raw)[int(torch.randint(len(state.raw), (), generator=rng))]
+        held = Support(learner.preprocess(state.raw[task], None), state.target[task], state.code[task])
+        return Episode(read, held)
 
-    def loss(self, net: Net, state: Any, batch: Batch, draw: Tensor | None) -> tuple[Tensor, Aux]:
+    def loss(self, net: Net, state: Held | None, batch: Batch, draw: Episode | None) -> tuple[Tensor, Aux]:
         if draw is None:
             logits = net(batch.x, batch.task)
             value = F.cross_entropy(logits, batch.target)
@@ -68,11 +122,28 @@ class MetaHNet(Method):
         generator = net.model.generator
         assert generator is not None and generator.reader is not None
         own = under_prefix("generator.reader.", net.params)
-        code = functional_call(generator.reader, own, (batch.x, batch.target, draw), tie_weights=False)
+        code = functional_call(generator.reader, own, (batch.x, batch.target, draw.read), tie_weights=False)
         logits = net.at({f"generator.embeddings.{batch.task}": code})(batch.x, batch.task)
         outputs = torch.arange(logits.shape[1], device=logits.device)
-        there = ((batch.target[:, None] == outputs) & (draw > 0)[:, None]).any(0)
+        there = ((batch.target[:, None] == outputs) & (draw.read > 0)[:, None]).any(0)
         each = F.cross_entropy(logits.masked_fill(~there, -torch.inf), batch.target, reduction="none")
-        asked = 1 - draw
+        asked = 1 - draw.read
         value = (each * asked).sum() / asked.sum().clamp(min=1)
-        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
+        terms = {"cross_entropy": value.detach()}
+        if draw.held is not None:
+            again = functional_call(generator.reader, own, (draw.held.x, draw.held.target), tie_weights=False)
+            apart = self.hold * (again - draw.held.code).square().sum()
+            value, terms["hold"] = value + apart, apart.detach()
+        return value, Aux(terms, logits.detach())
+
+    @torch.no_grad()
+    def end_task(self, state: Held | None, learner: Learner, task: Task, rng: torch.Generator) -> Held | None:
+        """With the task's samples, if another base task follows; after the last of these nothing moves what reads."""
+        if state is None or learner.task >= self.base_tasks - 1:
+            return None if state is None else Held()
+        generator = learner.model.generator
+        assert generator is not None and generator.reader is not None
+        raw, y = task.train.batch(first(task.train.y, self.hold_samples))
+        target, name = learner.targets(y, task.index), str(task.index)
+        code = generator.reader(learner.preprocess(raw, None), target)
+        return Held(state.raw | {name: raw}, state.target | {name: target}, state.code | {name: code})

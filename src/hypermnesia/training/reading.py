@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Task
+from hypermnesia.data.sources.stratify import first
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Learner
 from hypermnesia.weights.model import Model
@@ -36,9 +36,3 @@ def read(learner: Learner, task: Task) -> None:
         x = learner.preprocess(raw, None)
         code = model.generator.reader(x, model.head.targets(y, task.index))
         model.generator.embeddings[task.index].copy_(code)
-
-
-def first(y: Tensor, most: int) -> Tensor:
-    """Ascending positions of the first `most` samples of each class in `y` (n,)."""
-    same = [(y == c).nonzero().squeeze(1)[:most] for c in y.unique()]
-    return torch.cat(same).sort().values

@@ -45,3 +45,9 @@ def _members(y: Tensor, rng: torch.Generator) -> list[Tensor]:
     by_class = order[y[order].argsort(stable=True)]
     counts = torch.bincount(y)
     return [members for members in by_class.split(counts.tolist()) if len(members)]
+
+
+def first(y: Tensor, most: int) -> Tensor:
+    """Ascending positions of the first `most` samples of each class in `y` (n,)."""
+    same = [(y == c).nonzero().squeeze(1)[:most] for c in y.unique()]
+    return torch.cat(same).sort().values
