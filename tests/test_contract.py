@@ -19,7 +19,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.core.trees import flat, rebuilt
 from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.build import build as build_run
-from hypermnesia.experiments.resolve import from_toml, resolve
+from hypermnesia.experiments.resolve import resolve
 from hypermnesia.methods.learner import Batch, Net
 from hypermnesia.training.events import StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.graphs import SIGHTS, Graphs
@@ -44,12 +44,6 @@ def maker(row: Row, *more: str) -> Make:
 def test_every_approach_has_a_row() -> None:
     assert {row.approach for row in ROWS} == set(APPROACHES)
     assert len(ROWS) == len(APPROACHES)
-
-
-@each_row
-def test_its_configuration_is_written_and_read(row: Row) -> None:
-    cfg = resolve("split-digits", row.approach, words_of(row))
-    assert from_toml(cfg.to_toml()) == cfg
 
 
 @each_row

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import pytest
 
-import hypermnesia as hm
 from hypermnesia.core.checks import check_count
 from hypermnesia.core.declared import (
     Count,
@@ -102,26 +101,3 @@ def test_a_count_is_a_whole_number(value: object):
     check_count("a.b", 1)
     with pytest.raises(HypermnesiaError, match=rf"^a\.b={value}: expected a whole number, at least 1$"):
         check_count("a.b", value)  # pyright: ignore[reportArgumentType]
-
-
-@pytest.mark.parametrize(
-    ("options", "field", "text"),
-    [
-        (hm.OptimizerOptions, {"name": "SGD"}, r"unknown optimizer\.name 'SGD'; did you mean 'sgd'\?"),
-        (hm.OptimizerOptions, {"schedule": "linear"}, r"unknown optimizer\.schedule 'linear'"),
-        (hm.EvaluateOptions, {"every": "epoch"}, r"unknown evaluate\.every 'epoch'"),
-        (hm.MemoryOptions, {"policy": "random"}, r"unknown memory\.policy 'random'"),
-        (
-            hm.WeightsOptions,
-            {"kind": "hypernet"},
-            r"unknown weights\.kind 'hypernet'; did you mean 'hyper'\?",
-        ),
-        (hm.Partial, {"tail_norm": "batch"}, r"unknown weights\.tail_norm 'batch'"),
-        (hm.Drift, {"look_ahead": "adam"}, r"unknown drift\.look_ahead 'adam'"),
-        (hm.Drift, {"form": "grams"}, r"unknown drift\.form 'grams'; did you mean 'gram'\?"),
-    ],
-)
-def test_a_word_that_an_option_does_not_know_is_refused_in_python_too(options: Any, field: dict, text: str):
-    """Each of these was once taken for another one: an optimizer "SGD" for AdamW."""
-    with pytest.raises(HypermnesiaError, match=text):
-        options(**field)

@@ -1,5 +1,6 @@
 """A learner whose three tasks have networks of their own, and what an inference has stored of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +30,23 @@ def finished(inference: Inference, learner: Learner, tasks: int = 3) -> Any:
 def overlays(learner: Learner, tasks: int = 3) -> list[Tensors]:
     with torch.no_grad():
         return [learner.model.overlay(task) for task in range(tasks)]
+
+
+def assert_nearest(learner: Learner, inference: Any, distance: Callable[[Tensor, int, int], float]) -> None:
+    """The inference's guesses and answers for some inputs are those of the least `distance`(x (1, …), task, class)."""
+    x = some_inputs(learner)
+    found = inference.scores(finished(inference, learner), learner, overlays(learner), x)
+    for i in range(len(x)):
+        one = x[i : i + 1]
+        distances = {
+            (task, local): distance(one, task, label)
+            for task in range(3)
+            for local, label in enumerate(make_task(task).classes)
+        }
+        task, local = min(distances, key=distances.__getitem__)
+        if inference.mode == "task":
+            local = int(learner.model(one, task).argmax())
+        assert (int(found.guess[i]), int(found.local[i])) == (task, local)
 
 
 def some_inputs(learner: Learner, size: int = 7) -> Tensor:

@@ -9,7 +9,7 @@ from evaluation.infer.inference_helpers import finished, overlays, some_inputs, 
 from methods.regularisation_helpers import learner_on, make_task
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.evaluation.infer import INFERENCES, Entropy, check, chosen
+from hypermnesia.evaluation.infer import INFERENCES, Entropy, FeCAM, Inference, Prototype, check, chosen
 from hypermnesia.evaluation.infer.base import entropy
 
 
@@ -72,13 +72,15 @@ def test_a_larger_scale_of_one_tasks_logits_changes_no_calibrated_guess() -> Non
     assert plain.count(1) > 20 > before.guess.tolist().count(1)
 
 
-def test_calibrated_guesses_are_among_finished_tasks() -> None:
-    learner, inference = three_tasks(), Entropy(calibrate=True)
+@pytest.mark.parametrize("inference", [Entropy(calibrate=True), FeCAM(), Prototype()])
+def test_within_a_task_only_finished_ones_are_guessed(inference: Inference) -> None:
+    learner = three_tasks()
     x = some_inputs(learner)
     halfway = inference.scores(finished(inference, learner, tasks=2), learner, overlays(learner), x)
     assert int(halfway.guess.max()) <= 1
     start = inference.scores(inference.init(learner), learner, overlays(learner, 1), x)
     assert start.guess.tolist() == [0] * len(x)
+    assert torch.equal(start.local, learner.model(x, 0).argmax(1))
 
 
 def test_tasks_of_different_width_answer_with_their_own_outputs() -> None:

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from evaluation.infer.inference_helpers import finished, overlays, slow_features, some_inputs, three_tasks
+from evaluation.infer.inference_helpers import assert_nearest, finished, slow_features, three_tasks
 from methods.regularisation_helpers import make_task, move
+from torch import Tensor
 
 from hypermnesia.evaluation.infer import FeCAM
 from hypermnesia.evaluation.infer.fecam import covariance, normalised, precision, shrunk
@@ -43,21 +44,15 @@ def test_covariances_that_are_0_do_not_count_in_their_mean() -> None:
 
 @pytest.mark.parametrize("mode", ["class", "task"])
 def test_the_nearest_class_of_all_tasks_is_found(mode: str) -> None:
-    learner, inference = three_tasks(), FeCAM(mode=mode)  # pyright: ignore[reportArgumentType]
-    state, x, weights = finished(inference, learner), some_inputs(learner), overlays(learner)
-    found = inference.scores(state, learner, weights, x)
-    for i in range(len(x)):
-        distances = {}
-        for task in range(3):
-            z = slow_features(learner, x[i : i + 1], task)[0].detach().double().numpy()
-            z = z / np.linalg.norm(z)
-            for local, label in enumerate(make_task(task).classes):
-                mean, inverse = slow_statistics(learner, task, label, shrink=2)
-                distances[task, local] = (z - mean) @ inverse @ (z - mean)
-        task, local = min(distances, key=distances.__getitem__)
-        if mode == "task":
-            local = int(learner.model(x[i : i + 1], task).argmax())
-        assert (int(found.guess[i]), int(found.local[i])) == (task, local)
+    learner = three_tasks()
+
+    def distance(x: Tensor, task: int, label: int) -> float:
+        z = slow_features(learner, x, task)[0].detach().double().numpy()
+        mean, inverse = slow_statistics(learner, task, label, shrink=2)
+        apart = z / np.linalg.norm(z) - mean
+        return apart @ inverse @ apart
+
+    assert_nearest(learner, FeCAM(mode=mode), distance)  # pyright: ignore[reportArgumentType]
 
 
 def test_statistics_of_a_finished_task_never_change() -> None:
@@ -68,16 +63,6 @@ def test_statistics_of_a_finished_task_never_change() -> None:
     later = inference.end_task(first, learner, make_task(1))
     assert torch.equal(later.means[0], kept[0]) and torch.equal(later.precisions[0], kept[1])
     assert later.means[1].shape == (2, 8) and later.precisions[1].shape == (2, 8, 8)
-
-
-def test_within_a_task_only_finished_ones_are_guessed() -> None:
-    learner, inference = three_tasks(), FeCAM()
-    x = some_inputs(learner)
-    halfway = inference.scores(finished(inference, learner, tasks=2), learner, overlays(learner), x)
-    assert int(halfway.guess.max()) <= 1
-    start = inference.scores(inference.init(learner), learner, overlays(learner, 1), x)
-    assert start.guess.tolist() == [0] * len(x)
-    assert torch.equal(start.local, learner.model(x, 0).argmax(1))
 
 
 def test_a_class_of_one_sample_and_a_dead_feature_stay_finite() -> None:

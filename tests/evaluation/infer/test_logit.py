@@ -1,10 +1,7 @@
 """Inference by the largest logit: one classifier over the classes of all tasks."""
 
-import pytest
 from evaluation.infer.inference_helpers import overlays, some_inputs, three_tasks
-from methods.regularisation_helpers import learner_on
 
-from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.evaluation.infer import Logit
 
 
@@ -18,8 +15,3 @@ def test_the_largest_logit_of_all_tasks_answers() -> None:
         assert int(found.guess[i]) == best
         assert int(found.local[i]) == logits[best].index(max(logits[best]))
     assert len(set(found.guess.tolist())) > 1
-
-
-def test_there_must_be_something_to_infer() -> None:
-    with pytest.raises(HypermnesiaError, match="infer=logit guesses whose weights an input needs"):
-        Logit().init(learner_on("plain", tasks=2))
