@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from torch import Tensor
 
@@ -41,8 +42,18 @@ COMMON = (
     "features_size",
 )
 """Options that every benchmark takes."""
-Build = Callable[[Source, StreamOptions, int, Preprocess, str], Stream]
-"""(source, options with the benchmark's defaults, seed, preprocess, name) → stream."""
+
+
+class Made(TypedDict):
+    """What the maker of any stream takes."""
+
+    seed: int
+    preprocess: Preprocess
+    name: str
+
+
+Build = Callable[[Source, StreamOptions, Made], Stream]
+"""(source, options with the benchmark's defaults, all else) → stream."""
 
 
 @dataclass(frozen=True)
@@ -74,66 +85,37 @@ class Benchmark:
         return (*common, *self.scenario.options)
 
 
-def _split(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
-    return split(
-        source,
-        tasks=o.tasks,
-        classes_per_task=o.classes_per_task,
-        order=o.order or "label",
-        seed=seed,
-        preprocess=preprocess,
-        name=name,
-    )
+def _split(source: Source, o: StreamOptions, made: Made) -> Stream:
+    order = o.order or "label"
+    return split(source, tasks=o.tasks, classes_per_task=o.classes_per_task, order=order, **made)
 
 
 def _permuted(pad: int) -> Build:
-    def build(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+    def build(source: Source, o: StreamOptions, made: Made) -> Stream:
         first = o.first_permuted is not False
-        tasks = o.tasks or 10
-        return permuted(
-            source, tasks=tasks, pad=pad, first_permuted=first, seed=seed, preprocess=preprocess, name=name
-        )
+        return permuted(source, tasks=o.tasks or 10, pad=pad, first_permuted=first, **made)
 
     return build
 
 
-def _rotated(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
-    return rotated(
-        source,
-        tasks=o.tasks or 20,
-        interpolation=o.interpolation or "nearest",
-        seed=seed,
-        preprocess=preprocess,
-        name=name,
-    )
+def _rotated(source: Source, o: StreamOptions, made: Made) -> Stream:
+    return rotated(source, tasks=o.tasks or 20, interpolation=o.interpolation or "nearest", **made)
 
 
-def _noisy(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
-    return noisy(
-        source,
-        tasks=o.tasks or 4,
-        classes_per_task=o.classes_per_task or 5,
-        order=o.order or "seed",
-        seed=seed,
-        preprocess=preprocess,
-        name=name,
-    )
+def _noisy(source: Source, o: StreamOptions, made: Made) -> Stream:
+    tasks, classes, order = o.tasks or 4, o.classes_per_task or 5, o.order or "seed"
+    return noisy(source, tasks=tasks, classes_per_task=classes, order=order, **made)
 
 
-def _slots(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+def _slots(source: Source, o: StreamOptions, made: Made) -> Stream:
     if isinstance(o.classes_per_task, tuple):
-        raise HypermnesiaError(f"{name}: every task has as many slots: stream.classes_per_task is one number")
-    return slots(
-        source,
-        tasks=o.tasks or 10,
-        classes_per_task=o.classes_per_task or 10,
-        seed=seed,
-        preprocess=preprocess,
-        name=name,
-    )
+        raise HypermnesiaError(
+            f"{made['name']}: every task has as many slots: stream.classes_per_task is one number"
+        )
+    return slots(source, tasks=o.tasks or 10, classes_per_task=o.classes_per_task or 10, **made)
 
 
-def _sampling(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
+def _sampling(source: Source, o: StreamOptions, made: Made) -> Stream:
     tasks = o.tasks or 500
     recurrence = 0.2 if o.recurrence is None else o.recurrence
     if (o.rare_classes is None) != (o.rare_recurrence is None):
@@ -150,15 +132,12 @@ def _sampling(source: Source, o: StreamOptions, seed: int, preprocess: Preproces
         samples_per_task=o.samples_per_task or 500,
         first=geometric(tasks, o.occurrence or 0.01),
         recurrence=chances,
-        seed=seed,
-        preprocess=preprocess,
-        name=name,
+        **made,
     )
 
 
-def _mnist360(source: Source, o: StreamOptions, seed: int, preprocess: Preprocess, name: str) -> Stream:
-    interpolation = o.interpolation or "nearest"
-    return mnist360(source, interpolation=interpolation, seed=seed, preprocess=preprocess, name=name)
+def _mnist360(source: Source, o: StreamOptions, made: Made) -> Stream:
+    return mnist360(source, interpolation=o.interpolation or "nearest", **made)
 
 
 _CLASSES = ("tasks", "classes_per_task", "order", "augment", "blurry")

@@ -79,7 +79,9 @@ def load(
         sources = [own] if own else opened(entry.sources)
         source = joined(sources) if len(sources) > 1 else sources[0]
         source = source if through is None else through(source)
-        stream = entry.scenario.build(source, chosen, seed, preprocess(source), name)
+        stream = entry.scenario.build(
+            source, chosen, {"seed": seed, "preprocess": preprocess(source), "name": name}
+        )
     if chosen.samples_per_task is not None:
         stream = capped(stream, chosen.samples_per_task, seed)
     if chosen.shots is not None:

@@ -76,7 +76,7 @@ def stream_of(benchmark: str, tasks: int | None = None) -> Stream:
     source = parts[0] if len(parts) == 1 else joined(parts)
     preprocess = entry.normalisation.preprocess(source, "unit", None)
     options = entry.defaults if tasks is None else replace(entry.defaults, tasks=tasks)
-    return entry.scenario.build(source, options, 0, preprocess, benchmark)
+    return entry.scenario.build(source, options, {"seed": 0, "preprocess": preprocess, "name": benchmark})
 
 
 def model_of(recipe: Recipe) -> tuple[Model, Stream]:
