@@ -56,20 +56,11 @@ def test_heads_wider_than_their_tasks() -> None:
     assert [found.columns(t) for t in range(3)] == [slice(0, 4)] * 3
     assert [found.outputs(t) for t in range(3)] == [(4, 1, -1, -1), (2, 3, 0, -1), (5, -1, -1, -1)]
     assert found.targets(torch.tensor([1, 4, 5]), 0).tolist() == [1, 0, -1]
-    assert found.extended((7, 6)).outputs(3) == (7, 6, -1, -1)
     assert Head("per_task", UNEVEN, 6, least=2).width == 3
     with pytest.raises(
         HypermnesiaError, match="weights.head_width=4 widens heads .* weights.head=per_task, not shared"
     ):
         Head("shared", UNEVEN, 6, least=4)
-
-
-def test_one_more_task() -> None:
-    found = head("per_task").extended((7, 6))
-    assert found.classes == (*UNEVEN, (7, 6))
-    assert found.num_classes == 8
-    assert found.targets(torch.tensor([6]), 3).tolist() == [1]
-    assert head("shared").extended((0, 1)).num_classes == 6
 
 
 def test_an_unknown_kind() -> None:

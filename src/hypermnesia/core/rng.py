@@ -27,3 +27,10 @@ def generator(seed: int, *names: str | int) -> torch.Generator:
     are equal.
     """
     return torch.Generator(device="cpu").manual_seed(derive(seed, *names))
+
+
+def some(count: int, most: int | None, rng: torch.Generator) -> list[int]:
+    """0 to count − 1, or `most` of these at random, ascending; nothing is drawn where all are taken."""
+    if most is None or count <= most:
+        return list(range(count))
+    return sorted(torch.randperm(count, generator=rng)[:most].tolist())

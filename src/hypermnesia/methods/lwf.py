@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hypermnesia.core import tensors
 from hypermnesia.core.declared import Count, NotNegative, Positive
+from hypermnesia.core.rng import some
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
@@ -78,10 +79,7 @@ class LwF(Method):
             if not model.depends_on_task:
                 logits = net(batch.x, batch.task).index_select(1, state.outputs)
                 return LwFDraw((OldOutputs(batch.task, logits),), 1.0)
-            tasks = list(range(learner.task))
-            if len(tasks) > self.tasks_per_step:
-                picks = torch.randperm(len(tasks), generator=rng)[: self.tasks_per_step]
-                tasks = sorted(picks.tolist())
+            tasks = some(learner.task, self.tasks_per_step, rng)
             old = tuple(OldOutputs(task, net(batch.x, task)) for task in tasks)
         return LwFDraw(old, learner.task / len(old))
 

@@ -4,7 +4,7 @@ import copy
 import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -117,15 +117,27 @@ def export_adapter(directory: Path, task: int, out: Path | None = None) -> Path:
     }
     about = description(learner, stream, task, weights_of, TextForm.vocabulary)
     out = out or directory / f"adapter-{task + 1}"
+    contents = {
+        peft.TENSORS: to_safetensors(adapter.tensors),
+        "classifier.safetensors": to_safetensors(head),
+        "task.json": _json(about),
+        peft.CONFIG: _json(adapter.config),
+    }
+    _put(out, contents)
+    return out
+
+
+def _put(out: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write files to the directory `out`, each whole or not at all."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        replace_file(out / peft.TENSORS, to_safetensors(adapter.tensors))
-        replace_file(out / "classifier.safetensors", to_safetensors(head))
-        replace_file(out / "task.json", json.dumps(about, indent=1, ensure_ascii=False).encode())
-        replace_file(out / peft.CONFIG, json.dumps(adapter.config, indent=1).encode())
+        return [replace_file(out / name, content) for name, content in contents.items()]
     except OSError as error:
         raise HypermnesiaError(f"cannot write to {out}: {error.strerror or error}") from error
-    return out
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode()
 
 
 def is_joint(learner: Learner, stream: Stream) -> bool:
@@ -216,16 +228,13 @@ def write(
             "ignore", "No complete tensor found in the group"
         )  # of constants laid out otherwise
         torch.export.save(program, buffer)
-    contents = {"pt2": buffer.getvalue(), "json": json.dumps(about, indent=1, ensure_ascii=False).encode()}
+    contents = {"pt2": buffer.getvalue(), "json": _json(about)}
     if weights is not None:
         contents["safetensors"] = weights
     if onnx:
         contents["onnx"] = as_onnx(program)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        written = {end: replace_file(out / f"{stem}.{end}", content) for end, content in contents.items()}
-    except OSError as error:
-        raise HypermnesiaError(f"cannot write to {out}: {error.strerror or error}") from error
+    paths = _put(out, {f"{stem}.{end}": content for end, content in contents.items()})
+    written = dict(zip(contents, paths, strict=True))
     return Exported(written["pt2"], written["json"], written.get("safetensors"), written.get("onnx"))
 
 

@@ -16,8 +16,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from hypermnesia.core.declared import Checked, Count, Natural
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.evaluation.evaluate import applicable
 from hypermnesia.evaluation.figures import METRICS
@@ -53,17 +54,17 @@ ProtocolName = Literal["validation", "first-tasks", "transfer"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions:
+class SweepOptions(Checked, section="sweep"):
     """How settings are tried and judged."""
 
-    trials: int | None = None
+    trials: Count | None = None
     """Settings to try, ≥ 1; None = the whole grid, or `DEFAULT_TRIALS` where there is a range."""
     objective: str | None = None
     """`validation.scenarios.SCENARIO.FIGURE`; None = average accuracy in class, else domain, else task."""
     protocol: ProtocolName = "validation"
     """What trials see, none of which is a test part: a validation part of each task; of the first tasks only
     (first-tasks); of the tasks of another benchmark (transfer)."""
-    first_tasks: int = 3
+    first_tasks: Count = 3
     """Tasks that trials see under first-tasks, ≥ 1; with 1, nothing can be said of forgetting."""
     transfer: str | None = None
     """The benchmark that trials run on under transfer."""
@@ -74,22 +75,13 @@ class SweepOptions:
     but for a grid."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of every trial, whose value is their mean."""
-    final_seeds: int = 3
+    final_seeds: Natural = 3
     """Runs of the winner on test, with the first seeds beyond all of `seeds`; 0 = none."""
     seed: int = 0
     """Seed of the search itself: trial number and earlier results decide the settings, nothing else does."""
 
     def __post_init__(self) -> None:
-        for name, least in (("trials", 1), ("first_tasks", 1), ("final_seeds", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise HypermnesiaError(f"{name}={value} must be at least {least}")
-        for name, value, known in (
-            ("protocol", self.protocol, get_args(ProtocolName)),
-            ("algorithm", self.algorithm, get_args(Algorithm)),
-        ):
-            if value is not None and value not in known:
-                raise unknown(name, value, known)
+        super().__post_init__()
         if (self.protocol == "transfer") != (self.transfer is not None):
             raise HypermnesiaError(
                 "the protocol transfer needs the benchmark to tune on (transfer=NAME), and it alone takes one"

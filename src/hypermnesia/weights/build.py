@@ -9,7 +9,6 @@ from torch import nn
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import derive, generator
 from hypermnesia.data import Stream
-from hypermnesia.nets.norms import norm_parameters
 from hypermnesia.weights.check_net import try_out
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.condition import reader
@@ -31,10 +30,7 @@ def build_model(
     if shapes:
         if weights.generator is None or rng is None:
             raise HypermnesiaError(f"weights={weights.kind} writes {len(shapes)} parameters and needs `rng`")
-        norms = [name for name in norm_parameters(net) if name in shapes]
-        scales = [name for name in norms if name.endswith("weight")]
-        shifts = [name for name in norms if name not in scales]
-        writer = weights.generator.fitted(shapes).build(shapes, rng, scales, shifts)
+        writer = weights.generator.build_for(net, shapes, rng)
         _zero_stored_biases(net, assigned)
     statistics = weights.statistics
     if statistics == "auto":

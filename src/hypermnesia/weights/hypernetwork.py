@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from hypermnesia.core import rng, tensors
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.nets.norms import norm_parameters
 from hypermnesia.weights.distance import forms
 from hypermnesia.weights.hypernets.base import GeneratorOptions, full_precision, without_noise
 from hypermnesia.weights.hypernets.chunked import ChunkedOptions
@@ -63,12 +62,7 @@ class Hypernetwork(nn.Module):
             for name in tensors.matching(only, own)
             if own[name].ndim > 1 or not options.matrices_only
         }
-        norms = [name for name in norm_parameters(net) if name in shapes]
-        scales = [name for name in norms if name.endswith("weight")]
-        shifts = [name for name in norms if name not in scales]
-        self.generator = options.fitted(shapes).build(
-            shapes, rng.generator(seed, "generator"), scales, shifts
-        )
+        self.generator = options.build_for(net, shapes, rng.generator(seed, "generator"))
         self._rng = rng.generator(seed, "init")
         for _ in range(tasks):
             self.grow()

@@ -1,6 +1,6 @@
 """Which classes a network's outputs stand for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -60,11 +60,6 @@ class Head:
         if self.kind == "shared":
             return tuple(range(self.num_classes))
         return self.classes[task] + (-1,) * (self.least - len(self.classes[task]))
-
-    def extended(self, classes: tuple[int, ...]) -> "Head":
-        """This head with one more task, as an open-ended stream needs it."""
-        seen = max(self.num_classes, *(c + 1 for c in classes))
-        return replace(self, classes=(*self.classes, classes), num_classes=seen)
 
     @cached_property
     def _columns_of_classes(self) -> Tensor:

@@ -33,9 +33,9 @@ def test_workers_share_the_machine():
     assert (Local().workers, Local().threads) == (cores, 1)
     assert Local(workers=1).threads == cores and Local(workers=2 * cores).threads == 1
     assert Local(gpus=3).workers == 3
-    with pytest.raises(HypermnesiaError, match="workers=0 must be at least 1"):
+    with pytest.raises(HypermnesiaError, match="workers=0: expected a whole number, at least 1"):
         Local(workers=0)
-    with pytest.raises(HypermnesiaError, match="threads=0 must be at least 1"):
+    with pytest.raises(HypermnesiaError, match="threads=0: expected a whole number, at least 1"):
         Local(threads=0)
 
 

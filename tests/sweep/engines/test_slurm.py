@@ -103,9 +103,9 @@ def test_a_submission_that_fails_ends_the_search_with_one_message(tmp_path, comm
 
 def test_bad_numbers_are_told():
     for name in ("workers", "threads"):
-        with pytest.raises(HypermnesiaError, match=f"slurm: {name}=0 must be at least 1"):
+        with pytest.raises(HypermnesiaError, match=f"slurm: {name}=0: expected a whole number, at least 1"):
             Slurm(**{name: 0})
-    with pytest.raises(HypermnesiaError, match="slurm: gpus=-1 must be at least 0"):
+    with pytest.raises(HypermnesiaError, match="slurm: gpus=-1: expected a whole number, at least 0"):
         Slurm(gpus=-1)
 
 

@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, vmap
 from hypermnesia.core import tensors
 from hypermnesia.core.declared import Count, NotNegative, Positive
 from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.core.rng import some
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Penalty
@@ -135,9 +136,7 @@ class Drift(Penalty):
         self, state: DriftState, learner: Learner, batch: Batch, rng: torch.Generator
     ) -> tuple[int, ...]:
         """The earlier tasks that this step compares."""
-        if self.tasks_per_step is None or self.tasks_per_step >= learner.task:
-            return tuple(range(learner.task))
-        return tuple(sorted(torch.randperm(learner.task, generator=rng)[: self.tasks_per_step].tolist()))
+        return tuple(some(learner.task, self.tasks_per_step, rng))
 
     def reads(self, state: DriftState, draw: tuple[int, ...]) -> WeightRequest | None:
         return WeightRequest(draw, factored=state.form == "gram") if self._holds(state) else None

@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 
 from hypermnesia.core.declared import Checked, Count, Probability
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.rng import derive, generator
+from hypermnesia.core.rng import derive, generator, some
 from hypermnesia.core.tensors import under_prefix
 from hypermnesia.data import Stream
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase
@@ -126,11 +126,9 @@ class Generated:
 @torch.no_grad()
 def dream(learner: Learner, options: GenerativeOptions, count: int, rng: torch.Generator) -> Generated | None:
     """At least `count` samples of earlier tasks, preprocessed and augmented as real ones; None in the first task."""
-    tasks = list(range(learner.task))
+    tasks = some(learner.task, options.tasks_per_step, rng)
     if not tasks:
         return None
-    if len(tasks) > options.tasks_per_step:
-        tasks = sorted(torch.randperm(len(tasks), generator=rng)[: options.tasks_per_step].tolist())
     share = -(-count // len(tasks))
     noise = torch.randn(len(tasks), share, options.vae.latent, generator=rng).to(learner.device)
     raw = 255 * sample(learner.models[MODEL], tasks, noise, options.vae.code).view(-1, *learner.shape)

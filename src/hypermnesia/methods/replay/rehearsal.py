@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypermnesia.core.declared import Checked, Count
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.rng import some
 from hypermnesia.data import Task
 from hypermnesia.methods.learner import Batch, Learner, Net
 from hypermnesia.methods.replay.buffer import Drawn, Memory, Policy, check, draw, empty, insert
@@ -197,9 +198,7 @@ def rehearse(
         drawn = draw(memory, options.batch_size, rng)
         return _ready(drawn, (Block(learner.task, 0, len(drawn.y)),), learner, prepare(drawn.x, rng))
     tasks, most = sorted(memory.tasks()), min(options.tasks_per_step, options.batch_size)
-    if len(tasks) > most:
-        picks = torch.randperm(len(tasks), generator=rng)[:most]
-        tasks = sorted(tasks[i] for i in picks.tolist())
+    tasks = [tasks[i] for i in some(len(tasks), most, rng)]
     drawn = draw(memory, options.batch_size, rng, by_task=tasks)
     share = len(drawn.y) // len(tasks)
     blocks = tuple(Block(task, i * share, (i + 1) * share) for i, task in enumerate(tasks))

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.checks import check_count
 from hypermnesia.sweep.engines.base import Engine, WorkerLost
 
 GRACE = 30.0
@@ -37,9 +37,8 @@ class Local(Engine):
         cores = len(os.sched_getaffinity(0))
         self.workers = workers if workers is not None else gpus or cores
         self.threads: int | None = threads if threads is not None else max(1, cores // max(1, self.workers))
-        for name, value in (("workers", self.workers), ("threads", self.threads)):
-            if value < 1:
-                raise HypermnesiaError(f"{name}={value} must be at least 1")
+        check_count("workers", self.workers)
+        check_count("threads", self.threads)
         self._gpus = gpus
         self._workers: list[_Worker] = []
 

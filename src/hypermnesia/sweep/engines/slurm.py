@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
+from hypermnesia.core.checks import check_count
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.sweep.engines.base import Engine, WorkerLost
 from hypermnesia.sweep.engines.reach import ANSWER
@@ -49,8 +50,7 @@ class Slurm(Engine):
         cluster: str = "slurm",
     ) -> None:
         for name, value, least in (("workers", workers, 1), ("threads", threads, 1), ("gpus", gpus, 0)):
-            if value < least:
-                raise HypermnesiaError(f"slurm: {name}={value} must be at least {least}")
+            check_count(f"slurm: {name}", value, least)
         self.workers = workers
         self.threads: int | None = threads
         self._gpus, self._parameters, self._cluster = gpus, dict(parameters or {}), cluster

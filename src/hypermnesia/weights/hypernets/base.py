@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hypermnesia.core.declared import Checked, Count, Counts, Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
+from hypermnesia.nets.norms import norm_parameters
 from hypermnesia.weights.hypernets import sizing
 from hypermnesia.weights.hypernets.condition import Condition, Reader
 from hypermnesia.weights.hypernets.factors import Factor, Shapes, assemble
@@ -46,6 +47,15 @@ class GeneratorOptions(Checked, ABC, section="generator"):
     def fitted(self, shapes: Mapping[str, torch.Size]) -> Self:
         """These options with the sizes that `compression` asks for where the tensors `shapes` are written."""
         return self if self.compression is None else sizing.by_widths(self, shapes)
+
+    def build_for(
+        self, net: nn.Module, shapes: Mapping[str, torch.Size], rng: torch.Generator
+    ) -> "Generator":
+        """As `fitted` and then `build`, of the tensors `shapes` of `net`, whose normalisation layers are known."""
+        norms = [name for name in norm_parameters(net) if name in shapes]
+        scales = [name for name in norms if name.endswith("weight")]
+        shifts = [name for name in norms if name not in scales]
+        return self.fitted(shapes).build(shapes, rng, scales, shifts)
 
     @abstractmethod
     def build(
