@@ -76,11 +76,7 @@ def conv(outputs: int, affine: bool = True) -> nn.Sequential:
 
 
 def model(
-    stream: Stream,
-    weights: Kind | Weights = "plain",
-    net: Any = mlp,
-    writer: Any = None,
-    seed: int = 0,
+    stream: Stream, weights: Kind | Weights = "plain", net: Any = mlp, writer: Any = None, seed: int = 0
 ) -> Model:
     """A model of `net` (a function outputs → module) on one of the kinds of weights."""
     options = of_kind(weights) if isinstance(weights, str) else weights

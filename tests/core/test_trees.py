@@ -48,12 +48,7 @@ def test_there_and_back() -> None:
 
 @pytest.mark.parametrize(
     ("other", "same"),
-    [
-        ({"shift": 7.0}, True),
-        ({"key": "c"}, False),
-        ({"second": 4}, False),
-        ({"columns": 3}, False),
-    ],
+    [({"shift": 7.0}, True), ({"key": "c"}, False), ({"second": 4}, False), ({"columns": 3}, False)],
     ids=["numbers", "key", "plain number", "shape"],
 )
 def test_forms(other: dict[str, Any], same: bool) -> None:

@@ -206,13 +206,7 @@ def test_validation_parts_belong_to_tasks_even_where_tests_do_not() -> None:
     stream = with_validation(stream_of("repeated"), 0.3, 0)
     learner = learner_of(stream, "plain", task=0)
     parts = [task.validation for task in stream.tasks if task.validation is not None]
-    rows = evaluate(
-        learner,
-        stream,
-        EvaluateOptions(),
-        parts=parts,
-        scenarios=("class",),
-    ).scenarios["class"]
+    rows = evaluate(learner, stream, EvaluateOptions(), parts=parts, scenarios=("class",)).scenarios["class"]
     assert len(rows) == 3 != len(stream.tests)
     known = [set(task.classes) <= set(stream.tasks[0].classes) for task in stream.tasks]
     assert [value is not None for value in rows] == known
@@ -309,9 +303,7 @@ def test_only_the_asked_scenarios() -> None:
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [
-        ({"scenarios": ("task", "taks")}, "evaluate.scenarios: 'taks' is not one of task, class, domain"),
-    ],
+    [({"scenarios": ("task", "taks")}, "evaluate.scenarios: 'taks' is not one of task, class, domain")],
 )
 def test_bad_options(options: dict[str, Any], text: str) -> None:
     with pytest.raises(HypermnesiaError, match=text):

@@ -303,10 +303,7 @@ def test_any_method_on_any_weights_is_written_down(kind: str, approach: str) -> 
         ("benchmark = 'no'\napproach = 'er'", "unknown benchmark 'no'"),
         ("benchmark = 'split-digits'\napproach = 'no'", "unknown approach 'no'"),
         ("benchmark = 'split-digits'\napproach = 'er'\nfoo = 1", "unknown key 'foo'"),
-        (
-            "benchmark = 'split-digits'\napproach = 'er'\n[weights]\nkind = ['a']",
-            "unknown weights.kind",
-        ),
+        ("benchmark = 'split-digits'\napproach = 'er'\n[weights]\nkind = ['a']", "unknown weights.kind"),
         ("benchmark = 'split-digits'\napproach = 'er'\n[net]\nname = 3", "unknown net '3'"),
         ("benchmark = 'split-digits'\napproach = 'er'\nweights = 3", "unknown weights.kind '3'"),
         (
@@ -325,8 +322,7 @@ def test_files_that_are_no_configuration(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word",
-    ["seeds.init=3", "seeds.stream=4", "stream.seed=4", "train.threads=2", "checkpoint.every=5"],
+    "word", ["seeds.init=3", "seeds.stream=4", "stream.seed=4", "train.threads=2", "checkpoint.every=5"]
 )
 def test_what_the_hash_leaves_out(word: str) -> None:
     assert resolve("split-digits", "hnet", [word]).sha256 == resolve("split-digits", "hnet").sha256

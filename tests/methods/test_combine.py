@@ -302,15 +302,7 @@ class Recording(Method):
         self.asked: list[str] = []
 
     def __getattribute__(self, name: str) -> Any:
-        if name in (
-            "begin_task",
-            "phases",
-            "draw",
-            "after_step",
-            "end_task",
-            "scores",
-            "extra_models",
-        ):
+        if name in ("begin_task", "phases", "draw", "after_step", "end_task", "scores", "extra_models"):
             object.__getattribute__(self, "asked").append(name)
         return object.__getattribute__(self, name)
 

@@ -237,12 +237,7 @@ def test_the_autoencoder_trains_after_the_classifier() -> None:
 
 # --------------------------------------------------------------------------------------------------- whole runs
 
-SHORT: dict[str, Any] = {
-    "train.iterations": 60,
-    "train.threads": 1,
-    "net.hidden": [50],
-    "optimizer.lr": 3e-3,
-}
+SHORT: dict[str, Any] = {"train.iterations": 60, "train.threads": 1, "net.hidden": [50], "optimizer.lr": 3e-3}
 SMALL: dict[str, Any] = {
     "method.replay.vae.encoder": [50],
     "method.replay.vae.decoder": [50],

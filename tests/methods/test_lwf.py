@@ -3,12 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from methods.helpers import (
-    UNEVEN,
-    assert_same,
-    make_batch,
-    make_learner,
-)
+from methods.helpers import UNEVEN, assert_same, make_batch, make_learner
 from methods.regularisation_helpers import Weights, batch_of, learner_on, make_task, move
 from torch import Tensor, nn
 

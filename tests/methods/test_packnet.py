@@ -44,7 +44,6 @@ def test_a_finished_task_answers_as_it_did_to_the_last_bit() -> None:
 
 def test_bad_input() -> None:
     with pytest.raises(
-        HypermnesiaError,
-        match=r"^packnet packs plain weights under a classifier for each task: take",
+        HypermnesiaError, match=r"^packnet packs plain weights under a classifier for each task: take"
     ):
         PackNet().init(make_learner())

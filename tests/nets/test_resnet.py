@@ -104,10 +104,7 @@ def test_convolutions_carry_the_bias_where_no_norm_does():
 
 
 def test_norms_of_single_numbers_are_refused():
-    for options in (
-        ResNet18Options(norm="instance"),
-        ResNet18Options(width=4, norm="group", norm_groups=4),
-    ):
+    for options in (ResNet18Options(norm="instance"), ResNet18Options(width=4, norm="group", norm_groups=4)):
         options.build((1, 8, 9), 2)
     with pytest.raises(
         HypermnesiaError,

@@ -128,10 +128,7 @@ def test_ids_beyond_the_table_are_folded_and_never_become_padding():
             {"width": 100, "heads": 3},
             r"net\.width=100 is no multiple of net\.heads=3: heads take equal shares",
         ),
-        (
-            {"mlp_ratio": 1e-6},
-            r"net.mlp_ratio=1e-06 leaves no hidden unit; take a larger one",
-        ),
+        ({"mlp_ratio": 1e-6}, r"net.mlp_ratio=1e-06 leaves no hidden unit; take a larger one"),
     ],
 )
 def test_bad_options(kind: type[NetOptions], options: dict, text: str):

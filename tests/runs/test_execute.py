@@ -40,14 +40,7 @@ def test_a_finished_run_holds_what_the_docs_promise(finished):
     seed = finished / "seed-3"
     files = {p.name for p in seed.iterdir()}
     assert files == {
-        *(
-            "config.toml",
-            "environment.json",
-            "stream.json",
-            "events.jsonl",
-            "result.json",
-            "checkpoint",
-        )
+        *("config.toml", "environment.json", "stream.json", "events.jsonl", "result.json", "checkpoint")
     }
     result, summary = read(seed / "result.json"), read(finished / "summary.json")
     assert read(finished / "result.json") == result

@@ -22,13 +22,7 @@ def masked(sparsity: float, ramp: float = 1.0, **options: object) -> dict[str, T
 
 @pytest.mark.parametrize(
     ("sparsity", "dropped"),
-    [
-        (0, []),
-        (25, [3, 4]),
-        (50, [2, 3, 4, 5]),
-        (75, [1, 2, 3, 4, 5, 6]),
-        (100, [1, 2, 3, 4, 5, 6, 7]),
-    ],
+    [(0, []), (25, [3, 4]), (50, [2, 3, 4, 5]), (75, [1, 2, 3, 4, 5, 6]), (100, [1, 2, 3, 4, 5, 6, 7])],
 )
 def test_the_percentile_of_each_tensor_decides(sparsity: float, dropped: list[int]) -> None:
     expected = A.flatten().clone()

@@ -99,13 +99,7 @@ def test_a_pattern_that_matches_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cut", "body"),
-    [
-        ("auto", ("stem", "mid")),
-        ("mid", ("stem", "mid")),
-        ("stem", ("stem",)),
-        (None, ()),
-    ],
+    ("cut", "body"), [("auto", ("stem", "mid")), ("mid", ("stem", "mid")), ("stem", ("stem",)), (None, ())]
 )
 def test_cuts(cut: str | None, body: tuple[str, ...]) -> None:
     found = roles_of(small.conv(4), kind="partial", cut=cut)

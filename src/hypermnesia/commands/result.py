@@ -32,12 +32,7 @@ from hypermnesia.report.draw.alone import Picture
 from hypermnesia.report.draw.heat import heat_map
 from hypermnesia.runs import fitted
 from hypermnesia.runs.continuation import onwards
-from hypermnesia.runs.directory import (
-    default_directory,
-    read_result,
-    saved_config,
-    seed_directories,
-)
+from hypermnesia.runs.directory import default_directory, read_result, saved_config, seed_directories
 from hypermnesia.runs.execute import execute_seeds, restored
 from hypermnesia.runs.learn import learn
 from hypermnesia.runs.predict import answered, read

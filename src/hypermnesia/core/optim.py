@@ -228,11 +228,7 @@ def _move_by_adam(group: dict, parameters: list[Tensor], gradients: list[Tensor]
     move(parameters, gradients, first, second, [], steps, **settings)
 
 
-_KERNELS = {
-    torch.optim.SGD: _move_by_sgd,
-    torch.optim.Adam: _move_by_adam,
-    torch.optim.AdamW: _move_by_adam,
-}
+_KERNELS = {torch.optim.SGD: _move_by_sgd, torch.optim.Adam: _move_by_adam, torch.optim.AdamW: _move_by_adam}
 
 
 def laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:

@@ -19,15 +19,7 @@ from hypermnesia.data.sources.registry import source_of
 from hypermnesia.data.sources.source import Source, require_images
 from hypermnesia.data.split import Order, class_order, cut_classes, groups
 from hypermnesia.data.stream import Stream
-from hypermnesia.data.transforms import (
-    KINDS,
-    Chain,
-    Corruptions,
-    Pad,
-    Permutations,
-    Rotations,
-    Transform,
-)
+from hypermnesia.data.transforms import KINDS, Chain, Corruptions, Pad, Permutations, Rotations, Transform
 
 
 def permuted(

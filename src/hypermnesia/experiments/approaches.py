@@ -117,35 +117,13 @@ _ALL = (
         {"weights.classifier": "projected"},
     ),
     Approach("mir", "replay of what the coming step would harm most (Aljundi et al. 2019)", "mir:MIR"),
+    Approach("gem", "gradients that oppose no task in memory (Lopez-Paz & Ranzato 2017)", "gem:GEM"),
+    Approach("gss", "replay of samples whose gradients differ (Aljundi et al. 2019)", "gss:GSS"),
+    Approach("hal", "replay, and anchors that steps may not move (Chaudhry et al. 2021)", "hal:HAL"),
+    Approach("mer", "meta-experience replay: Reptile over past and present (Riemer et al. 2019)", "mer:MER"),
+    Approach("clser", "replay taught by two slow means of the network (Arani et al. 2022)", "clser:CLSER"),
     Approach(
-        "gem",
-        "gradients that oppose no task in memory (Lopez-Paz & Ranzato 2017)",
-        "gem:GEM",
-    ),
-    Approach(
-        "gss",
-        "replay of samples whose gradients differ (Aljundi et al. 2019)",
-        "gss:GSS",
-    ),
-    Approach(
-        "hal",
-        "replay, and anchors that steps may not move (Chaudhry et al. 2021)",
-        "hal:HAL",
-    ),
-    Approach(
-        "mer",
-        "meta-experience replay: Reptile over past and present (Riemer et al. 2019)",
-        "mer:MER",
-    ),
-    Approach(
-        "clser",
-        "replay taught by two slow means of the network (Arani et al. 2022)",
-        "clser:CLSER",
-    ),
-    Approach(
-        "xder",
-        "DER++ with logits updated and future outputs prepared (Boschini et al. 2022)",
-        "xder:XDER",
+        "xder", "DER++ with logits updated and future outputs prepared (Boschini et al. 2022)", "xder:XDER"
     ),
     Approach(
         "xder-rpc",
@@ -159,11 +137,7 @@ _ALL = (
         "lucir:LUCIR",
         {"weights.classifier": "cosine"},
     ),
-    Approach(
-        "bic",
-        "replay, distillation, and a correction of new logits (Wu et al. 2019)",
-        "bic:BiC",
-    ),
+    Approach("bic", "replay, distillation, and a correction of new logits (Wu et al. 2019)", "bic:BiC"),
     Approach(
         "packnet",
         "each task keeps its largest weights (Mallya & Lazebnik 2018)",

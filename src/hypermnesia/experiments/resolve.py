@@ -102,10 +102,7 @@ class Config:
 def chosen(sections: Mapping[str, Any]) -> dict[str, str]:
     """The names of the parts that the run has, by the keys that choose them."""
     net, weights = sections["net"], sections["weights"]
-    names = {
-        "weights.kind": weights.kind,
-        "net.name": name_of_net(net),
-    }
+    names = {"weights.kind": weights.kind, "net.name": name_of_net(net)}
     if weights.generator is not None:
         names["weights.generator.name"] = GENERATORS.name_of(weights.generator)
     if "infer" in sections:

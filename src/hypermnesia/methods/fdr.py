@@ -12,12 +12,7 @@ from hypermnesia.core.declared import NotNegative
 from hypermnesia.data import Task
 from hypermnesia.methods.learner import Learner, Step
 from hypermnesia.methods.replay.method import LogitReplay
-from hypermnesia.methods.replay.rehearsal import (
-    MemoryOptions,
-    Replay,
-    ReplayState,
-    with_answers,
-)
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState, with_answers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,7 @@ from torch import Tensor
 from hypermnesia.core.declared import NotNegative
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay.method import ReplayMethod
-from hypermnesia.methods.replay.rehearsal import (
-    MemoryOptions,
-    Replay,
-    ReplayState,
-    forward,
-    rehearse_each,
-)
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState, forward, rehearse_each
 
 MARGIN = 0.2
 """Semi-hard triplets: the negative lies farther from the anchor than the positive does, by at most this much."""

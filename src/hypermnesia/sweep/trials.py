@@ -49,13 +49,7 @@ class InFlight:
     """The jobs of one search that an engine is at, each under a number of the caller's."""
 
     def __init__(
-        self,
-        engine: Engine,
-        root: Path,
-        sweep_id: str,
-        data_dir: Path | None,
-        device: str,
-        together: int = 1,
+        self, engine: Engine, root: Path, sweep_id: str, data_dir: Path | None, device: str, together: int = 1
     ) -> None:
         """`together`: how many jobs a worker takes at a time, to train them as one program."""
         self._engine, self._root, self._id = engine, root.resolve(), sweep_id

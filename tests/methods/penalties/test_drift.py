@@ -146,9 +146,7 @@ def test_fisher_information_sample_by_sample() -> None:
 
 
 @pytest.mark.parametrize(
-    "weights",
-    [Hyper(shared=("layer.*",)), of_kind("mask")],
-    ids=["shared parameters", "masks"],
+    "weights", [Hyper(shared=("layer.*",)), of_kind("mask")], ids=["shared parameters", "masks"]
 )
 def test_fisher_is_a_constant_and_trains_beside_shared_values(weights: Weights) -> None:
     """No graph leads from it to the values that all tasks share, nor to those under the masks."""

@@ -218,9 +218,7 @@ def test_frequency_aware_equals_its_rule_written_out(
             present = Counter(entry[0] for entry in pool)
             names = sorted(present)
             room = quotas(
-                capacity,
-                np.array([1 / len(met[c]) for c in names]),
-                np.array([present[c] for c in names]),
+                capacity, np.array([1 / len(met[c]) for c in names]), np.array([present[c] for c in names])
             )
             pool = keep_smallest(pool, dict(zip(names, room.tolist(), strict=True)))
             assert held(memory) == sorted(item for *_, item in pool)
