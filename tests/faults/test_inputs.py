@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import resource
 import shutil
 import signal
@@ -17,7 +16,7 @@ from faults import fuzzing, hostile
 from faults.hostile import Case
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from running import NOBODY, Said, files_below, somebody
+from running import Said, files_below, without_overrides
 
 from hypermnesia.commands.app import main
 from hypermnesia.core.errors import HypermnesiaError
@@ -54,9 +53,7 @@ def place(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + SPACE, hard))  # what asks for more is told at once
-    for path in (directory, directory / "work"):
-        os.chown(path, NOBODY if os.geteuid() == 0 else -1, -1)
-    with somebody():
+    with without_overrides():
         yield directory / "work"
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,14 +159,23 @@ def test_one_that_lags_behind_catches_up() -> None:
         assert_alike(ours, theirs)
 
 
+def _ends_training(event: Event) -> bool:
+    return isinstance(event, StepDone) and event.task == 1 and event.step == event.steps
+
+
+def _ends_a_task(event: Event) -> bool:
+    return isinstance(event, TaskEnded) and event.task == 1
+
+
+@pytest.mark.parametrize("ends", [_ends_training, _ends_a_task])
 @pytest.mark.parametrize(("approach", "words"), [("hnet", HNET), ("ewc", []), ("er", MEMORY)])
 def test_a_stack_goes_on_exactly_from_the_end_of_a_task(
-    approach: str, words: list[str], tmp_path: Path
+    approach: str, words: list[str], ends: Callable[[Event], bool], tmp_path: Path
 ) -> None:
-    """What a task begins with is computed from the parameters, and rounds by how they lie in memory."""
+    """What a task ends and begins with is computed from the parameters, and rounds by how they lie in memory."""
     whole = runs(approach, *words)
     for i, event in together(whole):
-        if isinstance(event, TaskEnded) and event.task == 1:
+        if ends(event):
             checkpoint.save(whole[i], tmp_path / str(i))
     again = runs(approach, *words)
     for i, run in enumerate(again):

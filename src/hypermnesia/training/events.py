@@ -3,6 +3,7 @@
 Progress bars, logs, trackers and checkpoints read events; the loop knows none of them.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -174,13 +175,15 @@ class EventLog:
 
     def __init__(self, path: Path, length: int) -> None:
         fresh = not path.exists()
-        self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
-        self._file.truncate(min(length, self._file.tell()))
-        self._file.seek(0, os.SEEK_END)
-        if fresh:
-            sync_directory(path.parent)
-        with open(path, "rb") as written:
-            self._hash = hashlib.file_digest(written, "sha256")
+        with contextlib.ExitStack() as kept:  # what fails here leaves nothing open
+            self._file = kept.enter_context(open(path, "ab"))
+            self._file.truncate(min(length, self._file.tell()))
+            self._file.seek(0, os.SEEK_END)
+            if fresh:
+                sync_directory(path.parent)
+            with open(path, "rb") as written:
+                self._hash = hashlib.file_digest(written, "sha256")
+            kept.pop_all()
 
     def write(self, event: Event) -> None:
         """Append the event, if the log is to hold it."""

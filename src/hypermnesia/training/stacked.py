@@ -26,7 +26,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.core.trees import flat, rebuilt
 from hypermnesia.methods.learner import Aux, Net, Step
 from hypermnesia.training import determinism
-from hypermnesia.training.events import Event, TaskEnded
+from hypermnesia.training.events import Event, StepDone
 from hypermnesia.training.graphs import Graphs, Input
 from hypermnesia.training.guards import check_tensors
 from hypermnesia.training.loop import Fit
@@ -110,7 +110,7 @@ def together(runs: Sequence[Fit]) -> Iterator[tuple[int, Event]]:
             for i, course in [(i, course) for i, course in going.items() if i not in requests]:
                 try:
                     while isinstance(item := _next(course, runs[i]), Event):
-                        if isinstance(item, TaskEnded):
+                        if isinstance(item, StepDone) and item.step == item.steps:
                             stack.release(i)
                         yield i, item
                 except RunFailed as error:
@@ -156,8 +156,9 @@ class Stack:
                 self._alone[i].take(one)
 
     def release(self, i: int) -> None:
-        """Lay the parameters of run `i` and its optimizers' moments out as in a run that goes on from here: what its next
-        task begins with (a drift penalty's targets, say) is computed from them, and rounds by how they lie in memory."""
+        """Lay the parameters of run `i` and its optimizers' moments out as in a run that goes on from here: what the end of
+        its task and the next one begin with (a Fisher information, a drift penalty's targets) is computed from them, and
+        rounds by how they lie in memory."""
         self._bound = None
         for parameter in self.runs[i].learner.model.parameters():
             parameter.data = parameter.data.contiguous()
