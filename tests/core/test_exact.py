@@ -50,6 +50,15 @@ def test_neither_order_nor_split_counts_and_what_is_taken_out_never_was(
     assert_same(left, of(q[:gone], y[:gone]))
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_blocks_of_columns_change_nothing(sign: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    q, y = samples(50)
+    whole, start = of(q, y), of(*samples(50))
+    monkeypatch.setattr(exact, "COLUMNS", 3)
+    found = exact.add(start, q, y, sign=sign)
+    assert torch.equal(found.gram, (1 + sign) * whole.gram)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_largest_sums_are_exact_too(threads: int) -> None:
     q = torch.full((exact.ROWS + 5, 64), float(exact.MOST), dtype=torch.float64)

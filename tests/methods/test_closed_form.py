@@ -22,8 +22,10 @@ from hypermnesia.data import Stream
 from hypermnesia.evaluation.evaluate import EvaluateOptions
 from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.methods.closed_form import NCM, SLDA, ClosedForm, FeCAM, RanPAC, Ridge
+from hypermnesia.nets import BottleneckOptions
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
+from hypermnesia.weights.options import LoRA
 
 METHODS = (NCM(), NCM(metric="euclidean"), SLDA(), Ridge(), RanPAC(width=50), FeCAM(), FeCAM(width=14))
 each = pytest.mark.parametrize(
@@ -195,6 +197,63 @@ def test_ncm_answers_the_nearest_mean() -> None:
     scores = run.method.scores(run.learner.state, run.learner, x.view(-1, 1, 4, 4), 0)
     assert scores is not None
     assert torch.equal(scores.argmax(1), torch.cdist(x, means).argmin(1))
+
+
+def adapted(stream: Stream) -> Fit:
+    train = TrainOptions(iterations=5, batch_size=8, threads=1)
+    run = small.run(stream, "plain", Ridge(adapt=True), train, net=bottleneck)
+    for _ in run:
+        pass
+    return run
+
+
+def bottleneck(outputs: int) -> nn.Module:
+    return BottleneckOptions(width=3).build((1, 4, 4), outputs)
+
+
+def test_the_network_adapts_to_the_first_task_and_sums_stay_exact() -> None:
+    stream = small.split_stream()
+    first, second, third = stream.tasks
+    run = adapted(stream)
+    other = adapted(replace(stream, tasks=(first, replace(third, index=1), replace(second, index=2))))
+    adapter = run.learner.model.target.get_submodule("adapter")
+    assert run.records.steps == 5 and bool(adapter.get_parameter("up.weight").any())
+    for ours, theirs in zip(classifier(run), classifier(other), strict=True):
+        assert torch.equal(ours, theirs)
+    x, y = third.train.batch(torch.arange(len(third.train)))
+    left = run.method.forget(run.learner.state, run.learner, stream.preprocess(x, None), y)
+    without = adapted(replace(stream, tasks=(first, second)))
+    for ours, theirs in zip((left.weight, left.bias), classifier(without), strict=True):
+        assert torch.equal(ours, theirs)
+    x, y = first.train.batch(torch.arange(2))
+    with pytest.raises(HypermnesiaError, match=r"adapted to the first task .* later tasks can be taken out"):
+        run.method.forget(run.learner.state, run.learner, stream.preprocess(x, None), y)
+
+
+def test_an_addition_shared_by_all_tasks_adapts_too_and_is_part_of_the_network() -> None:
+    stream = small.split_stream()
+    train = TrainOptions(iterations=20, batch_size=8, threads=1)
+    run = small.run(stream, LoRA(written="shared"), RanPAC(adapt=True, width=30), train)
+    small.all_of([run])
+    learner, (x, _) = run.learner, stream.tasks[0].test.batch(torch.arange(4))
+    assert learner.model.generator is not None and learner.model.generator([0])["layer.0.weight"].any()
+    network = run.method.network(learner.state, learner)
+    assert network is not None
+    seen = stream.preprocess(x, None)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(seen), run.method.scores(learner.state, learner, seen, 0))
+
+
+def test_there_has_to_be_something_that_adapts() -> None:
+    with pytest.raises(HypermnesiaError, match="here nothing does: take net=bottleneck"):
+        small.run(small.split_stream(), method=Ridge(adapt=True), net=head_only)
+
+
+def test_classes_to_come_are_left_out() -> None:
+    """It has no answer there, and chance would be called transfer."""
+    records = fitted(Ridge(), small.split_stream()).records
+    missing = [[value is None for value in row] for row in records.rows["task"]]
+    assert missing == [[False, True, True], [False, False, True], [False, False, False]]
 
 
 def test_weights_that_differ_by_task_are_refused() -> None:

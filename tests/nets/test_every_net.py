@@ -12,6 +12,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.experiments.config.schema import docs_of
 from hypermnesia.nets import (
     NETS,
+    BottleneckOptions,
     LeNetOptions,
     MLPOptions,
     NetOptions,
@@ -32,6 +33,7 @@ WORDS: Shape = (10,)
 
 SMALL: dict[str, NetOptions] = {
     "mlp": MLPOptions(hidden=(12, 8)),
+    "bottleneck": BottleneckOptions(width=5),
     "lenet": LeNetOptions(variant="small"),
     "zenkenet": ZenkeNetOptions(dropout=0.0, dropout2d=0.0),
     "zenkenet-tiny": ZenkeNetOptions(variant="tiny", dropout2d=0.0),
@@ -209,7 +211,7 @@ def test_no_shape_and_no_outputs(name: str):
         NETS[name]().build((32, 32), 10)
 
 
-@pytest.mark.parametrize("name", sorted(set(NETS) - {"text-transformer", "mlp"}))
+@pytest.mark.parametrize("name", sorted(set(NETS) - {"text-transformer", "mlp", "bottleneck"}))
 def test_texts_and_vectors_are_refused_by_networks_for_images(name: str):
     said = r"takes images, and these samples have the shape \(10,\): take net=text-transformer for texts, mlp for vectors"
     with pytest.raises(HypermnesiaError, match=said):

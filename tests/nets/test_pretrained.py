@@ -63,6 +63,18 @@ def test_it_trains_under_any_weights_and_is_configured_again(words: list[str]) -
     )
 
 
+@needs_weights
+def test_it_adapts_to_the_first_task_and_then_rests() -> None:
+    words = ["method.adapt=true", "net=pretrained", "net.size=16", "weights=lora", "written=shared"]
+    run = build(resolve("split-digits", "ridge", [*words, *WORDS, "stream.samples_per_task=20"]))
+    for _ in run:
+        pass
+    writer = run.learner.model.generator
+    assert run.records.steps == 1 and writer is not None
+    assert any(bool(added.any()) for added in writer([0]).values())
+    assert all(value is not None for value in run.records.rows["class"][-1])
+
+
 @needs_transformers
 def test_a_saved_transformer(tmp_path: Path) -> None:
     from transformers import ViTConfig, ViTModel

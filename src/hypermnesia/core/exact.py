@@ -18,6 +18,8 @@ BITS = 20
 MOST = 2**BITS - 1
 ROWS = 2**12
 """Rows of one exact product."""
+COLUMNS = 512
+"""Of one block of a Gram matrix."""
 MOST_SAMPLES = 2**22
 """Samples of a sum: 2²² products of 40 bits stay below 2⁶²."""
 
@@ -74,17 +76,24 @@ def add(moments: Moments, q: Tensor, y: Tensor, sign: int = 1) -> Moments:
 
 
 def _add_products(gram: Tensor, q: Tensor, sign: int) -> None:
+    """gram += sign · qᵀ q, block by block: half of them, since the other half is the same turned over."""
+    columns = [slice(start, start + COLUMNS) for start in range(0, q.shape[1], COLUMNS)]
     for rows in q.split(ROWS):
-        gram += sign * (rows.T @ rows).to(torch.int64)
+        for i, a in enumerate(columns):
+            for b in columns[i:]:
+                product = (rows[:, a].T @ rows[:, b]).to(torch.int64)
+                gram[a, b].add_(product, alpha=sign)
+                if a != b:
+                    gram[b, a].add_(product.T, alpha=sign)
 
 
 def projected(q: Tensor, weight: Tensor, shift: int, least: int = 0) -> Tensor:
     """q W / 2^shift rounded down, cut to `least` .. 2²⁰ − 1, as whole numbers (N, M) float64; exact as well.
 
-    `weight`: (d, M) float64 of whole numbers of at most 2⁸; d ≤ 2¹² keeps each sum below 2⁵³. `least`: 0 is a
+    `weight`: (d, M) float64 of whole numbers of at most 2²⁰; d ≤ 2¹² keeps each sum below 2⁵³. `least`: 0 is a
     rectifier, −`MOST` keeps the sign.
     """
-    return ((q @ weight) * 2.0**-shift).floor().clamp(least, MOST)
+    return (q @ weight).mul_(2.0**-shift).floor_().clamp_(least, MOST)
 
 
 def grown(moments: Moments, classes: int) -> Moments:

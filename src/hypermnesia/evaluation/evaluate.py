@@ -130,7 +130,12 @@ def _shared(
     known = set(learner.seen_classes)
     seen = _mask(learner.seen_classes, learner)
     rows: dict[str, Row] = {name: [] for name in names}
+    blind = by_task and bool(known) and learner.method is not None and not learner.method.answers_ahead
     for i, part in enumerate(counted(tests, "evaluating tests")):
+        if blind and known.isdisjoint(stream.tasks[i].classes):
+            for name in names:
+                rows[name].append(None)
+            continue
         hits: dict[str, list[Tensor]] = {name: [] for name in names}
         own = _mask(stream.tasks[i].classes, learner) if by_task else seen
         for load in batches(part, learner, options):

@@ -9,6 +9,7 @@ from hypermnesia.methods.penalties.align import Align
 from hypermnesia.methods.penalties.anchor import Anchor
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.methods.penalties.ewc import EWC
+from hypermnesia.methods.penalties.inflora import InfLoRA
 from hypermnesia.methods.penalties.mas import MAS
 from hypermnesia.methods.penalties.orthogonal import Orthogonal
 from hypermnesia.methods.penalties.si import SI
@@ -22,6 +23,7 @@ JOINING: dict[str, type[Penalty]] = {
     "mas": MAS,
     "si": SI,
     "orthogonal": Orthogonal,
+    "inflora": InfLoRA,
     "align": Align,
 }
 """Penalties that join any method once something is said of them, such as `er ewc.strength=100`."""

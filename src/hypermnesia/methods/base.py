@@ -37,6 +37,8 @@ class Method:
     only_passes_input: ClassVar[bool] = False
     """Whether it does nothing with a batch's input but to pass it through the net in `loss`: then a frozen body's features
     can stand for it."""
+    answers_ahead: ClassVar[bool] = True
+    """Whether it has an answer among classes of which it has seen nothing yet, as a network's outputs have."""
     trains_reader: ClassVar[bool] = False
     """Whether it trains what computes task embeddings from samples (`generator.condition=set`)."""
     written_models: ClassVar[tuple[str, ...]] = ()
@@ -86,6 +88,10 @@ class Method:
     def begin_task(self, state: Any, learner: Learner) -> Any:
         """State at a task's start. The models have grown by it; where it brings classes that the stream did not have
         before, `learner` counts them already and a shared head has outputs for them. Default: unchanged."""
+        return state
+
+    def see_task(self, state: Any, learner: Learner, task: Task) -> Any:
+        """State at a task's start, after `begin_task`, with `task.train` at hand. Default: unchanged."""
         return state
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
@@ -165,6 +171,10 @@ class Penalty:
 
     def begin_task(self, state: Any, learner: Learner) -> Any:
         """State at a task's start, as `Method.begin_task`: snapshots are taken here."""
+        return state
+
+    def see_task(self, state: Any, learner: Learner, task: Task) -> Any:
+        """State at a task's start, as `Method.see_task`: what the task added to the model may be set here."""
         return state
 
     def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:

@@ -27,9 +27,9 @@ from hypermnesia.core.exact import Moments
 from hypermnesia.core.rng import generator
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
-from hypermnesia.methods.learner import Learner, Net, Phase
-from hypermnesia.nets.stages import section, stages
-from hypermnesia.weights.model import evaluating
+from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase
+from hypermnesia.nets.stages import classifier, section, stages
+from hypermnesia.weights.model import Model, evaluating
 
 CHUNK = 1000
 """Samples per forward pass."""
@@ -48,7 +48,7 @@ class ClosedFormState:
     bias: Tensor | None = None
     """(C,) float64, −∞ for classes without samples."""
     projection: Tensor | None = None
-    """(d, M) float64 of whole numbers, where features are projected."""
+    """(d, M) int16, where features are projected."""
     precisions: Tensor | None = None
     """(C, d, d) float32 for `fecam`: of each class."""
     spread: Tensor | None = None
@@ -57,21 +57,26 @@ class ClosedFormState:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedForm(Method):
-    """What the classifiers of this file share. Nothing is trained: a task's samples are shown once, at its end."""
+    """What the classifiers of this file share. A task's samples are shown once, at its end; nothing is trained but what
+    `adapt` asks for."""
 
+    answers_ahead: ClassVar[bool] = False
     by_class: ClassVar[bool] = False
     """Whether it needs second moments of each class."""
     least: ClassVar[int] = 0
     """Of a projected feature: 0 is a rectifier."""
     scale: Annotated[int, Ge(0), Lt(exact.BITS)] = 12
     """Features are rounded to multiples of 2^−scale and cut at ±2^(20 − scale); 0..19."""
+    adapt: bool = False
+    """Whether the network before the classifier trains on the first task, with a linear layer and cross-entropy as long as the
+    run says, and then rests (RanPAC's first phase). What that task taught the network cannot be taken out again."""
     novel: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of the learned classes' own samples that may be taken for none of them: `predict` says "none of these" where a
     sample lies farther from every class mean than all but so many of the class's own. 0 = it never does."""
 
     @property
     def needs_boundaries(self) -> bool:
-        return False  # sums do not mind where a task ends
+        return self.adapt  # sums do not mind where a task ends
 
     def init(self, learner: Learner) -> ClosedFormState:
         if learner.model.depends_on_task:
@@ -79,10 +84,21 @@ class ClosedForm(Method):
                 f"{type(self).__name__.lower()} fits one classifier on features that all tasks share, and these weights "
                 "differ from task to task: leave weights out"
             )
+        roles, last = learner.model.roles, f"{classifier(learner.model.target)}."
+        trains = {role for name, role in roles.items() if not name.startswith(last)} - {"frozen"}
+        if self.adapt and not trains:
+            raise HypermnesiaError(
+                "method.adapt=true trains what comes before the classifier, and here nothing does: take net=bottleneck for "
+                "features, or net=pretrained weights=lora weights.written=shared for images"
+            )
         return ClosedFormState()
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
-        return ()
+        return (Phase(),) if self.adapt and learner.task == 0 else ()
+
+    def loss(self, net: Net, state: ClosedFormState, batch: Batch, draw: None) -> tuple[Tensor, Aux]:
+        value = F.cross_entropy(net(batch.x, batch.task), batch.target)
+        return value, Aux({"cross_entropy": value.detach()})
 
     @torch.no_grad()
     def end_task(
@@ -119,8 +135,13 @@ class ClosedForm(Method):
     def forget(self, state: ClosedFormState, learner: Learner, x: Tensor, y: Tensor) -> ClosedFormState:
         """As if the samples x (N, …), normalised, of classes y (N,) had never been shown.
 
-        Raises `HypermnesiaError` where a class would lose more samples than it had.
+        Raises `HypermnesiaError` where a class would lose more samples than it had, and for what the network adapted to.
         """
+        if self.adapt and not set(y.tolist()).isdisjoint(learner.classes[0]):
+            raise HypermnesiaError(
+                "the network adapted to the first task (method.adapt=true), whose classes it cannot be rid of; those of "
+                "later tasks can be taken out"
+            )
         return self.solved(self.shown(state, _features(learner, x), y, learner.num_classes, sign=-1))
 
     def solved(self, state: ClosedFormState) -> ClosedFormState:
@@ -149,7 +170,7 @@ class ClosedForm(Method):
         return h @ weight + bias
 
     def network(self, state: ClosedFormState, learner: Learner) -> nn.Module | None:
-        return None if state.weight is None else Closed(self, state, learner.model.target)
+        return None if state.weight is None else Closed(self, state, learner.model)
 
     def transformed(self, features: Tensor) -> Tensor:
         """Features (N, d) before they are rounded. Default: as they are."""
@@ -178,7 +199,7 @@ class ClosedForm(Method):
             return q
         width = len(state.projection)
         shift = max(0, round(torch.log2(torch.tensor(WEIGHT_SCALE * width**0.5)).item()) - 4)
-        return exact.projected(q, state.projection.to(q.device), shift, self.least)
+        return exact.projected(q, state.projection.to(q), shift, self.least)
 
     def _gram(self, moments: Moments) -> Tensor:
         return moments.gram.double() * 2.0 ** (-2 * self.scale)
@@ -191,10 +212,12 @@ class ClosedForm(Method):
 class Closed(nn.Module):
     """A solved classifier on what a copy of a network makes of its input before its last layer."""
 
-    def __init__(self, method: ClosedForm, state: ClosedFormState, target: nn.Module) -> None:
+    def __init__(self, method: ClosedForm, state: ClosedFormState, model: Model) -> None:
         super().__init__()
-        body = section(target, last=stages(target)[-2])
+        body = section(model.target, last=stages(model.target)[-2])
         self.method, self.body = method, copy.deepcopy(body).requires_grad_(False)
+        added = model.overlay(0)
+        self.body.load_state_dict({n: added[n] for n in self.body.state_dict() if n in added}, strict=False)
         names = ("weight", "bias", "projection", "precisions")
         self.kept = [name for name in names if getattr(state, name) is not None]
         for name in self.kept:
@@ -260,7 +283,7 @@ class Ridge(ClosedForm):
 
 @dataclass(frozen=True, kw_only=True)
 class RanPAC(Ridge):
-    """Ridge on random features relu(f W), W normal (McDonnell et al. 2023, arXiv:2307.02251), without its first-task adapter.
+    """Ridge on random features relu(f W), W normal (McDonnell et al. 2023, arXiv:2307.02251); its first-task adapter is `adapt`.
 
     Differences: W is rounded to multiples of 1/32 and the products to 20 bits, so that the sums are exact; λ is fixed
     rather than chosen on held-out samples of the first task.
@@ -332,11 +355,11 @@ class FeCAM(ClosedForm):
 
 
 def _random(width: int, to: int, seed: int, name: str) -> Tensor:
-    """(width, to) normal numbers as whole multiples of 1 / `WEIGHT_SCALE`."""
+    """(width, to) int16: normal numbers as whole multiples of 1 / `WEIGHT_SCALE`."""
     if width > exact.ROWS:
         raise HypermnesiaError(f"features of more than {exact.ROWS} numbers cannot be projected exactly")
     drawn = torch.randn(width, to, generator=generator(seed, name), dtype=torch.float64)
-    return (drawn * WEIGHT_SCALE).round().clamp(-WEIGHT_MOST, WEIGHT_MOST)
+    return (drawn * WEIGHT_SCALE).round().clamp(-WEIGHT_MOST, WEIGHT_MOST).to(torch.int16)
 
 
 def samples(learner: Learner, task: Task) -> Iterator[tuple[Tensor, Tensor]]:

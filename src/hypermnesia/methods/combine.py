@@ -63,6 +63,10 @@ class Combined(Method):
         return self.method.only_passes_input
 
     @property
+    def answers_ahead(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.answers_ahead
+
+    @property
     def trains_reader(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.method.trains_reader
 
@@ -84,6 +88,10 @@ class Combined(Method):
     def begin_task(self, state: CombinedState, learner: Learner) -> CombinedState:
         penalties = (p.begin_task(s, learner) for p, s in self._with_states(state))
         return CombinedState(self.method.begin_task(state.method, learner), tuple(penalties))
+
+    def see_task(self, state: CombinedState, learner: Learner, task: Task) -> CombinedState:
+        penalties = tuple(p.see_task(s, learner, task) for p, s in self._with_states(state))
+        return CombinedState(self.method.see_task(state.method, learner, task), penalties)
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
         return [

@@ -10,6 +10,7 @@ from typing import Any
 from hypermnesia.core.errors import unknown
 from hypermnesia.core.registry import PREFIX
 from hypermnesia.nets.backbones import is_backbone
+from hypermnesia.nets.bottleneck import BottleneckOptions
 from hypermnesia.nets.convnets import LeNetOptions, ZenkeNetOptions
 from hypermnesia.nets.factory import Factory, from_factory
 from hypermnesia.nets.mlp import MLPOptions
@@ -22,6 +23,7 @@ from hypermnesia.nets.wide_resnet import WideResNetOptions
 
 NETS: dict[str, type[NetOptions]] = {
     "mlp": MLPOptions,
+    "bottleneck": BottleneckOptions,
     "lenet": LeNetOptions,
     "zenkenet": ZenkeNetOptions,
     "resnet18": ResNet18Options,
@@ -53,6 +55,7 @@ def name_of_net(options: NetOptions) -> str:
 
 
 __all__ = [
+    "BottleneckOptions",
     "Factory",
     "NETS",
     "LeNetOptions",

@@ -209,6 +209,7 @@ class Fit:
             model.train()
         reading.read(learner, self.stream.tasks[learner.task])
         learner.state = self.method.begin_task(learner.state, learner)
+        learner.state = self.method.see_task(learner.state, learner, self.stream.tasks[learner.task])
         self.position.started = True
 
     def grow(self, model: Model) -> None:

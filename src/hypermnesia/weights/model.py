@@ -271,8 +271,8 @@ class Model(nn.Module):
         if part == "rows":
             return rest.startswith(f"{current}.")
         if part == "generator":
-            if self.generator is not None and self.generator.reader is not None and rest in owners:
-                return False  # a code is read, not trained
+            if self.generator is not None and self.generator.rests(rest, rest in owners):
+                return False
             return self.plastic_embeddings or owners.get(rest, current) == current
         role = self.roles[rest]
         if role == "masked":

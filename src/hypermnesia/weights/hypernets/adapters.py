@@ -63,6 +63,8 @@ class Adapters(Generator):
         groups: dict[tuple[int, int], Shapes] = {}
         for name, shape in self.shapes.items():
             groups.setdefault((shape[0], prod(shape[1:])), {})[name] = shape
+        self.reads_rest = False
+        """Whether something else sets V when a task begins (InfLoRA); U alone trains then."""
         self.groups = list(groups.values())
         """Matrices of equal size, which are kept as one tensor."""
         sizes = [(len(group), *size) for size, group in groups.items()]
@@ -87,6 +89,9 @@ class Adapters(Generator):
             for rows in (*self.rows("up"), *self.rows("down")):
                 rows.grow(rng, init, like)
         self.embeddings.grow(rng, init, like)
+
+    def rests(self, name: str, of_task: bool) -> bool:
+        return self.reads_rest and name.startswith("down.")
 
     def task_parameters(self, task: int) -> list[str]:
         return [] if self.sharing == "shared" else super().task_parameters(task)

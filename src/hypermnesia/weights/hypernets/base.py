@@ -131,6 +131,10 @@ class Generator(nn.Module, ABC):
         """Whether what it writes depends on the task."""
         return True
 
+    def rests(self, name: str, of_task: bool) -> bool:
+        """Whether the parameter of that name is computed and not trained, as a code is; `of_task`: it is a task's own."""
+        return self.reader is not None and of_task
+
     @property
     def num_tasks(self) -> int:
         """Tasks that it has grown for."""
