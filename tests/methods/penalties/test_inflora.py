@@ -43,7 +43,7 @@ def gram(fit: hm.Fit, task: int) -> np.ndarray:
     part = fit.stream.tasks[task].train
     raw, _ = part.batch(torch.arange(len(part)))
     x = fit.stream.preprocess(raw, None).flatten(1).double().numpy()
-    return sum(np.outer(row, row) for row in x)
+    return np.sum([np.outer(row, row) for row in x], 0)
 
 
 def test_one_step_by_hand() -> None:
@@ -51,6 +51,7 @@ def test_one_step_by_hand() -> None:
     fit = run(iterations=1)
     writer = writer_of(fit)
     up, down = writer.rows("up")[0], writer.rows("down")[0]
+    design = torch.empty(0)
     for event in fit:
         if isinstance(event, TaskStarted):
             design = down[0].detach().clone()

@@ -1,5 +1,6 @@
 """InfLoRA: a task's adapter reads only what earlier tasks do not use (Liang & Li 2024, arXiv:2404.00228)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -108,16 +109,15 @@ def inputs_of(learner: Learner, task: Task) -> Tensors:
     model, found = learner.model, dict[str, Tensor]()
     assert model.generator is not None
 
-    def keep(name: str, module: nn.Module, x: Tensor) -> None:
-        rows = _rows(module, x).double()
-        found[name] = found[name] + rows.mT @ rows if name in found else rows.mT @ rows
+    def keeps(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def keep(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            rows = _rows(module, given[0]).double()
+            found[name] = found[name] + rows.mT @ rows if name in found else rows.mT @ rows
 
-    hooks = [
-        _owner(learner, name).register_forward_pre_hook(
-            lambda module, given, name=name: keep(name, module, given[0])
-        )
-        for name in model.generator.shapes
-    ]
+        return keep
+
+    names = model.generator.shapes
+    hooks = [_owner(learner, name).register_forward_pre_hook(keeps(name)) for name in names]
     try:
         with evaluating(model):
             for positions in torch.arange(len(task.train)).split(CHUNK):
