@@ -3,12 +3,13 @@
     python -m benchmarks.new_tasks select --data-dir data [--seeds 0,1,2] [--only "read codes"]
     python -m benchmarks.new_tasks cifar --shots 5 --data-dir data [--seeds 0,1] [--only "read codes"]
     python -m benchmarks.new_tasks rotated --data-dir data
+    python -m benchmarks.new_tasks hundred --data-dir data
 
 `cifar`: CIFAR-100 as features of a frozen EfficientNet-Lite0 (96 pixels), 60 base classes with all their images, then 8 tasks
 of 5 classes with `--shots` images each. `select`: what the settings of its rows were chosen by, without any test image: of the
 60 base classes of each order 40 are learned and 4 tasks of 5 are new, and a tenth of the training images is asked about.
-`rotated`: MNIST under 40 angles in 0..180 degrees, 2,000 images of each, the last 30
-only read.
+`rotated`: MNIST under 40 angles in 0..180 degrees, 2,000 images of each, the last 30 only read; `hundred`: under 100, 1,000 of
+each, 90 only read.
 Prints a Markdown table of means ± standard deviations over seeds (class orders): accuracies in percent after the last task,
 seconds and stored bytes of a new task.
 """
@@ -94,7 +95,19 @@ ROTATED = {
     "read codes: set, no penalty": (*READING, "generator.condition=set", "drift=none"),
     "read codes: prototypes": (*READING, "generator.condition=prototypes"),
 }
-COLUMNS = ("all", "base", "new", "new, task given", "base, read again", "forgotten", "seconds", "bytes")
+HUNDRED = ("stream.tasks=100", "stream.samples_per_task=1000", "evaluate.samples=200")
+OF_HUNDRED = ("read codes: set", "read codes: set, held 0.1")
+COLUMNS = (
+    "all",
+    "base",
+    "new",
+    "new, task given",
+    "base, read again",
+    "forgotten",
+    "seconds",
+    "bytes",
+    "bytes in all",
+)
 
 
 def measured(run: Fit, base: int) -> dict[str, float]:
@@ -119,6 +132,7 @@ def measured(run: Fit, base: int) -> dict[str, float]:
     return {name: 100 * value for name, value in found.items()} | {
         "seconds": (seconds[-1] - seconds[base - 1]) / new,
         "bytes": (sizes[-1] - sizes[base - 1]) / new,
+        "bytes in all": sizes[-1],
     }
 
 
@@ -207,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["select", "cifar", "rotated"])
+    parser.add_argument("what", choices=["select", "cifar", "rotated", "hundred"])
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--seeds", default="0")
@@ -220,7 +234,12 @@ def main() -> None:
         common, base = (*FEATURES, *INCREMENTS, f"stream.shots={given.shots}"), 1
         benchmark, rows = "split-cifar100", CIFAR
     else:
-        common, base, benchmark, rows = TURNS, BASE, "rotated-mnist", ROTATED
+        hundred = given.what == "hundred"
+        common, base = _over(TURNS, HUNDRED if hundred else ()), BASE
+        benchmark, rows = (
+            "rotated-mnist",
+            {name: ROTATED[name] for name in OF_HUNDRED} if hundred else ROTATED,
+        )
     print("| | " + " | ".join(COLUMNS) + " |\n|---" + "|---" * len(COLUMNS) + "|", flush=True)
     approach, *more = next(iter(rows.values()))
     cfg = hm.resolve(benchmark, approach, (*more, *common))
@@ -241,10 +260,11 @@ def _cells(found: Sequence[Mapping[str, float]], columns: Sequence[str]) -> str:
 
 def _shown(column: str, values: Sequence[float]) -> str:
     middle = mean(values)
-    if middle != middle or (column == "bytes" and not middle):
+    sizes = column.startswith("bytes")
+    if middle != middle or (sizes and not middle):
         return ""
-    if column in ("bytes", "seconds"):
-        return f"{middle:,.0f}" if column == "bytes" else f"{middle:.2f}"
+    if sizes or column == "seconds":
+        return f"{middle:,.0f}" if sizes else f"{middle:.2f}"
     return f"{middle:.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
