@@ -66,7 +66,7 @@ GRIDS: dict[str, dict[str, tuple[object, ...]]] = {
         "optimizer.lr": (1e-4, 3e-4, 1e-3),
         "generator.init": ("nearest-mean", "plain"),
     },
-    "stored heads, 200 steps": {"optimizer.lr": (3e-4, 1e-3, 3e-3)},
+    "stored heads, 200 steps": {"optimizer.lr": (0.003, 0.01, 0.03, 0.1)},
     "read codes: set of 64 numbers": {"optimizer.lr": (3e-4, 1e-3, 3e-3)},
     "ridge": {"method.strength": (1e-4, 1e-3, 1e-2, 1e-1)},
     "free codes, 200 steps": {"optimizer.lr": (3e-4, 1e-3, 3e-3)},
