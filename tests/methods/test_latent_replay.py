@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from hypermnesia.core import tensors
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
-from hypermnesia.methods.latent_replay import LatentDraw, LatentReplay, LatentState, cut
+from hypermnesia.methods.latent_replay import LatentReplay, LatentState, cut
 from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.methods.replay.buffer import Memory
-from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
 from hypermnesia.weights.model import Role
 from hypermnesia.weights.options import Kind, of_kind
 from hypermnesia.weights.outputs import HeadKind
@@ -40,7 +40,7 @@ def learn(method: LatentReplay, learner: Learner, tasks: int) -> LatentState:
     return state
 
 
-def drawn(method: LatentReplay, state: LatentState, learner: Learner, seed: int = 0) -> LatentDraw:
+def drawn(method: LatentReplay, state: LatentState, learner: Learner, seed: int = 0) -> Replay:
     draw = method.draw(state, learner, batch_of(learner, make_task(learner.task)), generator(seed))
     assert draw is not None
     return draw
@@ -61,14 +61,14 @@ def test_one_step_equals_the_formula_written_out(head: HeadKind, tail: Role) -> 
     value, aux = METHOD.loss(net, state, batch, draw)
     assert float(aux.terms["replay"]) > 0
 
-    expected, replay = F.cross_entropy(net(batch.x, 2), batch.target), draw.replay
+    expected = F.cross_entropy(net(batch.x, 2), batch.target)
     written = learner.model.overlay
-    for block in replay.blocks:
+    for block in draw.blocks:
         weights = dict(learner.model.target.named_parameters()) | written(block.task)
         for i in range(block.start, block.stop):
-            logits = weights["head.weight"] @ replay.x[i] + weights["head.bias"]
+            logits = weights["head.weight"] @ draw.x[i] + weights["head.bias"]
             logits = logits if head == "shared" else logits[learner.model.head.columns(block.task)]  # pyright: ignore[reportOptionalMemberAccess]
-            expected = expected + 0.7 * slow_cross_entropy(logits, int(replay.target[i])) / len(replay)
+            expected = expected + 0.7 * slow_cross_entropy(logits, int(draw.target[i])) / len(draw)
     assert_same((value, net.gradients(value)), (expected, net.gradients(expected)), tol=1e-5)
 
 

@@ -58,6 +58,7 @@ def assert_alike(ours: Fit, theirs: Fit) -> None:
         ("finetune", ["optimizer.name=sgd", "optimizer.momentum=0.9", "lr=0.05"]),
         ("finetune", ["train.clip=0.5", "train.check=all"]),
         ("er", ["train.compile=true", *MEMORY]),
+        ("latent-replay", ["cut=layer1", "net.hidden=[20,20]", *MEMORY]),
         ("si", []),
         ("hnet", [*HNET, "optimizer.name=sgd", "lr=0.01"]),
         ("hnet", ["drift.look_ahead=none", "weights=lora", "optimizer.name=sgd", "lr=0.01"]),

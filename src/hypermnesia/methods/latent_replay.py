@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from hypermnesia.core.declared import NotNegative
 from hypermnesia.core.errors import HypermnesiaError
@@ -26,14 +26,6 @@ _CHUNK = 256  # samples per forward pass when a task is remembered
 class LatentState:
     memory: Memory | None
     """Features at the cut, labelled with global class ids; None before the first task's end."""
-
-
-@dataclass(frozen=True)
-class LatentDraw:
-    replay: Replay
-    """`x` holds m remembered features."""
-    tail: nn.Module
-    """The stages after the cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,22 +58,20 @@ class LatentReplay(Method):
         check(self.memory.size, learner.num_classes)
         return LatentState(None)
 
-    def draw(
-        self, state: LatentState, learner: Learner, batch: Batch, rng: torch.Generator
-    ) -> LatentDraw | None:
+    def draw(self, state: LatentState, learner: Learner, batch: Batch, rng: torch.Generator) -> Replay | None:
+        """Remembered features, as the `x` of a draw."""
         if state.memory is None or self.coefficient == 0:
             return None
-        replay = rehearse(state.memory, learner, self.memory, rng, prepare=lambda stored, _: stored)
-        return None if replay is None else LatentDraw(replay, cut(learner.model)[1])
+        return rehearse(state.memory, learner, self.memory, rng, prepare=lambda stored, _: stored)
 
-    def loss(self, net: Net, state: LatentState, batch: Batch, draw: LatentDraw | None) -> tuple[Tensor, Aux]:
+    def loss(self, net: Net, state: LatentState, batch: Batch, draw: Replay | None) -> tuple[Tensor, Aux]:
         current = net(batch.x, batch.task)
         value = F.cross_entropy(current, batch.target)
         terms = {"cross_entropy": value.detach()}
         if draw is not None:
-            tail, replay = draw.tail, draw.replay
-            answers = logits(lambda features, task: net(features, task, part=tail), replay)
-            replayed = self.coefficient * F.cross_entropy(answers, replay.target)
+            tail = cut(net.model).tail
+            answers = logits(lambda features, task: net(features, task, part=tail), draw)
+            replayed = self.coefficient * F.cross_entropy(answers, draw.target)
             value, terms["replay"] = value + replayed, replayed.detach()
         return value, Aux(terms, current.detach())
 
