@@ -1,5 +1,6 @@
 """A row of the benchmarks: two sides of one thing, and what their ratio should be."""
 
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -66,16 +67,18 @@ def contest(
     """A row that times two sides in turn.
 
     `kind`: faster = how many times as fast ours is, wanted at least; cost = what ours costs in units of the other,
-    wanted at most. `threads`: so many for both sides in place of those of the whole run, and the time on the clock in
-    place of the processors': what is done side by side shows there alone, and needs a machine that does nothing else.
+    wanted at most. `threads`: so many for both sides, or as many as there are cores, in place of those of the whole run, and
+    the time on the clock in place of the processors': what is done side by side shows there alone, and needs a machine that
+    does nothing else. With one core there is nothing to show, and processor time is taken.
     """
 
     def run(budget: Budget) -> list[Result]:
-        if threads is not None:
-            torch.set_num_threads(threads)
+        many = None if threads is None else min(threads, len(os.sched_getaffinity(0)))
+        if many is not None:
+            torch.set_num_threads(many)
         steps = {side.label: side.make() for side in (ours, other)}
         times = {side.label: side.times for side in (ours, other)}
-        found = in_turn(steps, budget, clock if threads is None else time.perf_counter, times)
+        found = in_turn(steps, budget, time.perf_counter if many is not None and many > 1 else clock, times)
         mine, theirs = found[ours.label], found[other.label]
         ratio = theirs.median / mine.median if kind == "faster" else mine.median / theirs.median
         quiet = theirs.least / mine.least if kind == "faster" else mine.least / theirs.least
@@ -91,7 +94,11 @@ def contest(
                 "; ".join(
                     [
                         *([note()] if note else []),
-                        *([] if threads is None else [f"{threads} threads, by the clock"]),
+                        *(
+                            []
+                            if many is None
+                            else ["one thread" if many == 1 else f"{many} threads, by the clock"]
+                        ),
                     ]
                 ),
             )

@@ -12,11 +12,24 @@ from benchmarks.rows import (
     start,
     sweeping,
     targets,
+    threads,
 )
 
 ROWS: dict[str, Row] = {
     row.name: row
-    for part in (hypernets, partial, peers, replay, stacked, targets, evaluation, long, sweeping, start)
+    for part in (
+        hypernets,
+        partial,
+        peers,
+        replay,
+        stacked,
+        targets,
+        evaluation,
+        long,
+        sweeping,
+        threads,
+        start,
+    )
     for row in part.ROWS
 }
 """name → row."""

@@ -95,23 +95,13 @@ def twin_of(placed: Placed) -> Step:
     )
 
 
-def beside_hypnettorch(tasks: int, wanted: float) -> Row:
-    about = f"a step of hnet at task {tasks}, hypnettorch's example defaults"
-    ours = Side("ours", lambda: example(tasks))
+def beside_hypnettorch(tasks: int, wanted: float, compiled: bool = False) -> Row:
+    name, how = (f"hnet-{tasks}-compiled", ", ours compiled") if compiled else (f"hnet-{tasks}", "")
+    about = f"a step of hnet at task {tasks}, hypnettorch's example defaults{how}"
+    ours = Side("ours", lambda: example(tasks, compiled=compiled))
     if peers.installed():
-        return contest(
-            f"hnet-{tasks}", about, ours, Side("hypnettorch", lambda: hypnettorch(tasks)), wanted, peers=True
-        )
-    return contest(f"hnet-{tasks}", about, ours, Side("slow twin", lambda: twin_of(example(tasks))), wanted)
-
-
-def compiled(tasks: int) -> Row:
-    return contest(
-        f"hnet-{tasks}-compiled",
-        f"the same step, compiled, beside the eager one, task {tasks}",
-        Side("compiled", lambda: example(tasks, compiled=True)),
-        Side("eager", lambda: example(tasks)),
-    )
+        return contest(name, about, ours, Side("hypnettorch", lambda: hypnettorch(tasks)), wanted, peers=True)
+    return contest(name, about, ours, Side("slow twin", lambda: twin_of(example(tasks))), wanted)
 
 
 def penalty(stream_net: Callable[[], Fit], form: str) -> Step:
@@ -243,8 +233,9 @@ ROWS = (
     beside_hypnettorch(5, 2.2),
     beside_hypnettorch(20, 3.5),
     beside_hypnettorch(100, 4.5),
-    compiled(5),
-    compiled(20),
+    beside_hypnettorch(5, 4, compiled=True),
+    beside_hypnettorch(20, 8, compiled=True),
+    beside_hypnettorch(100, 14, compiled=True),
     Row("hnet-bf16", "the drift's products in bf16 (`drift.precision=bf16`)", low_precision),
     form_of_penalty("permuted-mnist-10", "chunks of 78,000, hidden 25-25", permuted_run, 5),
     form_of_penalty("resnet-32", "chunks of 7,000, linear", resnet_run, None),
@@ -261,5 +252,6 @@ ROWS = (
         "a step of hypermask at 10 earlier tasks, published Split MNIST settings",
         Side("ours", lambda: masks(twin=False)),
         Side("slow twin", lambda: masks(twin=True)),
+        5,
     ),
 )

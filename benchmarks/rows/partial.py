@@ -78,7 +78,7 @@ ROWS = (
     beside_published("hnf", 5),
     beside_published("hn2", 5),
     beside_published("hn4", 3),
-    beside_twin("hnf", 5),
+    beside_twin("hnf", 4),
     beside_twin("hn2", 5),
     beside_twin("hn4", 3),
     beside_twin("hnf", None, compile=True),

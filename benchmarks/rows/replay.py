@@ -81,5 +81,5 @@ ROWS = (
     beside_bare("derpp", DERPP(memory=MEMORY), 3 * BATCH, None),
     beside_bare("hcr", HCR(memory=MEMORY), 5 * BATCH, 1.6),
     beside_bare("er", ER(memory=MEMORY), 2 * BATCH, 1.3, graph=True),
-    beside_bare("hcr", HCR(memory=MEMORY), 5 * BATCH, 1.6, graph=True),
+    beside_bare("hcr", HCR(memory=MEMORY), 5 * BATCH, 1.8, graph=True),
 )
