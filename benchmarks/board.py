@@ -222,7 +222,7 @@ def hypnettorch(race: Race, stream: Stream, data: Data) -> None:
     from hypnettorch.mnets.mlp import MLP  # pyright: ignore[reportMissingImports]
     from hypnettorch.utils import hnet_regularizer  # pyright: ignore[reportMissingImports]
 
-    hidden, inputs = race.net.hidden, stream.shape.numel()
+    hidden, inputs = race.net.hidden, torch.Size(stream.shape).numel()
     target = MLP(n_in=inputs, n_out=2, hidden_layers=hidden, no_weights=True, verbose=False)
     hnet = ChunkedHMLP(
         target.param_shapes,

@@ -1,9 +1,13 @@
 """Where a step's time goes: `python -m benchmarks.profile [APPROACH ...]`, a table per approach as Markdown.
 
 Each approach runs its Split MNIST settings (random images of that shape) up to its fourth task. Then, on one thread:
-the processor time of a step, its floating-point operations (matrix products and convolutions, counted by torch), how
-much of what this machine's matrix products reach that is, the bytes that all trained numbers take, and the shares of a
-step in products, in the optimizer, in other operations, and outside of operations (Python, and calling them).
+the processor time of a step, its physical limit, its floating-point operations (matrix products and convolutions, counted
+by torch), how much of what this machine's matrix products reach that is, the bytes that all trained numbers take, and the
+shares of a step in products, in the optimizer, in other operations, and outside of operations (Python, and calling them).
+
+The limit is the operations at the rate of a large product, and the passes that a step cannot do without over the trained
+numbers at the speed at which an array of their size is copied: read forward and backward, the gradient written and read,
+the optimizer's numbers read and written.
 """
 
 import argparse
@@ -32,6 +36,7 @@ EARLIER, TASK, STEPS = 12, 3, 40
 """Steps of each earlier task, the task that is looked at, and how many of its steps."""
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "mkldnn", "linear", "dot")
 OPTIMIZERS = ("_fused_adam", "_fused_sgd", "_foreach")
+PASSES = {torch.optim.SGD: 6, torch.optim.Adam: 10, torch.optim.AdamW: 10}
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Profile:
     flops: int
     trained: int
     """Bytes of the numbers that the optimizer moves."""
+    passes: int
+    """Over these numbers."""
     products: float
     """Share of the time, 0..1, as the others."""
     optimizer: float
@@ -61,6 +68,17 @@ def matrix_rate(size: int = 1024, times: int = 20) -> float:
         torch.mm(a, b, out=out)
         best = min(best, time.process_time() - began)
     return 2 * size**3 / best
+
+
+def copy_rate(size: int, times: int = 50) -> float:
+    """Bytes per second, read and written together, at which an array of `size` bytes is copied: of its cache's speed, too."""
+    source = torch.rand(max(1, size // 4))
+    target, best = torch.empty_like(source), float("inf")
+    for _ in range(times):
+        began = time.perf_counter()
+        target.copy_(source)
+        best = min(best, time.perf_counter() - began)
+    return 2 * size / best
 
 
 def run_of(approach: str) -> Fit:
@@ -112,6 +130,7 @@ def profiled(approach: str) -> Profile:
         seconds,
         counter.get_total_flops(),
         sum(4 * p.numel() for p in run.learner.model.parameters() if p.requires_grad),
+        PASSES[type(run.optimizers["main"])],
         share(product),
         share(moves),
         share(lambda key: not product(key) and not moves(key)),
@@ -126,14 +145,15 @@ def main() -> None:
     rate = matrix_rate()
     print(f"{machine.processor()}; one thread, {rate / 1e9:.0f} GFLOP/s in a product of 1024 × 1024\n")
     print(
-        "| approach | a step | MFLOP | of the matrix rate | trained | products | optimizer | other | outside |"
+        "| approach | a step | limit | MFLOP | of the matrix rate | trained | products | optimizer | other | outside |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for approach in parser.parse_args().approaches:
         found = profiled(approach)
+        limit = found.flops / rate + found.passes * found.trained / copy_rate(found.trained)
         parts = (found.products, found.optimizer, found.other, found.outside)
         print(
-            f"| `{approach}` | {1e3 * found.seconds:.3g} ms | {found.flops / 1e6:.1f} "
+            f"| `{approach}` | {1e3 * found.seconds:.3g} ms | {1e3 * limit:.2g} ms | {found.flops / 1e6:.1f} "
             f"| {found.flops / found.seconds / rate:.0%} | {found.trained / 1e6:.2f} MB | "
             + " | ".join(f"{part:.0%}" for part in parts)
             + " |",
