@@ -4,6 +4,7 @@ import io
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +28,11 @@ def console(terminal: bool) -> Console:
 def text(page: Console) -> str:
     assert isinstance(page.file, io.StringIO)
     return page.file.getvalue()
+
+
+def outline_of(tasks: int, target: object = None) -> SimpleNamespace:
+    """As much of a stream as is shown."""
+    return SimpleNamespace(tasks=["a"] * tasks, target=target)
 
 
 CONFIG = resolve("split-digits", "er", SHORT)
@@ -90,7 +96,7 @@ def test_on_a_terminal_a_bar(tmp_path, monkeypatch):
 
 def test_long_work_is_told_beside_the_bar(tmp_path, monkeypatch):
     monkeypatch.setattr(display, "REFRESH", 0.0)
-    monkeypatch.setattr(display, "task_names", lambda directory: ["a"])
+    monkeypatch.setattr(display, "saved_stream", lambda directory: outline_of(1))
     page = console(terminal=True)
     with showing(page)(CONFIG, 0, tmp_path) as hear:
         for _ in waiting.counted(range(3), "decoding images"):
@@ -143,7 +149,7 @@ def test_losses_are_looked_at_now_and_then(tmp_path, monkeypatch):
     """Each look makes the host wait for the accelerator."""
     times = iter(range(10**6))
     monkeypatch.setattr(display.time, "monotonic", lambda: next(times) * display.REFRESH / 10)
-    monkeypatch.setattr(display, "task_names", lambda directory: ["a"])
+    monkeypatch.setattr(display, "saved_stream", lambda directory: outline_of(1))
     with showing(console(terminal=True))(CONFIG, 0, tmp_path) as hear:
         hear(TaskStarted(0, "a", 1))
         for step in range(1, 1001):
@@ -152,7 +158,7 @@ def test_losses_are_looked_at_now_and_then(tmp_path, monkeypatch):
 
 
 def progress(monkeypatch, tasks: int = 3) -> RunProgress:
-    monkeypatch.setattr(display, "task_names", lambda directory: ["a"] * tasks)
+    monkeypatch.setattr(display, "saved_stream", lambda directory: outline_of(tasks))
     return RunProgress.of(CONFIG, 0, Path("nowhere"))
 
 
@@ -162,6 +168,12 @@ def test_accuracy_so_far_is_over_the_tasks_learned(monkeypatch):
     assert told.accuracy == ""
     told.hear(Evaluated(1, None, {"task": [1.0, 0.5, 0.0], "class": [0.4, 0.2, None]}))
     assert told.accuracy == "task 75.0% class 30.0%"
+
+
+def test_of_numbers_it_is_r_squared_that_is_shown():
+    told = RunProgress("a", "a", lambda: outline_of(2, "price"))  # pyright: ignore[reportArgumentType]
+    told.hear(Evaluated(0, None, {"task": [-0.5, None]}))
+    assert told.accuracy == "R² task -50.0%"
 
 
 def test_sealed_runs_show_validation(monkeypatch):

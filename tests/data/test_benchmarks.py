@@ -48,7 +48,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_benchmark_is_in_the_table():
-    texts = {"split-docstrings"}  # see test_text
+    texts = {"split-docstrings", "split-diabetes"}  # see test_texts, test_regression
     assert set(TASKS) | texts == set(BENCHMARKS)
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from hypermnesia.evaluation import schema as records
-from hypermnesia.evaluation.figures import ANYTIME, COSTS, METRICS, RETURNING
+from hypermnesia.evaluation.figures import ANYTIME, COSTS, ERROR, METRICS, RETURNING
 from hypermnesia.evaluation.metrics import anytime, summarise
 from hypermnesia.evaluation.schema import (
     Anytime,
@@ -63,7 +63,7 @@ def test_every_key_that_all_runs_have_has_to_be_there(path: Path) -> None:
 
 def test_the_tables_of_figures_and_the_schema_name_the_same() -> None:
     metrics = set(summarise([[1.0]])) - {"matrix"}
-    optional = {"matrix", *(figure.name for figure in RETURNING)}
+    optional = {"matrix", "error_matrix", ERROR.name, *(figure.name for figure in RETURNING)}
     assert {figure.name for figure in METRICS} == metrics == set(Scenario.model_fields) - optional
     assert {figure.name for figure in ANYTIME} == set(Anytime.model_fields) == set(anytime([], []))
     assert {figure.name for figure in COSTS} == set(Costs.model_fields)
@@ -137,3 +137,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(records, "LARGEST_FILE", 10)
     with pytest.raises(Damaged, match="latin.json has 21 bytes, expected at most 10"):
         read_record(tmp_path / "latin.json", Result)
+
+
+def test_only_where_numbers_are_learned_may_figures_be_below_0() -> None:
+    """R² has no least value."""
+    told = matrix([-7.5])
+    told["scenarios"]["task"]["average_accuracy"] = -7.5
+    assert Result.model_validate_json(json.dumps({**told, "target": "price"})).target == "price"
+    with pytest.raises(ValidationError, match=r"average_accuracy has -7\.5, expected 0 to 1"):
+        Result.model_validate_json(json.dumps(told))

@@ -100,6 +100,7 @@ def _never_silent(command: Callable[P, None]) -> Callable[P, None]:
 
         with showing_work(console()):
             with busy("loading torch"):
+                import hypermnesia.commands.progress
                 import hypermnesia.runs.execute  # noqa: F401
             command(*args, **kwargs)
 
@@ -131,6 +132,7 @@ def run(
     """
     from hypermnesia.commands.arguments import parse_seeds
     from hypermnesia.commands.progress import console
+    from hypermnesia.core.waiting import busy
     from hypermnesia.experiments.resolve import resolve
     from hypermnesia.runs.directory import default_directory
     from hypermnesia.runs.execute import execute_seeds
@@ -140,7 +142,8 @@ def run(
     file = arguments.settings_of(config)
     defaults = str(file.pop("benchmark", DEFAULTS[0])), str(file.pop("approach", DEFAULTS[1]))
     benchmark, approach = arguments.benchmark_and_approach(names, defaults)
-    cfg = resolve(benchmark, approach, settings, file)
+    with busy("reading the settings"):
+        cfg = resolve(benchmark, approach, settings, file)
     page = console()
     for note in cfg.notes:
         page.print(f"note: {note}")

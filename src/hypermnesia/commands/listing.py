@@ -176,7 +176,10 @@ def _run(directory: Path) -> tuple[str, ...]:
     done = f"{len(results)} of {len(asked)}" if len(results) < len(asked) else str(len(asked))
     scenarios = summary_of(results)["scenarios"] if results else {}
     means = {name: (found or {}).get("average_accuracy", {}).get("mean") for name, found in scenarios.items()}
-    shown = ", ".join(f"{name} {units.percent(mean, 1)}" for name, mean in means.items() if mean is not None)
+    of = "R² " if results and results[0].get("target") else ""
+    shown = ", ".join(
+        f"{of}{name} {units.percent(mean, 1)}" for name, mean in means.items() if mean is not None
+    )
     return *named, done, shown or units.MISSING
 
 

@@ -13,9 +13,10 @@ from rich.table import Column
 from hypermnesia.commands.terminal import console as console
 from hypermnesia.commands.terminal import showing_work
 from hypermnesia.core import units, waiting
+from hypermnesia.data import Stream
 from hypermnesia.evaluation.metrics import accuracy_so_far
 from hypermnesia.experiments.resolve import Config, chosen
-from hypermnesia.runs.directory import task_names
+from hypermnesia.runs.directory import saved_stream
 from hypermnesia.runs.execute import Listen
 from hypermnesia.runs.recorder import Listener
 from hypermnesia.training.events import Evaluated, Event, RunBegun, RunEnded, StepDone, TaskEnded, TaskStarted
@@ -79,21 +80,23 @@ def beginning(cfg: Config, event: RunBegun, directory: Path) -> str:
 class RunProgress:
     """How far a run is: what its events have told so far."""
 
-    def __init__(self, title: str, short_title: str, count: Callable[[], int]) -> None:
-        """`count`: asked for the number of tasks when the first event has come."""
+    def __init__(
+        self, title: str, short_title: str, stream: Callable[[], Stream], joined: bool = False
+    ) -> None:
+        """`stream`: asked for when the first event has come; `joined`: whether its tasks are trained as one."""
         self.title, self.short_title = title, short_title
         self.began = False
         self.task, self.tasks = 0, 1
         self.accuracy = ""
         """Mean accuracy over the tasks so far, by scenario."""
-        self._count = count
+        self._stream, self._joined, self._of = stream, joined, ""
 
     @classmethod
     def of(cls, cfg: Config, seed: int, directory: Path) -> "RunProgress":
         """Of a run on disk."""
         short = f"{cfg.approach.name} · seed {seed}"
-        joined = cfg.approach.joined
-        return cls(f"{cfg.benchmark} · {short}", short, lambda: 1 if joined else len(task_names(directory)))
+        title = f"{cfg.benchmark} · {short}"
+        return cls(title, short, lambda: saved_stream(directory), cfg.approach.joined)
 
     def hear(self, event: Event) -> bool:
         """Take in the next event; returns whether it is the first one of a run that began earlier."""
@@ -101,7 +104,9 @@ class RunProgress:
             return False
         first, self.began = not self.began, True
         if first:
-            self.tasks = self._count()
+            stream = self._stream()
+            self.tasks = 1 if self._joined else len(stream.tasks)
+            self._of = "" if stream.target is None else "R² "
         self.task = getattr(event, "task", self.task)
         if isinstance(event, Evaluated) and event.task >= 0:
             self.accuracy = self._accuracies(event)
@@ -141,7 +146,9 @@ class RunProgress:
             f"validation {name}": row for name, row in (event.validation or {}).items()
         }
         found = {name: accuracy_so_far(row, event.task, self.tasks) for name, row in rows.items()}
-        return " ".join(f"{name} {100 * value:.1f}%" for name, value in found.items() if value is not None)
+        return " ".join(
+            f"{self._of}{name} {100 * value:.1f}%" for name, value in found.items() if value is not None
+        )
 
 
 def view(console: Console, progress: RunProgress) -> contextlib.AbstractContextManager[Listener]:

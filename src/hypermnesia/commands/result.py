@@ -21,7 +21,7 @@ from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.data import Stream
 from hypermnesia.data.sources.given import samples_of
 from hypermnesia.evaluation.evaluate import EvaluateOptions
-from hypermnesia.evaluation.figures import METRICS
+from hypermnesia.evaluation.figures import ERROR, METRICS, worded
 from hypermnesia.evaluation.infer import Inference
 from hypermnesia.evaluation.records import Records, Row
 from hypermnesia.evaluation.schema import FORMAT
@@ -35,7 +35,7 @@ from hypermnesia.runs.continuation import onwards
 from hypermnesia.runs.directory import default_directory, read_result, saved_config, seed_directories
 from hypermnesia.runs.execute import execute_seeds, restored
 from hypermnesia.runs.learn import learn
-from hypermnesia.runs.predict import answered, read
+from hypermnesia.runs.predict import answered, numbers, read
 from hypermnesia.runs.results import figures_of, summary_of
 from hypermnesia.runs.stacks import Listen, silent
 from hypermnesia.training.loop import Fit
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def rows(self) -> dict[str, list[Row]]:
-        """rows[scenario][t][i]: accuracy in 0..1 on test part i after task t; None where it was not measured."""
+        """rows[scenario][t][i]: accuracy in 0..1 (of numbers R²) on test part i after task t; None where not measured."""
         return self.records.rows
 
     @property
@@ -128,20 +128,23 @@ class Result:
         learned = [task.name for task in self._run.stream.tasks][: len(matrix)]
         tasks = [task.name for task in self.stream.tasks]
         tests = tasks if len(tasks) == len(matrix[0]) else [str(i + 1) for i in range(len(matrix[0]))]
-        label = f"{self.title}, {name}: accuracy in %"
+        label = worded(f"{self.title}, {name}: accuracy in %", self.stream.target is not None)
         return Picture.of(heat_map(matrix, label, learned, tests, "after", "tested on"))
 
     def answer(self, x: Any, task: int | None = None) -> Answer:
         """Classes, scores and tasks for samples: see `predict`."""
         return answered(self._run, self._raw(x), task)
 
-    def predict(self, x: Any, task: int | None = None) -> list[str]:
+    def predict(self, x: Any, task: int | None = None) -> list[str] | list[float]:
         """The class names of samples: arrays or tensors as the stream has them (uint8 images (N, C, H, W) or (N, H, W),
         float vectors (N, F), int64 tokens (N, L)), or files (a `Path`, or a list of them).
 
         `task` (from 0): whose classes to look for; None looks for all classes seen, inferring the task where weights depend
-        on it. "" where an output has the most that stands for no class.
+        on it. "" where an output has the most that stands for no class. A run that has learned numbers tells these, in
+        the target's own units; where weights depend on the task it has to be given.
         """
+        if self.stream.target is not None:
+            return numbers(self._run, self._raw(x), task).tolist()
         names = self.stream.class_names
         return [names[c] if c >= 0 else "" for c in self.answer(x, task).classes.tolist()]
 
@@ -206,7 +209,10 @@ class Result:
         return place
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{k} {units.percent(v['average_accuracy'], 1)} %" for k, v in self.metrics.items())
+        of = "" if self.stream.target is None else "R² "
+        found = ", ".join(
+            f"{of}{k} {units.percent(v['average_accuracy'], 1)} %" for k, v in self.metrics.items()
+        )
         tasks = len(self._run.stream.tasks)
         return f"Result of {self.title}: {tasks} task{'s' * (tasks != 1)}, {found or 'not evaluated'}"
 
@@ -214,12 +220,20 @@ class Result:
         def row(cells: Sequence[str], tag: str = "td") -> str:
             return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
-        found = self.metrics
+        found, told = self.metrics, self.stream.target is not None
         lines = [
-            row([figure.title, *(units.percent(m[figure.name], 2, figure.signed) for m in found.values())])
+            row(
+                [
+                    worded(figure.title, told),
+                    *(units.percent(m[figure.name], 2, figure.signed) for m in found.values()),
+                ]
+            )
             for figure in METRICS
             if any(m[figure.name] is not None for m in found.values())
         ]
+        if told:
+            errors = (ERROR.write(m[ERROR.name], None) for m in found.values())
+            lines.append(row([f"{ERROR.title}, in its own units", *errors]))
         table = f"<table>{row(['in %', *found], 'th')}{''.join(lines)}</table>"
         picture = self.plot()._repr_html_() if self.rows or self.records.validation else ""
         return f"<div><strong>{escape(self.title)}</strong>{table}{picture}</div>"
@@ -282,7 +296,7 @@ def _title(run: Fit) -> str:
 
 def _trained(run: Fit, progress: bool | None) -> Result:
     page, title = console(), _title(run)
-    bar = RunProgress(title, title, lambda: len(run.stream.tasks))
+    bar = RunProgress(title, title, lambda: run.stream)
     wanted = watched(page) if progress is None else progress
     with view(page, bar) if wanted else nullcontext() as show:
         for event in run:

@@ -14,7 +14,7 @@ from hypermnesia.commands.reproduce import Reproduction
 from hypermnesia.core import units
 from hypermnesia.core.printable import printable
 from hypermnesia.evaluation import metrics
-from hypermnesia.evaluation.figures import COSTS, METRICS, RETURNING
+from hypermnesia.evaluation.figures import COSTS, ERROR, METRICS, RETURNING, worded
 from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
 from hypermnesia.runs.predict import ClassAccuracy, Prediction
@@ -62,13 +62,24 @@ def scenario_title(name: str) -> str:
 def summary(found: Mapping[str, Any]) -> Group:
     """Metrics by scenario of what `runs.summarise` gives: percentages, mean ± half of the 95 % interval."""
     names, seeds = list(found["scenarios"]), len(found["seeds"])
+    numbers = any(ERROR.name in (scenario or {}) for scenario in found["scenarios"].values())
     table = plain_table("in %", *(scenario_title(name) for name in names))
-    for figure in (*METRICS, *RETURNING):
+    for figure in (*METRICS, *RETURNING, ERROR):
         cells = [(found["scenarios"][name] or {}).get(figure.name) or {} for name in names]
-        if any(cell.get("n") for cell in cells):
+        if not any(cell.get("n") for cell in cells):
+            continue
+        if figure is ERROR:
+            shown = (units.spread(figure.write, c.get("mean"), c.get("ci95")) for c in cells)
+            table.add_row("mean absolute error, in its own units", *shown)
+        else:
             shown = (units.interval(c.get("mean"), c.get("ci95"), figure.signed) for c in cells)
-            table.add_row(figure.title.lower(), *shown)
+            table.add_row(_small(worded(figure.title, numbers)), *shown)
     return block(table, note=f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "")
+
+
+def _small(title: str) -> str:
+    """A title within a line: `average accuracy`, `average R²`."""
+    return title[:1].lower() + title[1:]
 
 
 _INTERVAL = "± is half of the 95 % interval"
@@ -152,18 +163,29 @@ def show_results(console: Console, results: Sequence[Mapping[str, Any]], with_va
     """What the run is, its classes, and matrix and metrics of every scenario of the results of its seeds."""
     first, seeds = results[0], ", ".join(str(result["seed"]) for result in results)
     console.print(f"{first['benchmark']} · {first['approach']} · seed{'s' * (len(results) > 1)} {seeds}")
-    console.print(f"{len(first['class_names'])} classes: {_few(first['class_names'])}\n", soft_wrap=True)
+    target = first.get("target")
+    told = f"{len(first['class_names'])} classes: {_few(first['class_names'])}"
+    console.print(f"{told if target is None else f'numbers: {printable(target)}'}\n", soft_wrap=True)
     for name in results[0]["scenarios"]:
         scenarios = [result["scenarios"][name] for result in results]
         rows = mean_matrix([scenario["matrix"] for scenario in scenarios])
         tests = len(rows[0]) if rows else 0
         names = next((first[of] for of in ("task_names", "class_names") if len(first[of]) == tests), ())
         over = f", mean of {len(results)} seeds" if len(results) > 1 else ""
-        console.print(matrix(rows, f"{scenario_title(name)}: accuracy in %{over}", console.width, names))
+        of = worded("accuracy in %", target is not None)
+        console.print(matrix(rows, f"{scenario_title(name)}: {of}{over}", console.width, names))
+        if target is not None:
+            console.print(Text(_errors([scenario.get(ERROR.name) for scenario in scenarios], target)))
         if with_variants:
             console.print()
             console.print(variants(_mean_variants(scenarios), f"every definition{over}"))
         console.print()
+
+
+def _errors(values: Sequence[float | None], target: str) -> str:
+    known = [value for value in values if value is not None]
+    mean = units.plain(sum(known) / len(known)) if known else units.MISSING
+    return f"mean absolute error at the end: {mean} (in units of {printable(target)})"
 
 
 def _few(names: Sequence[str], most: int = 40) -> str:

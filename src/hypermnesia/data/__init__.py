@@ -15,7 +15,7 @@ from hypermnesia.data.sources.registry import open_source
 from hypermnesia.data.sources.source import Images, Source, from_tensors, joined
 from hypermnesia.data.sources.text import TextForm
 from hypermnesia.data.split import split
-from hypermnesia.data.stream import Part, Stream, Task
+from hypermnesia.data.stream import Part, Stream, Target, Task
 
 __all__ = [
     "BENCHMARKS",
@@ -26,6 +26,7 @@ __all__ = [
     "Source",
     "Stream",
     "StreamOptions",
+    "Target",
     "Task",
     "TextForm",
     "blurry",

@@ -87,7 +87,9 @@ class Benchmark:
 
 def _split(source: Source, o: StreamOptions, made: Made) -> Stream:
     order = o.order or "label"
-    return split(source, tasks=o.tasks, classes_per_task=o.classes_per_task, order=order, **made)
+    return split(
+        source, tasks=o.tasks, classes_per_task=o.classes_per_task, order=order, feature=o.feature, **made
+    )
 
 
 def _permuted(pad: int) -> Build:
@@ -143,7 +145,8 @@ def _mnist360(source: Source, o: StreamOptions, made: Made) -> Stream:
 _CLASSES = ("tasks", "classes_per_task", "order", "augment", "blurry")
 _TEXTS = ("length", "vocabulary")
 SPLIT = Scenario("split", _CLASSES, ("task", "class"), _split)
-ANY_SPLIT = Scenario("split", (*_CLASSES, *_TEXTS), ("task", "class"), _split)
+ANY_SPLIT = Scenario("split", (*_CLASSES, *_TEXTS, "task", "feature"), ("task", "class"), _split)
+REGIONS = Scenario("regions", ("tasks", "feature"), ("task", "domain"), _split)
 FIXED_SPLIT = Scenario("split", ("tasks", "augment", "blurry"), ("task", "class"), _split)
 NOISY = Scenario("noise", _CLASSES, ("task", "class"), _noisy)
 _GUISES = ("task", "class", "domain")
@@ -189,6 +192,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         ANY_SPLIT,
         Normalisation(),
         _tasks(5, 2),
+    ),
+    "split-diabetes": Benchmark(
+        "scikit-learn's diabetes, a regression: 4 tasks, patients of the lowest blood pressure first",
+        ("diabetes",),
+        REGIONS,
+        Normalisation(),
+        StreamOptions(tasks=4, feature=3),
     ),
     "split-mnist": Benchmark("MNIST: 5 tasks of 2 digits", ("mnist",), SPLIT, MNIST, _tasks(5, 2)),
     "permuted-mnist": Benchmark(

@@ -9,9 +9,9 @@ from torch import Tensor
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.data.preprocess import Preprocess, usual
-from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.source import Images, Source
 from hypermnesia.data.sources.stratify import hold_out, take
-from hypermnesia.data.stream import Part, Stream, Task, concatenate
+from hypermnesia.data.stream import Part, Stream, Target, Task, concatenate
 from hypermnesia.data.transforms import Code, Identity, Transform
 
 MOST_TASKS = 10**6
@@ -44,10 +44,14 @@ def build(
     ordered: bool = False,
 ) -> Stream:
     """The stream of `cuts`, evaluated on each task's test part. Global class ids are numbered as the cuts
-    bring the classes. Without `preprocess` pixels are brought to 0..1 and vectors standardised.
+    bring the classes. Without `preprocess` pixels are brought to 0..1 and vectors standardised. Labels that are numbers
+    are standardised by the whole training part.
     """
     if len(cuts) > MOST_TASKS:
         raise HypermnesiaError(f"{name}: {len(cuts)} tasks; expected at most {MOST_TASKS}")
+    preprocess, sha256, target = preprocess or usual(source), source.sha256, None
+    if source.tells_numbers:
+        source, target = standardised_targets(source)
     order = list(dict.fromkeys(c for cut in cuts for c in cut.classes))
     labels = torch.full((len(source.class_names),), -1, dtype=torch.int64)
     labels[order] = torch.arange(len(order))
@@ -67,13 +71,25 @@ def build(
         name,
         tasks,
         tuple(source.class_names[c] for c in order),
-        preprocess or usual(source),
+        preprocess,
         tuple(task.test for task in tasks),
-        source.sha256,
+        sha256,
         boundaries=boundaries,
-        shared_labels=shared_labels,
+        shared_labels=shared_labels or target is not None,
         ordered=ordered,
+        target=target,
     )
+
+
+def standardised_targets(source: Source) -> tuple[Source, Target]:
+    """The source with (number − mean) / std as labels, by the mean and standard deviation of its training part."""
+    y = source.train.y.double()
+    target = Target(source.class_names[0], float(y.mean()), float(y.std(correction=0)))
+    train, test = (
+        Images(part.x, ((part.y.double() - target.mean) / target.std).float())
+        for part in (source.train, source.test)
+    )
+    return replace(source, train=train, test=test), target
 
 
 def tested_by_class(stream: Stream, source: Source, codes: Code = 0) -> Stream:
@@ -93,6 +109,8 @@ def tested_by_class(stream: Stream, source: Source, codes: Code = 0) -> Stream:
 
 def rows(y: Tensor, classes: Iterable[int]) -> Tensor:
     """Ascending positions of the labels `y` (N,) that are among `classes`, int64 (n,)."""
+    if y.is_floating_point():
+        raise HypermnesiaError("this stream is cut by classes, and its targets are numbers (task=regression)")
     return torch.isin(y, torch.tensor(list(classes))).nonzero().squeeze(1)
 
 
@@ -111,6 +129,11 @@ def capped(stream: Stream, samples: int, seed: int) -> Stream:
 def few_shot(stream: Stream, shots: int, seed: int, base: int = 1) -> Stream:
     """At most `shots` training samples of each class, chosen at random, in all tasks after the first `base` ones; tests stay
     whole."""
+
+    if stream.target is not None:
+        raise HypermnesiaError(
+            "stream.shots counts samples of a class; of numbers take stream.samples_per_task"
+        )
 
     def cut(task: Task) -> Task:
         rng, y = generator(seed, "shots", task.index), task.train.y

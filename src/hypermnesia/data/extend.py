@@ -75,6 +75,7 @@ def extended(earlier: Stream, further: Further, through: Through | None = None) 
     one that the stream has already if the names are equal, unless `further.apart`. Raises `HypermnesiaError` for data
     that cannot be brought to the shape, and for streams whose test parts are not its tasks'.
     """
+    _refuse_numbers(earlier)
     source = _read(earlier, further, through)
     options = further.options
     tasks = options.tasks or (None if options.classes_per_task else 1)
@@ -99,6 +100,7 @@ def followed_by(earlier: Stream, own: Stream, apart: bool = False) -> Stream:
 
     A class of `own` is one that `earlier` has already if the names are equal, unless `apart`.
     """
+    _refuse_numbers(earlier, own)
     if len(earlier.tests) != len(earlier.tasks):
         raise HypermnesiaError(f"{earlier.name} is tested class by class: it cannot be given further tasks")
     if (own.kind, own.shape) != (earlier.kind, earlier.shape):
@@ -118,6 +120,16 @@ def followed_by(earlier: Stream, own: Stream, apart: bool = False) -> Stream:
         source_sha256=digest.hexdigest(),
         shared_labels=earlier.shared_labels and len(names) == earlier.num_classes,
     )
+
+
+def _refuse_numbers(*streams: Stream) -> None:
+    """Labels are standardised by one whole training part, which further data would change."""
+    for stream in streams:
+        if stream.target is not None:
+            raise HypermnesiaError(
+                f"{stream.name} tells numbers (task=regression), which cannot be learned further; train on all tasks at once: "
+                "hm.stream_of([task1, task2, …])"
+            )
 
 
 def _read(earlier: Stream, further: Further, through: Through | None) -> Source:

@@ -51,7 +51,7 @@ def load(
     if isinstance(benchmark, str) and test is None:
         name, entry = benchmark, find_benchmark(benchmark)
     else:
-        own = source_of(benchmark, test, size=given.size, text=form)
+        own = source_of(benchmark, test, size=given.size, text=form, task=given.task)
         name, entry = own.name, Benchmark("your own data", (), ANY_SPLIT, Normalisation(flip=None))
     refuse_others(name, given, entry.takes)
     chosen = given.over(entry.defaults)
@@ -66,7 +66,10 @@ def load(
         return entry.normalisation.preprocess(source, chosen.normalize, chosen.augment)
 
     def opened(names: Iterable[str]) -> list[Source]:
-        return [open_source(name, data_dir=data_dir, size=chosen.size, text=form) for name in names]
+        return [
+            open_source(name, data_dir=data_dir, size=chosen.size, text=form, task=given.task)
+            for name in names
+        ]
 
     if entry.scenario is OWN_STREAM:
         stream = made_by(name, seed, data_dir)

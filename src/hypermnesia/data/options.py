@@ -9,6 +9,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from hypermnesia.core.declared import Checked, Count, Fraction, Natural, OneOrMore
 from hypermnesia.core.errors import HypermnesiaError
 
+Targets = Literal["classification", "regression"]
+"""What is told of a sample: its class, or a number."""
 Normalize = Literal["unit", "standard", "imagenet"]
 Interpolation = Literal["nearest", "bilinear"]
 Between = Annotated[float, Gt(0), Lt(1)]
@@ -20,6 +22,11 @@ class StreamOptions(Checked, section="stream"):
 
     tasks: Count | None = None
     """Tasks, ≥ 1."""
+    task: Targets | None = None
+    """What is told of a sample of your own data: its class ("classification"), or a number ("regression")."""
+    feature: Natural | None = None
+    """Of a regression on vectors: the feature, counted from 0, by which samples are cut into tasks, as many in each; none =
+    in the order of their rows."""
     classes_per_task: Count | OneOrMore | None = None
     """Classes of a task (slots of a task where classes repeat), ≥ 1; or a list with those of each task, such as
     [50,10,10], whose last number stands for all further tasks."""

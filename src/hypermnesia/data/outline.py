@@ -10,7 +10,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data.build import MOST_TASKS
 from hypermnesia.data.preprocess import Preprocess
 from hypermnesia.data.sources.source import MOST_CLASSES, MOST_VALUES, Images
-from hypermnesia.data.stream import Part, Stream, Task
+from hypermnesia.data.stream import Part, Stream, Target, Task
 from hypermnesia.data.transforms import Identity
 
 
@@ -27,7 +27,9 @@ def outline(stream: Stream) -> dict[str, Any]:
         "boundaries": stream.boundaries,
         "shared_labels": stream.shared_labels,
         "ordered": stream.ordered,
-    } | ({"vectors": True} if stream.kind == "vectors" else {})
+        **({"vectors": True} if stream.kind == "vectors" else {}),
+        **({} if stream.target is None else {"target": asdict(stream.target)}),
+    }
 
 
 def from_outline(value: Any) -> Stream:
@@ -45,7 +47,9 @@ def _read(value: Any) -> Stream:
         raise ValueError(f"{len(names)} classes of samples of shape {shape}")
     kind = torch.uint8 if len(shape) == 3 else torch.float32 if value.get("vectors") is True else torch.int64
     nothing = torch.zeros(0, dtype=torch.int64)
-    images = Images(torch.zeros(0, *shape, dtype=kind), nothing)
+    told = value.get("target")
+    target = None if told is None else Target(str(told["name"]), float(told["mean"]), float(told["std"]))
+    images = Images(torch.zeros(0, *shape, dtype=kind), nothing if target is None else nothing.float())
 
     def empty() -> Part:
         return Part(images, nothing, torch.arange(len(names)), _IDENTITY)
@@ -75,6 +79,7 @@ def _read(value: Any) -> Stream:
         boundaries=bool(value["boundaries"]),
         shared_labels=bool(value["shared_labels"]),
         ordered=bool(value["ordered"]),
+        target=target,
     )
 
 

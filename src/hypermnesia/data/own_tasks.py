@@ -91,12 +91,20 @@ def merged(sources: Sequence[Source], name: str, apart: bool) -> tuple[Source, l
         raise HypermnesiaError(
             f"{name}: samples are {listed}; expected one kind and shape (stream.size brings images to one size)"
         )
+    telling = {source.tells_numbers for source in sources}
+    if len(telling) > 1:
+        raise HypermnesiaError(
+            f"{name}: some tasks have classes and some numbers (task=regression); expected one of both"
+        )
     known: list[str] = []
     ids: list[list[int]] = []
     for source in sources:
         own = []
         for title in source.class_names:
-            if apart or title not in known:
+            if telling == {True}:  # one output, whatever each task calls it
+                own.append(0)
+                known = known or [title]
+            elif apart or title not in known:
                 known.append(title)
                 own.append(len(known) - 1)
             else:
@@ -107,9 +115,11 @@ def merged(sources: Sequence[Source], name: str, apart: bool) -> tuple[Source, l
     def part(which: str) -> Images:
         images: list[Images] = [getattr(source, which) for source in sources]
         x = [with_channels(i.x, channels) if i.x.ndim == 4 else i.x for i in images]
-        return Images(
-            torch.cat(x), torch.cat([torch.tensor(own)[i.y] for i, own in zip(images, ids, strict=True)])
-        )
+        y = [
+            i.y if i.y.is_floating_point() else torch.tensor(own)[i.y]
+            for i, own in zip(images, ids, strict=True)
+        ]
+        return Images(torch.cat(x), torch.cat(y))
 
     return Source(name, part("train"), part("test"), tuple(known)), ids
 

@@ -1,4 +1,4 @@
-"""Class-incremental streams: each task brings classes of its own."""
+"""Class-incremental streams: each task brings classes of its own. Of numbers: each task a region of the samples."""
 
 from collections.abc import Sequence
 
@@ -26,6 +26,7 @@ def split(
     classes_per_task: int | Sequence[int] | None = None,
     order: Order = "label",
     seed: int = 0,
+    feature: int | None = None,
     preprocess: Preprocess | None = None,
     name: str = "split",
 ) -> Stream:
@@ -37,13 +38,65 @@ def split(
 
     Without `classes_per_task` all classes are spread over the tasks as evenly as possible, earlier tasks having one
     more where it does not divide, about two in each if `tasks` is not given either; with one number alone there are as
-    many tasks as can be filled, with a list as many as it names. Raises `HypermnesiaError` when there are too few
+    many tasks as can be filled, with a list as many as it names. Where targets are numbers there are no classes: see
+    `regions`, which takes `tasks` (by default 5) and `feature`. Raises `HypermnesiaError` when there are too few
     classes.
     """
     source = source_of(source, test)
+    if source.tells_numbers:
+        if classes_per_task is not None or order != "label":
+            raise HypermnesiaError(
+                f"{name}: numbers have no classes to order or to count: give stream.tasks alone"
+            )
+        return regions(source, tasks or 5, feature, preprocess, name)
+    if feature is not None:
+        raise HypermnesiaError(
+            f"{name}: stream.feature cuts a regression; these samples are cut by their classes"
+        )
     classes = class_order(source, order, seed)
     cuts = [cut_classes(source, group) for group in groups(source.name, classes, tasks, classes_per_task)]
     return build(name, source, cuts, preprocess=preprocess)
+
+
+def regions(
+    source: Source,
+    tasks: int,
+    feature: int | None,
+    preprocess: Preprocess | None = None,
+    name: str = "regions",
+) -> Stream:
+    """`tasks` tasks of about as many training samples each: consecutive rows, or those between two quantiles (of the
+    training part) of a `feature` of vectors, the smallest first.
+
+    Raises `HypermnesiaError` for a feature that is not there, and where a task would have fewer than two samples.
+    """
+    if feature is None:
+        own = [
+            torch.arange(len(part)).mul(tasks).div(len(part), rounding_mode="floor") for part in source.parts
+        ]
+        names = [f"part {t + 1}" for t in range(tasks)]
+    else:
+        if source.kind != "vectors" or feature >= source.shape[0]:
+            raise HypermnesiaError(
+                f"{name}: stream.feature={feature}, and the samples of {source.name} are {source.kind} of shape "
+                f"{source.shape}; features of vectors count from 0"
+            )
+        values = [part.x[:, feature].contiguous() for part in source.parts]
+        starts = [len(source.train) * t // tasks for t in range(1, tasks)]
+        edges = values[0].sort().values[starts]
+        own = [torch.bucketize(part, edges, right=True) for part in values]
+        names = [f"from {edge:g}" for edge in edges.tolist()]
+        names = [f"below {edges[0]:g}", *names] if tasks > 1 else ["all"]
+    cuts = [
+        Cut(title, (0,), *((part == t).nonzero().squeeze(1) for part in own)) for t, title in enumerate(names)
+    ]
+    for cut in cuts:
+        if min(len(cut.train), len(cut.test)) < 2:
+            raise HypermnesiaError(
+                f"{name}: the task {cut.name!r} would have {len(cut.train)} training and {len(cut.test)} test samples; "
+                "expected two of each: give fewer stream.tasks, or another stream.feature"
+            )
+    return build(name, source, cuts, preprocess=preprocess, shared_labels=True)
 
 
 def cut_classes(source: Source, classes: Sequence[int], code: int = 0) -> Cut:

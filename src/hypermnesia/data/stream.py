@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -17,6 +17,15 @@ from hypermnesia.data.transforms import Code, Transform
 Moved = TypeVar("Moved")
 
 
+@dataclass(frozen=True)
+class Target:
+    """What numbers to be told are. Labels are (number − mean) / std, by the whole training part."""
+
+    name: str
+    mean: float
+    std: float
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """Samples `index` of `images`, each under member `code` of `transform`, labelled with global class ids.
@@ -28,7 +37,8 @@ class Part:
     index: Tensor
     """int64 (n,): which samples, in order."""
     labels: Tensor
-    """int64 (classes of the source,): global class id of each source class, −1 for absent."""
+    """int64 (classes of the source,): global class id of each source class, −1 for absent. Not used where labels are
+    numbers: these are the images' own."""
     transform: Transform
     code: Code = 0
     """Which member of the transform: one int for all samples, or int64 (n,)."""
@@ -40,17 +50,19 @@ class Part:
         return f"Part of {len(self):,} samples"
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples at `positions`, int64 (B,) in 0..len−1 → raw samples (B, …), class ids (B,)."""
+        """The samples at `positions`, int64 (B,) in 0..len−1 → raw samples (B, …), class ids or numbers (B,)."""
         positions = positions.to(self.index.device)
         rows = self.index.index_select(0, positions)  # half the time of indexing, for a small batch
         code = self.code if isinstance(self.code, int) else self.code.index_select(0, positions)
-        labels = self.labels.index_select(0, self.images.y.index_select(0, rows))
+        own = self.images.y.index_select(0, rows)
+        labels = own if own.is_floating_point() else self.labels.index_select(0, own)
         return self.transform(self.images.x.index_select(0, rows), code), labels
 
     @property
     def y(self) -> Tensor:
-        """Global class ids, int64 (n,); computed at each call, so that a thousand parts hold none."""
-        return self.labels[self.images.y[self.index]]
+        """Global class ids, int64 (n,), or numbers, float32 (n,); computed at each call, so that a thousand parts hold none."""
+        own = self.images.y[self.index]
+        return own if own.is_floating_point() else self.labels[own]
 
     @property
     def ids(self) -> Tensor:
@@ -59,7 +71,9 @@ class Part:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """The global class ids that occur, ascending."""
+        """The global class ids that occur, ascending; of numbers, 0 for their one output."""
+        if self.images.y.is_floating_point():
+            return (0,)
         return tuple(self.y.unique().tolist())
 
     def subset(self, positions: Tensor) -> "Part":
@@ -96,9 +110,10 @@ class Task:
     validation: Part | None = None
 
     def __repr__(self) -> str:
+        told = "numbers" if self.train.images.y.is_floating_point() else f"{len(self.classes)} classes"
         cut = "" if self.validation is None else f", {len(self.validation):,} for validation"
         return (
-            f"Task {self.index} ({self.name}): {len(self.classes)} classes, {len(self.train):,} samples, "
+            f"Task {self.index} ({self.name}): {told}, {len(self.train):,} samples, "
             f"{len(self.test):,} for tests{cut}"
         )
 
@@ -125,13 +140,14 @@ class Stream:
     """Every task has the same classes in other guise (domain-incremental)."""
     ordered: bool = False
     """True: training samples are meant to be seen in the order of their part, without shuffling."""
+    target: Target | None = None
+    """What the numbers are where labels are numbers: the tasks then share one class, 0, which stands for the one output."""
 
     def __repr__(self) -> str:
         """The stream in a line, and a line for each task: the middle of many is left out."""
         shape = "×".join(map(str, self.shape))
-        head = (
-            f"Stream {self.name}: {len(self.tasks)} tasks, {self.num_classes} classes, {self.kind} of {shape}"
-        )
+        told = f"{self.num_classes} classes" if self.target is None else f"numbers ({self.target.name})"
+        head = f"Stream {self.name}: {len(self.tasks)} tasks, {told}, {self.kind} of {shape}"
         lines = [f"  {task!r}" for task in self.tasks]
         return "\n".join([head, *(lines if len(lines) <= 10 else [*lines[:7], "  …", *lines[-2:]])])
 
@@ -235,7 +251,7 @@ class Stream:
                 for task in self.tasks
             ],
             "tests": [account(test) for test in self.tests],
-        }
+        } | ({} if self.target is None else {"target": asdict(self.target)})
 
     @cached_property
     def sha256(self) -> str:

@@ -14,6 +14,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.core.waiting import counted
 from hypermnesia.data import Part, Stream
 from hypermnesia.evaluation.records import Row
+from hypermnesia.evaluation.regression import mean_absolute_error, r_squared
 from hypermnesia.methods.learner import Learner, TaskScores
 from hypermnesia.weights.model import evaluating
 
@@ -50,10 +51,14 @@ class Evaluation:
     scenarios: dict[str, Row]
     confusion: list[list[float]] | None = field(default=None)
     """(tests, tasks) share of each test part's samples that were taken for each task, where the task was inferred."""
+    errors: Row | None = None
+    """Of numbers: the mean absolute error on each test part, in the target's own units; `scenarios` then hold R²."""
 
 
 def applicable(learner: Learner, stream: Stream) -> tuple[str, ...]:
     """The scenarios that mean something for the tested stream and the learner's head; see docs/scenarios.md."""
+    if stream.target is not None:  # whose the weights are is not inferred
+        return ("task",) if learner.model.depends_on_task else ("task", "domain")
     found, by_task, several = [], tests_are_tasks(stream), len(stream.tasks) > 1
     if by_task:
         found.append("task")
@@ -91,6 +96,8 @@ def evaluate(
     by_task = parts is not None or tests_are_tasks(stream)
     names = tuple(scenarios) if scenarios is not None else applicable(learner, stream)
     with torch.no_grad(), evaluating(learner.model):
+        if stream.target is not None:
+            return _numbers(learner, tests, options, names)
         if not learner.model.depends_on_task:
             return _shared(learner, stream, tests, by_task, options, names)
         return _task_specific(learner, stream, tests, by_task, options, names)
@@ -111,6 +118,25 @@ def batches(
         return learner.preprocess(raw, None), y
 
     return [lambda c=chosen: load(c) for chosen in positions.split(options.batch_size)]
+
+
+def _numbers(
+    learner: Learner, tests: Sequence[Part], options: EvaluateOptions, names: Sequence[str]
+) -> Evaluation:
+    """R² and error where numbers are told: part i with the weights of task i, of the latest where i is still to come."""
+    assert learner.target is not None
+    latest, overlays = max(learner.task, 0), learner.overlays()
+    scores: Row = []
+    errors: Row = []
+    for i, part in enumerate(counted(tests, "evaluating tests")):
+        owner = i if len(learner.classes) > 1 else 0  # joint training knows one task, whatever is tested
+        overlay, pairs = overlays[min(owner, latest)], [load() for load in batches(part, learner, options)]
+        told = torch.cat([learner.model.call(overlay, x, owner)[:, 0] for x, _ in pairs])
+        y = torch.cat([own for _, own in pairs])
+        error = mean_absolute_error(told, y)
+        scores.append(r_squared(told, y))
+        errors.append(None if error is None else error * learner.target.std)
+    return Evaluation({name: list(scores) for name in names}, errors=errors)
 
 
 def _mean(hits: list[Tensor]) -> float | None:

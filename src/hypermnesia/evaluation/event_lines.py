@@ -1,6 +1,7 @@
 """events.jsonl: what its lines hold, for those who write them and those who read them.
 
-One JSON object a line, told apart by `event`. Losses are null where they are not finite, accuracies fractions in 0..1.
+One JSON object a line, told apart by `event`. Losses are null where they are not finite, accuracies
+fractions in 0..1, R² at most 1.
 """
 
 from collections.abc import Iterator
@@ -9,12 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from hypermnesia.evaluation.schema import Cost, Fraction, Record
+from hypermnesia.evaluation.schema import Cost, Record, Share
 
 LONGEST = 16 * 2**20
 """Bytes of a line; a longer one is damage."""
 _Count = Annotated[int, Field(ge=0, le=10**15)]
-_Rows = dict[str, list[Fraction | None]]
+_Rows = dict[str, list[Share | None]]
 
 
 class _Line(Record):

@@ -6,8 +6,9 @@ from typing import Literal
 
 from hypermnesia.core import units
 
-Unit = Literal["share", "points", "count", "bytes", "s", "1/s"]
-"""share: a fraction in 0..1, shown in percent; points: a difference of two shares, shown with its sign."""
+Unit = Literal["share", "points", "count", "bytes", "s", "1/s", "own"]
+"""own: that of the numbers that are learned; share: a fraction in 0..1, shown in percent; points: a difference of two shares,
+shown with its sign."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Figure:
     @property
     def write(self) -> Callable[[float | None, float | None], str]:
         """Shows a cost to people: `units.count`, or what its unit asks for."""
+        if self.unit == "own":
+            return lambda value, like: units.plain(value)
         return {"bytes": units.size, "s": units.duration}.get(self.unit, units.count)
 
 
@@ -45,6 +48,19 @@ METRICS = (
     Figure("learning_accuracy", "Learning accuracy", 1, "share", in_search=True),
 )
 """Of every scenario, beside its matrix; see `evaluation.metrics`. Forward transfer is measured on test parts only."""
+
+ERROR = Figure("mean_absolute_error", "Mean absolute error", -1, "own", in_search=False)
+"""Of every scenario where numbers were learned, in the target's own units. There accuracies are R², a share of the variance."""
+
+
+def worded(text: str, numbers: bool) -> str:
+    """A text that speaks of accuracies, of R² where numbers were learned."""
+    if not numbers:
+        return text
+    for word, other in (("accuracies", "R²"), ("Accuracy", "R²"), ("accuracy", "R²")):
+        text = text.replace(word, other)
+    return text
+
 
 RETURNING = (Figure("missing_class_accuracy", "Accuracy on classes missing from the last task", 1, "share"),)
 """Of every scenario on streams whose classes return, too."""

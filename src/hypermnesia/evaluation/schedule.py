@@ -8,6 +8,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Stream
 from hypermnesia.evaluation.evaluate import EvaluateOptions, Evaluation, applicable, evaluate
 from hypermnesia.evaluation.records import Records, Row
+from hypermnesia.evaluation.regression import check_inference
 from hypermnesia.methods.learner import Learner
 
 MANY_TASKS = 10
@@ -20,6 +21,8 @@ class Measured(NamedTuple):
     scenarios: dict[str, Row]
     validation: dict[str, Row] | None
     confusion: list[list[float]] | None = None
+    errors: Row | None = None
+    """Of numbers, on every test part."""
 
 
 def note(records: Records, found: Measured, task: int, step: int | None) -> None:
@@ -33,6 +36,7 @@ def note(records: Records, found: Measured, task: int, step: int | None) -> None
             records.add(task, found.validation, validation=True)
         records.add(task, found.scenarios)
         records.confusion = found.confusion or records.confusion
+        records.add_errors(task, found.errors)
 
 
 class Schedule:
@@ -53,6 +57,7 @@ class Schedule:
             raise HypermnesiaError(
                 "a sealed run needs validation parts: set stream.validation, for example to 0.1"
             )
+        check_inference(learner)
         self._applicable = names = applicable(learner, tested_on)
         for name in options.scenarios or ():
             if name not in names:
@@ -90,7 +95,9 @@ class Schedule:
         validates = all(task.validation is not None for task in self._tested_on.tasks)
         checked = self._measure(scenarios, validation=True) if validates else None
         found = Evaluation({}) if self._sealed else self._measure(scenarios)
-        return Measured(found.scenarios, checked.scenarios if checked else None, found.confusion)
+        return Measured(
+            found.scenarios, checked.scenarios if checked else None, found.confusion, found.errors
+        )
 
     def _scenarios(self, last: bool) -> tuple[str, ...]:
         chosen = self._options.scenarios

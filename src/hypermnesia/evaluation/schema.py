@@ -1,8 +1,8 @@
 """What the files of a run hold: the one definition for those who write them and those who read them.
 
 Parsing is strict: a key that every run has and that is missing, or a value out of its range, is damage. Fractions lie in
-0..1 and an undefined number is null. Keys that this version does not know are ignored, and what applies to some runs
-only may be absent: a result of a method without masks simply has no `masks`.
+0..1 (R² may be below 0) and an undefined number is null. Keys that this version does not know are ignored, and what applies
+to some runs only may be absent: a result of a method without masks simply has no `masks`.
 """
 
 import hashlib
@@ -33,13 +33,15 @@ _SEED = re.compile(r"seed-(0|[1-9]\d{0,18})")
 
 _ROUNDING = 1e-9  # a mean of ones may exceed 1 by a rounding error
 Fraction = Annotated[float, Field(ge=-_ROUNDING, le=1 + _ROUNDING)]
-Change = Annotated[float, Field(ge=-1 - _ROUNDING, le=1 + _ROUNDING)]
 LARGEST = 1e100
 """No number of a run is larger; without a bound the arithmetic of scales and means could overflow."""
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Cost = Annotated[float, Field(ge=0, le=LARGEST)]
-Matrix = tuple[tuple[Fraction | None, ...], ...]
+Share = Annotated[float, Field(ge=-LARGEST, le=1 + _ROUNDING)]
+"""A fraction of right answers in 0..1, or R²; a `Result` without a target holds no R²."""
+Matrix = tuple[tuple[Share | None, ...], ...]
+Errors = tuple[tuple[Cost | None, ...], ...]
 
 
 class Damaged(HypermnesiaError):
@@ -67,13 +69,15 @@ class Scenario(Record):
     """The accuracy matrix of one scenario (row t: after training task t) and the numbers made from it."""
 
     matrix: Matrix
-    average_accuracy: Fraction | None
-    average_incremental_accuracy: Fraction | None
-    forgetting: Change | None
-    backward_transfer: Change | None
-    forward_transfer: Change | None
-    learning_accuracy: Fraction | None
-    missing_class_accuracy: Fraction | None = None
+    average_accuracy: Share | None
+    average_incremental_accuracy: Share | None
+    forgetting: Number | None
+    backward_transfer: Number | None
+    forward_transfer: Number | None
+    learning_accuracy: Share | None
+    missing_class_accuracy: Share | None = None
+    mean_absolute_error: Cost | None = None
+    error_matrix: Errors = ()
 
     @model_validator(mode="after")
     def _matrix_is_rectangular(self) -> Self:
@@ -128,9 +132,9 @@ class Memory(Record):
 class Anytime(Record):
     """Accuracy between the task ends, in one scenario."""
 
-    average_anytime_accuracy: Fraction | None = None
-    worst_case_accuracy: Fraction | None = None
-    stability_gap: Change | None = None
+    average_anytime_accuracy: Share | None = None
+    worst_case_accuracy: Share | None = None
+    stability_gap: Number | None = None
 
 
 class Validation(Record):
@@ -158,6 +162,28 @@ class Result(Record):
     masks: Masks | None = None
     memory: Memory | None = None
     anytime: dict[str, Anytime] = {}
+    target: str | None = None
+    """What the numbers are, where numbers were learned: accuracies are then R²."""
+
+    @model_validator(mode="after")
+    def _accuracies_are_fractions(self) -> Self:
+        held = [
+            *self.scenarios.values(),
+            *self.anytime.values(),
+            *(self.validation or Validation()).scenarios.values(),
+        ]
+        for part in held if self.target is None else ():
+            values = part.model_dump(exclude={"matrix", "error_matrix", "mean_absolute_error"}).items()
+            cells = (("matrix", cell) for row in getattr(part, "matrix", ()) for cell in row)
+            for name, value in (*values, *cells):
+                least = (
+                    -1
+                    if name in ("forgetting", "backward_transfer", "forward_transfer", "stability_gap")
+                    else 0
+                )
+                if value is not None and not least - _ROUNDING <= value <= 1 + _ROUNDING:
+                    raise ValueError(f"{name} has {value:g}, expected {least} to 1")
+        return self
 
     @model_validator(mode="after")
     def _embeddings_are_rectangular(self) -> Self:

@@ -39,6 +39,8 @@ class Method:
     can stand for it."""
     answers_ahead: ClassVar[bool] = True
     """Whether it has an answer among classes of which it has seen nothing yet, as a network's outputs have."""
+    tells_numbers: ClassVar[bool] = False
+    """Whether it learns numbers as well as classes: its loss is what `fitting` gives for the targets (task=regression)."""
     trains_reader: ClassVar[bool] = False
     """Whether it trains what computes task embeddings from samples (`generator.condition=set`)."""
     written_models: ClassVar[tuple[str, ...]] = ()
@@ -76,6 +78,8 @@ class Method:
         """Raise `HypermnesiaError` for a stream that the method cannot learn from."""
         if self.needs_boundaries and not stream.boundaries:
             raise without_boundaries(type(self).__name__, stream)
+        if stream.target is not None and not self.tells_numbers:
+            raise of_classes_alone(type(self).__name__)
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         """Models beside the main one, by name, freshly initialised from `seed`. Default: none."""
@@ -154,6 +158,8 @@ class Penalty:
     """Something that holds weights where they were: joins any method by value."""
 
     name: ClassVar[str]
+    tells_numbers: ClassVar[bool] = False
+    """Whether it holds what has learned numbers as well as what has learned classes."""
     holds: str = "main"
     """Which of the learner's models it holds; it takes part in that model's phases only."""
 
@@ -206,6 +212,14 @@ class Penalty:
     def through_ahead(self) -> bool:
         """Whether a look-ahead differentiates through the candidate step."""
         return False
+
+
+def of_classes_alone(what: str) -> HypermnesiaError:
+    """The error for `what` where targets are numbers; for raising."""
+    return HypermnesiaError(
+        f"{what} is for classes, and the targets of this stream are numbers (task=regression): these are learned by finetune, "
+        "joint, separate, hnet, er, derpp and ewc, and by a method of your own that says tells_numbers = True"
+    )
 
 
 def without_boundaries(what: str, stream: Stream) -> HypermnesiaError:

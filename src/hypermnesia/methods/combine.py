@@ -10,7 +10,7 @@ from torch import Tensor
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors, add, scale
 from hypermnesia.data import Stream, Task
-from hypermnesia.methods.base import Lookahead, Method, Penalty, without_boundaries
+from hypermnesia.methods.base import Lookahead, Method, Penalty, of_classes_alone, without_boundaries
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Samples, Step, WeightRequest
 from hypermnesia.weights.model import Model
 
@@ -78,6 +78,9 @@ class Combined(Method):
         self.method.check(stream)
         if not stream.boundaries:
             raise without_boundaries(f"the penalty {self.penalties[0].name}", stream)
+        alone = [penalty.name for penalty in self.penalties if not penalty.tells_numbers]
+        if stream.target is not None and alone:
+            raise of_classes_alone(f"the penalty {alone[0]}")
 
     def extra_models(self, stream: Stream, seed: int) -> dict[str, Model]:
         return self.method.extra_models(stream, seed)

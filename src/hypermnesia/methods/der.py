@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.declared import NotNegative
+from hypermnesia.core.fitting import fitting
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay.method import LogitReplay, ReplayMethod
 from hypermnesia.methods.replay.rehearsal import (
@@ -65,6 +65,7 @@ class DERPP(ReplayMethod):
     """
 
     keeps_logits: ClassVar[bool] = True
+    tells_numbers: ClassVar[bool] = True
 
     alpha: NotNegative = 0.1
     """Weight of the remembered logits, ≥ 0. Published 0.1 to 1; 0.1 for split CIFAR-10 with 200 samples."""
@@ -81,11 +82,12 @@ class DERPP(ReplayMethod):
 
     def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Draws | None) -> tuple[Tensor, Aux]:
         logits, replayed = forward(net, batch.x, batch.task, draw or (), self.joint_forward)
-        value = F.cross_entropy(logits, batch.target)
-        terms = {"cross_entropy": value.detach()}
+        name, distance = fitting(batch.target)
+        value = distance(logits, batch.target)
+        terms = {name: value.detach()}
         if draw is not None:
             remembered = self.alpha * squared_error(replayed[0], draw[0])
-            labelled = self.beta * F.cross_entropy(replayed[1], draw[1].target)
+            labelled = self.beta * distance(replayed[1], draw[1].target)
             terms |= {"logits": remembered.detach(), "labels": labelled.detach()}
             value = value + remembered + labelled
         return value, Aux(terms, logits.detach())

@@ -1,6 +1,7 @@
 """Experience replay: train on the batch and on remembered samples at once. The baseline that every memory must beat."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ class ER(ReplayMethod):
     Differences: (1) on weights that depend on the task, each remembered sample passes its own task's network and
     its cross-entropy runs over that task's outputs.
     """
+
+    tells_numbers: ClassVar[bool] = True
 
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir, as many samples rehearsed as the batch holds."""

@@ -4,20 +4,22 @@ is the same method on a stream whose tasks are joined."""
 from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from hypermnesia.core.fitting import fitting
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Net
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Method):
-    """Cross-entropy on the current batch, over the active outputs of its task, and nothing else."""
+    """Cross-entropy on the current batch, over the active outputs of its task, and nothing else; of numbers the squared error."""
 
     only_passes_input = True
+    tells_numbers = True
 
     def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
         logits = net(batch.x, batch.task)
-        value = F.cross_entropy(logits, batch.target)
-        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
+        name, distance = fitting(batch.target)
+        value = distance(logits, batch.target)
+        return value, Aux({name: value.detach()}, logits.detach())

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.tensors import Tensors, under_prefix
-from hypermnesia.data import Preprocess, Task
+from hypermnesia.data import Preprocess, Target, Task
 from hypermnesia.nets.stages import classifier_inputs
 from hypermnesia.weights.compose import SemiBinaryMask
 from hypermnesia.weights.hypernets.factors import Factor, split
@@ -31,9 +31,9 @@ class Batch:
     x: Tensor
     """(B, …) what the network sees: normalised and augmented."""
     y: Tensor
-    """(B,) int64, global class ids."""
+    """(B,) int64, global class ids; or float32, the numbers to be told, standardised."""
     target: Tensor
-    """(B,) int64, position of y among the model's active outputs of `task`."""
+    """(B,) int64, position of y among the model's active outputs of `task`; or the numbers themselves."""
     task: int
     raw: Tensor
     """(B, …) the samples before augmentation, as a memory stores them (uint8 images)."""
@@ -273,6 +273,8 @@ class Learner:
     """Share of the phase's steps that are done, 0..1."""
     dtype: torch.dtype = torch.uint8
     """Of raw samples: uint8 images, int64 tokens, float32 vectors."""
+    target: Target | None = None
+    """What the numbers are, where numbers are told and not classes."""
 
     @property
     def model(self) -> Model:
@@ -323,6 +325,11 @@ class Learner:
         """
         if task is not None and not 0 <= task <= self.task:
             raise HypermnesiaError(f"there is no task {task}: the learner has tasks 0 to {self.task}")
+        if self.target is not None:
+            raise HypermnesiaError(
+                f"this run has learned to tell numbers ({self.target.name}), and knows no classes: ask in Python, "
+                "hm.open_run(DIR).predict(x)"
+            )
         with evaluating(self.model):
             overlays = self.overlays()
             found = [self._answer(part, task, classes, overlays) for part in raw.split(_AT_ONCE)]

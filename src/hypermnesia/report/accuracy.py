@@ -56,15 +56,19 @@ def _dot_block(summary: Summary, title: str, keys: Sequence[str]) -> Block:
         if not rows:
             continue
         figures.append(
-            Figure(column.title, _costs(name, column, rows) if "costs." in name else _shares(column, rows))
+            Figure(
+                column.title,
+                _costs(name, column, rows) if "costs." in name else _shares(summary, column, rows),
+            )
         )
     return Block(title, figures)
 
 
-def _shares(column: Column, rows: Sequence[Dot]) -> Markup:
+def _shares(summary: Summary, column: Column, rows: Sequence[Dot]) -> Markup:
     if column.unit == "%":
-        return dots(rows, column.title, "accuracy (%)", limits=(0, 100))
-    return dots(rows, column.title, "percentage points", limits=(-100, 100))
+        return dots(rows, column.title, summary.worded("accuracy (%)"), limits=summary.limits)
+    low, high = summary.limits
+    return dots(rows, column.title, "percentage points", limits=(min(low, -high), max(-low, high)))
 
 
 def _costs(name: str, column: Column, rows: Sequence[Dot]) -> Markup:
@@ -113,7 +117,13 @@ def over_time(summary: Summary) -> Section:
             label = f"Average accuracy after each task, {scenario_title(scenario)}"
             axes = ("tasks learned", "average accuracy (%)")
             picture = lines(
-                series, label, *axes, limits=(0, 100), whole=True, marked=tasks <= _FEW_MARKS, height=280
+                series,
+                label,
+                *axes,
+                limits=summary.limits,
+                whole=True,
+                marked=tasks <= _FEW_MARKS,
+                height=280,
             )
             figures.append(Figure(scenario_title(scenario), picture))
     keys = [key(row.group.label, row.look, marked=marked) for row in summary.rows if row.look in drawn]
@@ -159,7 +169,7 @@ def per_task(summary: Summary) -> Section:
             if matrices and len(matrices[0]) > 1:
                 own = names_of_tests(row.group.first.result, len(matrices[0][0]))
                 names = own if len(own) > len(names) else names
-                figures += _lines_of_tests(row.group.label, mean_matrix(matrices), own)
+                figures += _lines_of_tests(summary, row.group.label, mean_matrix(matrices), own)
         if figures:
             total = len(names)
             marked = total <= _FEW_TASKS
@@ -172,7 +182,9 @@ def per_task(summary: Summary) -> Section:
     return Section("Accuracy of every task over time", about, blocks)
 
 
-def _lines_of_tests(label: str, mean: list[list[float | None]], names: Sequence[str]) -> list[Figure]:
+def _lines_of_tests(
+    summary: Summary, label: str, mean: list[list[float | None]], names: Sequence[str]
+) -> list[Figure]:
     """One figure with a line per test set; none if no test set was looked at twice."""
     few = len(names) <= _FEW_TASKS
     series = []
@@ -184,8 +196,9 @@ def _lines_of_tests(label: str, mean: list[list[float | None]], names: Sequence[
     if not any(len(one.points) > 1 for one in series):
         return []
     spoken = f"Accuracy of every test over time, {label}"
-    y = Scale(0, 100, 188, 28)
-    picture = lines(series, spoken, "tasks learned", "accuracy (%)", y=y, whole=True, marked=few, height=230)
+    y = None if summary.benchmark.numbers else Scale(0, 100, 188, 28)
+    axes = ("tasks learned", summary.worded("accuracy (%)"))
+    picture = lines(series, spoken, *axes, y=y, limits=summary.limits, whole=True, marked=few, height=230)
     return [Figure(label, picture)]
 
 

@@ -69,6 +69,11 @@ class Benchmark:
     groups: tuple[Group, ...]
 
     @property
+    def numbers(self) -> bool:
+        """Whether numbers are learned, so that accuracies are R²."""
+        return any(seed.result.target is not None for group in self.groups for seed in group.seeds)
+
+    @property
     def scenarios(self) -> tuple[str, ...]:
         """The scenarios that any seed has numbers for: known ones first, hardest first."""
         found = {name for group in self.groups for seed in group.seeds for name in seed.result.scenarios}

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from hypermnesia.core import units
 from hypermnesia.core.errors import HypermnesiaError, unknown
@@ -95,13 +96,31 @@ def _chapter(anchor: str, summary: Summary, notes: list[Note]) -> Chapter:
     return Chapter(
         anchor,
         summary,
-        verdict.verdicts(summary),
-        tradeoff.accuracy_and_cost(summary),
+        [(name, summary.worded(sentence)) for name, sentence in verdict.verdicts(summary)],
+        _worded(summary, tradeoff.accuracy_and_cost(summary)),
         _facts(summary),
         _warnings(summary.benchmark),
-        [section for section in sections if section.blocks],
+        [_worded(summary, section) for section in sections if section.blocks],
         _environment(summary.benchmark),
     )
+
+
+def _worded(summary: Summary, section: Section) -> Section:
+    """The section, of R² where numbers were learned."""
+    if not summary.benchmark.numbers:
+        return section
+    blocks = [
+        replace(
+            block,
+            title=summary.worded(block.title),
+            figures=[
+                replace(f, title=summary.worded(f.title), picture=Markup(summary.worded(f.picture)))
+                for f in block.figures
+            ],
+        )
+        for block in section.blocks
+    ]
+    return Section(summary.worded(section.title), summary.worded(section.about), blocks)
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
@@ -116,8 +135,10 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         ("Runs", f"{len(results)}"),
     ]
     facts += [("Tasks", f"{tasks}")] if tasks else []
-    facts += [("Classes", f"{classes}")] if classes else []
-    facts.append(("Sorted by", f"accuracy, {SCENARIO_NAMES.get(summary.primary, summary.primary)}"))
+    facts += [("Classes", f"{classes}")] if classes and not benchmark.numbers else []
+    facts.append(
+        ("Sorted by", f"{summary.worded('accuracy')}, {SCENARIO_NAMES.get(summary.primary, summary.primary)}")
+    )
     return facts
 
 

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from hypermnesia.core import units
-from hypermnesia.evaluation.figures import ANYTIME, COSTS, METRICS, Figure
+from hypermnesia.evaluation.figures import ANYTIME, COSTS, ERROR, METRICS, Figure, worded
 from hypermnesia.evaluation.schema import Result
 from hypermnesia.evaluation.statistics import PairedDifference, Statistics, paired_difference, statistics
 from hypermnesia.report.comparable import BOUNDS, Differing, same_machine, sets
@@ -104,9 +105,19 @@ class Summary:
         )
 
     @property
+    def limits(self) -> tuple[float, float]:
+        """Of axes of accuracies in %; R² has no least value."""
+        return (-inf if self.benchmark.numbers else 0, 100)
+
+    def worded(self, text: str) -> str:
+        """A text that speaks of accuracies, of R² where numbers were learned."""
+        return worded(text, self.benchmark.numbers)
+
+    @property
     def main(self) -> tuple[str, ...]:
         """Keys of the columns that belong into the short table."""
         wanted = [f"{name}.average_accuracy" for name in self.scenarios]
+        wanted += [f"{self.primary}.{ERROR.name}"] if self.benchmark.numbers else []
         wanted += [f"{self.primary}.forgetting", f"{self.primary}.backward_transfer"]
         wanted += ["costs.trainable_parameters", "costs.stored_bytes", "costs.train_seconds"]
         return tuple(key for key in wanted if any(row.statistics[key]["n"] for row in self.rows))
@@ -120,13 +131,13 @@ class Summary:
 
 def summarise(benchmark: Benchmark) -> Summary:
     primary = primary_scenario(benchmark)
-    columns = _columns(benchmark.scenarios)
+    columns = _columns(benchmark.scenarios, benchmark.numbers)
     key = f"{primary}.average_accuracy"
     found = [
         (group, {c.key: statistics([c.value(seed.result) for seed in group.seeds]) for c in columns})
         for group in benchmark.groups
     ]
-    found.sort(key=lambda pair: -1.0 if (mean := pair[1][key]["mean"]) is None else mean, reverse=True)
+    found.sort(key=lambda pair: -inf if (mean := pair[1][key]["mean"]) is None else mean, reverse=True)
     letters, differing = sets([group for group, _ in found])
     best: dict[str, Group] = {}
     rivals = Counter[str]()
@@ -228,17 +239,23 @@ def _accuracy(result: Result, scenario: str) -> float | None:
     return result.scenarios[scenario].average_accuracy if scenario in result.scenarios else None
 
 
-def _columns(scenarios: Sequence[str]) -> tuple[Column, ...]:
+def _columns(scenarios: Sequence[str], numbers: bool = False) -> tuple[Column, ...]:
+    """`numbers`: of what has learned these."""
     columns = []
     for scenario in scenarios:
         of = SCENARIO_NAMES.get(scenario, scenario)
         for figure in METRICS:
             key = f"{scenario}.{figure.name}"
-            title = f"{figure.short or figure.title}, {of}"
+            title = worded(f"{figure.short or figure.title}, {of}", numbers)
             columns.append(_share(key, title, figure, _of_scenario(scenario, figure.name)))
         for figure in ANYTIME:
             key = f"anytime.{scenario}.{figure.name}"
-            columns.append(_share(key, f"{figure.title}, {of}", figure, _of_anytime(scenario, figure.name)))
+            title = worded(f"{figure.title}, {of}", numbers)
+            columns.append(_share(key, title, figure, _of_anytime(scenario, figure.name)))
+        if numbers:
+            key, write = f"{scenario}.{ERROR.name}", partial(units.spread, ERROR.write)
+            value = _of_scenario(scenario, ERROR.name)
+            columns.append(Column(key, f"{ERROR.title}, {of}", "", ERROR.better, value, write, ""))
     for figure in COSTS:
         key, raw = f"costs.{figure.name}", "" if figure.unit == "count" else figure.unit
         write = partial(units.spread, figure.write)

@@ -109,8 +109,8 @@ def difference(row: Row) -> str:
 
 def _caption(summary: Summary) -> str:
     return (
-        "Mean ± 95 % interval over the seeds; accuracies in %, forgetting, backward transfer and differences "
-        "in percentage points. Difference: to the best approach, over seeds that both have; bounds do not "
+        f"Mean ± 95 % interval over the seeds; {summary.worded('accuracies')} in %, forgetting, backward transfer and "
+        "differences in percentage points. Difference: to the best approach, over seeds that both have; bounds do not "
         "compete."
     ) + "".join(f" {told}" for told in _told(summary))
 

@@ -52,5 +52,5 @@ def _against(summary: Summary, scenario: str, cost: str) -> Figure | None:
         points = [replace(point, x=point.x / seconds) for point in points]
         axis, title, x_format = f"training time ({unit})", "Accuracy against training time", units.tick
     spoken = f"{title}, {SCENARIO_NAMES.get(scenario, scenario)}"
-    picture = scatter(points, spoken, axis, "accuracy (%)", limits=(0, 100), x_format=x_format)
+    picture = scatter(points, spoken, axis, "accuracy (%)", limits=summary.limits, x_format=x_format)
     return Figure(title, picture, remark=f"Beyond the picture: {' and '.join(beyond)}." if beyond else "")

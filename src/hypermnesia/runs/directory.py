@@ -78,7 +78,7 @@ def saved_stream(directory: Path) -> Stream:
 
 
 def task_names(directory: Path) -> list[str]:
-    """The names of the tasks in the stream of a seed directory's run."""
+    """The names of the tasks of a seed directory's run."""
     return [task.name for task in saved_stream(directory).tasks]
 
 

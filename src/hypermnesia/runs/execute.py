@@ -14,6 +14,7 @@ from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.files import clear_abandoned
 from hypermnesia.core.locks import forget
 from hypermnesia.core.locks import locked as held
+from hypermnesia.core.waiting import busy
 from hypermnesia.evaluation.schema import Result, Summary, seeds_in, write_record
 from hypermnesia.experiments.build import assemble, build, without_base
 from hypermnesia.experiments.resolve import Config
@@ -254,7 +255,7 @@ def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = No
         return finished
     if exists(place.directory) and _in_a_stack(Entry(cfg, seed, place), listener):
         return read_result(place.directory) or {}
-    with guards.told("this configuration"):
+    with guards.told("this configuration"), busy("making the run"):
         run = run_of(cfg, seed, place)
     if exists(place.directory):
         _check_stream(run, place.directory)

@@ -208,6 +208,11 @@ def description(
         "task": task + 1,
         "name": stream.tasks[task].name,
         "outputs": [names[c] if c >= 0 else None for c in outputs],
+        **(
+            {}
+            if stream.target is None
+            else {"number": f"output · {stream.target.std!r} + {stream.target.mean!r}"}
+        ),
         "classes_of_the_task": [names[c] for c in stream.tasks[task].classes],
         "input": {"images": images, "texts": texts, "vectors": vectors}[stream.kind],
     }

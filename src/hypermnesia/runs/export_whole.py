@@ -54,6 +54,10 @@ def export_classifier(directory: Path, out: Path | None = None, onnx: bool = Fal
     learner, stream, options = run.learner, run.tested_on, saved_config(directory).sections["stream"]
     if learner.task < 0:
         raise HypermnesiaError(f"{directory}: the last checkpoint has learned no task yet")
+    if stream.target is not None:
+        raise HypermnesiaError(
+            f"{directory}: this run tells numbers, not classes; export a task's network: hypermnesia export DIR --task N"
+        )
     backbone = backbone_of(options)
     raw = samples(stream)
     if backbone is not None:

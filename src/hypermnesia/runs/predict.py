@@ -20,6 +20,7 @@ from hypermnesia.runs.directory import saved_config
 from hypermnesia.runs.execute import restored
 from hypermnesia.runs.export import check_task, is_joint
 from hypermnesia.training.loop import Fit
+from hypermnesia.weights.model import evaluating
 
 AT_ONCE = 1000
 """Files that are decoded together."""
@@ -127,6 +128,27 @@ def answered(run: Fit, raw: Tensor, task: int | None) -> Answer:
     check_task(learner, stream, task)
     own = 0 if is_joint(learner, stream) else task
     return learner.answer(raw, own, stream.tasks[task].classes)
+
+
+def numbers(run: Fit, raw: Tensor, task: int | None) -> Tensor:
+    """(N,) the numbers that the run's learner tells of raw samples (N, …), in the target's own units. `task` (from 0): by whose
+    weights; needed where these depend on the task. Raises `HypermnesiaError` for a task that was not learned."""
+    learner, target = run.learner, run.tested_on.target
+    assert target is not None
+    if task is None and learner.model.depends_on_task and learner.task > 0:
+        raise HypermnesiaError(
+            f"the weights of this run depend on the task, and of numbers the task is not inferred: give task=0 to {learner.task}"
+        )
+    if task is not None:
+        check_task(learner, run.tested_on, task)
+    owner = learner.task if task is None else 0 if is_joint(learner, run.tested_on) else task
+    with torch.no_grad(), evaluating(learner.model):
+        overlay = learner.model.overlay(owner)
+        found = [
+            learner.model.call(overlay, learner.preprocess(part.to(learner.device), None), owner)[:, 0]
+            for part in raw.split(AT_ONCE)
+        ]
+    return torch.cat(found).double() * target.std + target.mean
 
 
 def read(directory: Path | None, files: Sequence[Path], stream: Stream) -> Tensor:

@@ -44,11 +44,13 @@ def figures_of(run: Fit) -> dict[str, Any]:
     seen_validation = seen_tests(run, validation=True)
     result: dict[str, Any] = {
         "stream_sha256": run.tested_on.sha256,
-        "scenarios": _scenarios(records.rows, records.baseline, seen, present_tests(run)),
+        "scenarios": _scenarios(records.rows, records.baseline, seen, present_tests(run), records.errors),
         "costs": costs(run.learner, records),
         "class_names": list(run.tested_on.class_names),
         "task_names": [task.name for task in run.tested_on.tasks],
     }
+    if run.tested_on.target is not None:
+        result["target"] = run.tested_on.target.name
     if records.validation:
         result["validation"] = {"scenarios": _scenarios(records.validation, {}, seen_validation)}
     if records.anytime:
@@ -88,10 +90,18 @@ def present_tests(run: Fit) -> list[list[int]] | None:
 
 
 def _scenarios(
-    rows: Mapping[str, list], baseline: Mapping[str, list], seen: list | None, present: list | None = None
+    rows: Mapping[str, list],
+    baseline: Mapping[str, list],
+    seen: list | None,
+    present: list | None = None,
+    errors: Sequence[Any] = (),
 ) -> dict[str, dict[str, Any]]:
+    told: dict[str, Any] = {}
+    if errors:  # an average is one whatever its unit
+        told = {"error_matrix": list(errors), "mean_absolute_error": metrics.average_accuracy(errors, seen)}
     return {
-        name: metrics.summarise(matrix, baseline.get(name), seen, present) for name, matrix in rows.items()
+        name: metrics.summarise(matrix, baseline.get(name), seen, present) | told
+        for name, matrix in rows.items()
     }
 
 
@@ -173,7 +183,7 @@ def _over_seeds(values: Sequence[Any]) -> Any:
     """Nested numbers of several seeds → the same tree with mean, std and 95 % interval at its leaves."""
     present = [value for value in values if value is not None]
     if present and isinstance(present[0], Mapping):
-        keys = [key for key in present[0] if key != "matrix"]
+        keys = [key for key in present[0] if not key.endswith("matrix")]
         return {key: _over_seeds([value.get(key) for value in present]) for key in keys}
     return statistics([float(value) for value in present])
 
@@ -192,7 +202,7 @@ def portrait(learner: Learner, class_names: Sequence[str]) -> dict[str, Any]:
         found["masks"] = _masks(model)
     state = learner.state.method if isinstance(learner.state, CombinedState) else learner.state
     memory = getattr(state, "memory", None)
-    if isinstance(memory, Memory) and memory.filled:
+    if isinstance(memory, Memory) and memory.filled and learner.target is None:
         found["memory"] = _memory(memory, class_names)
     return found
 

@@ -91,6 +91,7 @@ class Fit:
             boundaries=stream.boundaries,
             device=torch.device(device),
             dtype=stream.dtype,
+            target=stream.target,
             method=method,
             inference=self.inference,
         )

@@ -55,6 +55,10 @@ def looks(train: TrainOptions, optimizer: OptimizerOptions) -> bool:
 
 def check(train: TrainOptions, optimizer: OptimizerOptions, stream: Stream) -> None:
     """Raise `HypermnesiaError` where validation parts are needed that the stream does not have."""
+    if looks(train, optimizer) and stream.target is not None:
+        raise HypermnesiaError(
+            "train.select and optimizer.schedule=plateau go by accuracies; of numbers there are none"
+        )
     if looks(train, optimizer) and any(task.validation is None for task in stream.tasks):
         word = "optimizer.schedule=plateau" if train.select == "last" else "train.select=best_validation"
         raise HypermnesiaError(

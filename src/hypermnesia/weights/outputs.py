@@ -70,7 +70,8 @@ class Head:
         return table
 
     def targets(self, y: Tensor, task: int) -> Tensor:
-        """Class ids `y` (B,) as positions among the active outputs of `task`: int64 (B,), −1 for a class that has none."""
-        if self.kind == "shared":
+        """Class ids `y` (B,) as positions among the active outputs of `task`: int64 (B,), −1 for a class that has none.
+        Numbers to be told, float32 (B,), stay as they are."""
+        if self.kind == "shared" or y.is_floating_point():
             return y
         return self._columns_of_classes[task].to(y.device).index_select(0, y)

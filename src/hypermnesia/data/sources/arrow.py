@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data.sources.decode import RawSamples, build_source, place
-from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.source import Source, Targets
 from hypermnesia.data.sources.text import TextForm
 
 IMAGE_COLUMNS = ("image", "img", "picture")
@@ -30,12 +30,17 @@ class Columns:
     label: str
     kind: str = "images"
     """What the samples are: `"images"`, `"texts"` or `"vectors"`."""
+    numbers: bool = False
+    """Whether labels are numbers to be told rather than classes."""
 
 
-def find_columns(schema: pa.Schema, where: str, label: str | None = None) -> Columns:
+def find_columns(
+    schema: pa.Schema, where: str, label: str | None = None, task: Targets = "classification"
+) -> Columns:
     """The columns of known names, images before texts; else all columns of numbers but the label are features.
 
-    `label`: the label's column; None: the first that has a known name. Raises `HypermnesiaError`, which lists the columns.
+    `label`: the label's column; None: the first that has a known name. `task`: what labels are. Raises `HypermnesiaError`,
+    which lists the columns.
     """
     listed = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
 
@@ -66,6 +71,14 @@ def find_columns(schema: pa.Schema, where: str, label: str | None = None) -> Col
         columns = Columns((image,), target) if image else Columns((str(text),), target, "texts")
         _check_samples(schema, columns, where)
     kind = _plain(schema.field(target).type)
+    if task == "regression":
+        if not _is_number(kind):
+            raise HypermnesiaError(f"{where}: column {target!r} is {kind}; task=regression expects numbers")
+        return replace(columns, numbers=True)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        raise HypermnesiaError(
+            f"{where}: column {target!r} is {kind}; expected integer class ids or strings, or task=regression to tell numbers"
+        )
     if not (pa.types.is_integer(kind) or _is_text(kind)):
         raise HypermnesiaError(f"{where}: column {target!r} is {kind}; expected integer class ids or strings")
     return columns
@@ -198,6 +211,14 @@ def read_labels(
     return labels.astype(np.int64)
 
 
+def read_numbers(column: pa.ChunkedArray, files: Sequence[tuple[str, int]]) -> np.ndarray:
+    """float32 (N,) targets of a regression."""
+    if column.null_count:
+        row = column.is_null().index(True).as_py()
+        raise HypermnesiaError(f"{place(files, row)}: the target is missing; drop the row")
+    return column.cast(pa.float64()).to_numpy().astype(np.float32)
+
+
 def text_classes(columns: Sequence[pa.ChunkedArray]) -> list[str] | None:
     """The sorted distinct values of label columns that hold strings; None for columns of integers."""
     kinds = [_is_text(_plain(column.type)) for column in columns]
@@ -215,8 +236,8 @@ def to_records(
     tables: Sequence[tuple[pa.Table, Sequence[tuple[str, int]]]], columns: Columns
 ) -> tuple[list[RawSamples], list[str] | None]:
     """RawSamples of each table (with its `files`), and the names of the classes where the tables tell them."""
-    text = text_classes([table[columns.label] for table, _ in tables])
-    names = text or named_classes(tables[0][0].schema, columns.label)
+    text = None if columns.numbers else text_classes([table[columns.label] for table, _ in tables])
+    names = [columns.label] if columns.numbers else text or named_classes(tables[0][0].schema, columns.label)
 
     def samples(table: pa.Table, files: Sequence[tuple[str, int]]) -> Sequence[bytes] | Tensor:
         if columns.kind == "vectors":
@@ -226,7 +247,9 @@ def to_records(
     records = [
         RawSamples(
             samples(table, files),
-            read_labels(table[columns.label], files, text),
+            read_numbers(table[columns.label], files)
+            if columns.numbers
+            else read_labels(table[columns.label], files, text),
             tuple(files),
             columns.kind == "texts",
         )

@@ -1,4 +1,4 @@
-"""Sources that need no download: scikit-learn's handwritten digits, and docstrings of Python's own standard library.
+"""Sources that need no download: scikit-learn's handwritten digits and diabetes, and docstrings of Python's own standard library.
 
 The docstrings are real English prose about ten subjects, in every Python. Each Python version has texts of its own, so
 figures can be compared within one version only; the stream's checksum tells versions apart.
@@ -48,6 +48,18 @@ def read_digits(size: int | None) -> Source:
         return Source("digits", Images(x[kept], y[kept]), Images(x[held], y[held]), names)
 
     return cached("digits", {"scikit-learn": version("scikit-learn"), "size": size}, build)
+
+
+def read_diabetes() -> Source:
+    """442 patients: ten numbers taken at the start (age first) and how far the disease had gone a year later, 25 to 346
+    (Efron et al. 2004, doi:10.1214/009053604000000067); see `load_diabetes`. A fifth is the test part, cut by a fixed seed.
+    """
+    from sklearn.datasets import load_diabetes
+
+    features, target = load_diabetes(return_X_y=True, scaled=False)
+    x, y = (torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in (features, target))
+    kept, held = hold_out(y, TEST_SHARE, generator(0, "diabetes"))
+    return Source("diabetes", Images(x[kept], y[kept]), Images(x[held], y[held]), ("progression",))
 
 
 MODULES = {

@@ -12,12 +12,15 @@ from hypermnesia.data.sources.arrow import find_columns, from_tables, require_sa
 from hypermnesia.data.sources.cache import cached, fingerprint
 from hypermnesia.data.sources.decode import MAX_BYTES
 from hypermnesia.data.sources.parquet import find_files
-from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.source import Source, Targets
 from hypermnesia.data.sources.text import TextForm
 
 
-def read_csv(name: str, path: Path, size: int | None, text: TextForm) -> Source:
-    """The source in a CSV file with a line of column names, or in the folder `path` of such files.
+def read_csv(
+    name: str, path: Path, size: int | None, text: TextForm, task: Targets = "classification"
+) -> Source:
+    """The source in a CSV file with a line of column names, or in the folder `path` of such files. `task`: whether labels
+    are classes or numbers.
 
     Which columns count, `find_columns` says; which files, `find_files`. Raises `HypermnesiaError` for what is missing or
     damaged.
@@ -26,12 +29,14 @@ def read_csv(name: str, path: Path, size: int | None, text: TextForm) -> Source:
 
     def build() -> Source:
         tables = [_read(files) for files in parts]
-        columns = find_columns(tables[0][0].schema, str(parts[0][0]))
+        columns = find_columns(tables[0][0].schema, str(parts[0][0]), task=task)
         for (table, _), files in zip(tables[1:], parts[1:], strict=True):
-            require_same(find_columns(table.schema, str(files[0])), str(files[0]), columns, str(parts[0][0]))
+            found = find_columns(table.schema, str(files[0]), task=task)
+            require_same(found, str(files[0]), columns, str(parts[0][0]))
         return from_tables(name, tables, columns, size, text)
 
     key = {"csv": [fingerprint(files, path) for files in parts], "size": size, "text": astuple(text)}
+    key |= {"task": task} if task == "regression" else {}
     return cached(name, key, build)
 
 

@@ -185,8 +185,8 @@ class RawSamples:
     """Samples with labels as they come.
 
     `images`: encoded bytes (of texts, UTF-8), paths of files, or samples decoded already, as `Images.x`. `labels`: int64
-    (N,), not negative. `files`: name and number of rows of each file that `images` were read from, in order; not used
-    for paths.
+    (N,), not negative; or float32 (N,), numbers to be told. `files`: name and number of rows of each file that `images` were
+    read from, in order; not used for paths.
     """
 
     images: Sequence[bytes | Path] | Tensor
@@ -218,7 +218,8 @@ def build_source(
     size: int | None,
     text: TextForm,
 ) -> Source:
-    """Decodes everything (images to `size`, texts to `text`) and numbers the classes 0..C−1.
+    """Decodes everything (images to `size`, texts to `text`) and numbers the classes 0..C−1. Of labels that are numbers
+    `class_names` holds the name.
 
     `class_names[label]` names the labels (default: their numbers). Labels that no training sample has are
     left out and the others move up, so gaps are harmless. Without `test`, a fifth of each class's samples is
@@ -226,9 +227,13 @@ def build_source(
     """
     if not len(train.labels):
         raise HypermnesiaError(f"{name}: there are no training {'texts' if train.texts else 'samples'}")
-    labels, names = _contiguous(name, train, test, class_names)
+    if train.labels.dtype.kind == "f":
+        labels = train.labels if test is None else np.concatenate([train.labels, test.labels])
+        names = tuple(class_names or ("target",))
+    else:
+        labels, names = _contiguous(name, train, test, class_names)
     y = torch.from_numpy(labels)
-    if test is None and (counts := torch.bincount(y)).min() < 2:
+    if test is None and not y.is_floating_point() and (counts := torch.bincount(y)).min() < 2:
         raise HypermnesiaError(
             f"{name}: class {names[int(counts.argmin())]!r} has one sample only; where no test part is given each class "
             "needs two or more, of which a fifth is put aside"

@@ -15,7 +15,7 @@ from hypermnesia.core.waiting import counted
 from hypermnesia.data.sources.arrow import find_columns, from_tables, require_same
 from hypermnesia.data.sources.decode import GRAY, MAX_BYTES, RawSamples, build_source, pixels
 from hypermnesia.data.sources.hub import from_splits, parts_of
-from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.source import Source, Targets
 from hypermnesia.data.sources.text import TextForm
 
 Data = Any
@@ -36,6 +36,7 @@ def from_arrays(
     class_names: Sequence[str] | None = None,
     size: int | None = None,
     text: TextForm | None = None,
+    task: Targets = "classification",
     name: str = "arrays",
 ) -> Source:
     """A source of data that are at hand: samples `x` with labels `y`, or in one argument what holds both.
@@ -48,7 +49,8 @@ def from_arrays(
 
     `label`: the column of the labels (default: a known name such as "label" or "target"). Labels are integers, with gaps
     or without, or strings. `class_names[label]` names integers. `size` brings encoded or PIL images to size × size pixels,
-    `text` is what strings are brought to. Without a test part a fifth of each class is put aside, the same in every run.
+    `text` is what strings are brought to. `task="regression"`: labels are numbers to be told, one for each sample, and
+    `class_names` may hold their name. Without a test part a fifth of each class is put aside, the same in every run.
     Raises `HypermnesiaError`, which says what to do, for anything else.
     """
     form = text or TextForm()
@@ -58,27 +60,27 @@ def from_arrays(
         splits = parts_of(train)
     where = [f"{name} ({part})" for part in ("train", "test")][: len(splits)]
     if all(_is(part, "datasets", "Dataset") for part in splits):
-        return from_splits(name, splits, where, size, form, label, class_names)
+        return from_splits(name, splits, where, size, form, label, class_names, task)
     if all(_is(part, "pandas", "DataFrame") or isinstance(part, pa.Table) for part in splits):
         tables = [
             (_table(part, place), [(place, len(part))]) for part, place in zip(splits, where, strict=True)
         ]
-        columns = find_columns(tables[0][0].schema, where[0], label)
+        columns = find_columns(tables[0][0].schema, where[0], label, task)
         for (table, _), place in zip(tables[1:], where[1:], strict=True):
-            require_same(find_columns(table.schema, place, label), place, columns, where[0])
+            require_same(find_columns(table.schema, place, label, task), place, columns, where[0])
         return from_tables(name, tables, columns, size, form, class_names)
     if label is not None:
         raise HypermnesiaError(f"{name}: label={label!r} names a column of a table, and these data are none")
     samples, labels = zip(
-        *(_part(part, place, size) for part, place in zip(splits, where, strict=True)), strict=True
+        *(_part(part, place, size, task) for part, place in zip(splits, where, strict=True)), strict=True
     )
-    numbers, found = _numbered(labels, where)
+    numbers, found = (labels, None) if task == "regression" else _numbered(labels, where)
     texts = isinstance(samples[0], list)
     parts = [
         RawSamples(part, number, ((place, len(number)),), texts)
         for part, number, place in zip(samples, numbers, where, strict=True)
     ]
-    names = class_names or found or _classes_of(train, numbers)
+    names = class_names or found or (None if task == "regression" else _classes_of(train, numbers))
     return build_source(name, parts[0], parts[1] if len(parts) > 1 else None, names, size, form)
 
 
@@ -116,16 +118,16 @@ def _features(frame: Any) -> np.ndarray:
     return frame.to_numpy(dtype=np.float32)
 
 
-def _part(data: Data, where: str, size: int | None) -> tuple[Tensor | list[bytes], np.ndarray]:
+def _part(data: Data, where: str, size: int | None, task: Targets) -> tuple[Tensor | list[bytes], np.ndarray]:
     """Samples, decoded or as texts, and labels (N,), integers or strings."""
     if isinstance(data, tuple) and len(data) == 2:
-        samples, labels = samples_of(data[0], where), _labels(data[1], where)
+        samples, labels = samples_of(data[0], where), _labels(data[1], where, task)
     elif (
         hasattr(data, "__getitem__")
         and hasattr(data, "__len__")
         and not isinstance(data, Mapping | np.ndarray | Tensor)
     ):
-        samples, labels = _read(data, where, size)
+        samples, labels = _read(data, where, size, task)
     elif hasattr(data, "__iter__") and not isinstance(data, Mapping | np.ndarray | Tensor):
         raise HypermnesiaError(
             f"{where}: {type(data).__name__} can only be iterated over; expected a map-style Dataset, with len(data) and "
@@ -172,14 +174,24 @@ def samples_of(x: Any, where: str) -> Tensor | list[bytes]:
     return x.to(torch.int64) if x.ndim == 2 and x.dtype in (torch.int8, torch.int16, torch.int32) else x
 
 
-def _labels(y: Any, where: str) -> np.ndarray:
-    """(N,) integers or strings."""
+def _labels(y: Any, where: str, task: Targets) -> np.ndarray:
+    """(N,) integers or strings; of a regression float32."""
     array = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
     if array.ndim != 1:
-        one_hot = ": of one-hot rows take y.argmax(1)" if array.ndim == 2 and array.shape[1] > 1 else ""
-        raise HypermnesiaError(
-            f"{where}: labels have shape {array.shape}, expected ({len(array) if array.ndim else 0},){one_hot}"
+        several = array.ndim == 2 and array.shape[1] > 1
+        one_hot = (
+            ": of one-hot rows take y.argmax(1); several labels of a sample (multi-label) cannot be learned"
         )
+        if task == "regression":
+            one_hot = ": one number for each sample, such as y[:, 0]; several at once cannot be learned"
+        raise HypermnesiaError(
+            f"{where}: labels have shape {array.shape}, expected ({len(array) if array.ndim else 0},)"
+            + (one_hot if several else "")
+        )
+    if task == "regression":
+        if array.dtype.kind not in "biuf":
+            raise HypermnesiaError(f"{where}: targets are {array.dtype}; task=regression expects numbers")
+        return array.astype(np.float32)
     if array.dtype.kind in "iu":
         if len(array) and (int(array.min()) < 0 or int(array.max()) > 2**31):
             wrong = array.min() if int(array.min()) < 0 else array.max()
@@ -191,6 +203,7 @@ def _labels(y: Any, where: str) -> np.ndarray:
     raise HypermnesiaError(
         f"{where}: labels are {array.dtype}, expected integers or strings"
         + ("; pass y.astype(int)" if whole else "")
+        + ('; task="regression" tells numbers' if array.dtype.kind == "f" else "")
     )
 
 
@@ -222,7 +235,7 @@ def _classes_of(data: Any, labels: Sequence[np.ndarray]) -> list[str] | None:
     return None
 
 
-def _read(data: Any, where: str, size: int | None) -> tuple[Tensor | list[bytes], np.ndarray]:
+def _read(data: Any, where: str, size: int | None, task: Targets) -> tuple[Tensor | list[bytes], np.ndarray]:
     """Every pair of a map-style data set, read once in its order."""
     samples, labels, held = [], [], 0
     for i in counted(range(len(data)), f"reading {where}"):
@@ -246,7 +259,7 @@ def _read(data: Any, where: str, size: int | None) -> tuple[Tensor | list[bytes]
     if not samples:
         raise HypermnesiaError(f"{where}: there are no samples")
     whole = samples if isinstance(samples[0], bytes) else torch.stack(samples)
-    return whole, _labels(labels, where)
+    return whole, _labels(labels, where, task)
 
 
 def _check_alike(sample: Any, first: Any, where: str) -> None:

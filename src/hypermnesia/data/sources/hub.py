@@ -10,7 +10,7 @@ from typing import Any
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data.sources.arrow import find_columns, from_tables
 from hypermnesia.data.sources.cache import cached, fingerprint
-from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.source import Source, Targets
 from hypermnesia.data.sources.text import TextForm
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
@@ -72,13 +72,14 @@ def from_splits(
     text: TextForm,
     label: str | None = None,
     class_names: Sequence[str] | None = None,
+    task: Targets = "classification",
 ) -> Source:
     """The source of one or two `datasets.Dataset` (train, test), which messages call `where`."""
     tables = []
     for split, place in zip(splits, where, strict=True):
         table = split.with_format("arrow")[:]
         tables.append((table, [(place, len(table))]))
-    columns = find_columns(tables[0][0].schema, where[0], label)
+    columns = find_columns(tables[0][0].schema, where[0], label, task)
     names = class_names or getattr(splits[0].features[columns.label], "names", None)
     return from_tables(name, tables, columns, size, text, names)
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data.sources.decode import MAX_BYTES
 from hypermnesia.data.sources.given import from_arrays
-from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.source import Source, Targets
 from hypermnesia.data.sources.text import TextForm
 
 NAMES = (
@@ -20,7 +20,9 @@ NAMES = (
 """What the arrays may be called: samples and labels, those of a test part where there is one."""
 
 
-def read_npz(name: str, path: Path, size: int | None, text: TextForm) -> Source:
+def read_npz(
+    name: str, path: Path, size: int | None, text: TextForm, task: Targets = "classification"
+) -> Source:
     """The source in `path`, whose arrays are as `from_arrays` takes them; an array `class_names` names integer labels.
 
     Nothing is unpickled. Raises `HypermnesiaError` for a file that is missing, damaged or too large.
@@ -57,6 +59,7 @@ def read_npz(name: str, path: Path, size: int | None, text: TextForm) -> Source:
         test_y,
         class_names=None if names is None else [str(n) for n in names.ravel()],
         text=text,
+        task=task,
         name=name,
     )
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.files import expanded, with_suffix
-from hypermnesia.data.sources.builtin import read_digits, read_docstrings
+from hypermnesia.data.sources.builtin import read_diabetes, read_digits, read_docstrings
 from hypermnesia.data.sources.csv import read_csv
 from hypermnesia.data.sources.folder import read_folder
 from hypermnesia.data.sources.given import Data, from_arrays
 from hypermnesia.data.sources.hub import read_hub
 from hypermnesia.data.sources.npz import read_npz
 from hypermnesia.data.sources.parquet import read_parquet
-from hypermnesia.data.sources.source import Source
+from hypermnesia.data.sources.source import Source, Targets
 from hypermnesia.data.sources.text import TextForm
 
 HUB = {
@@ -50,16 +50,31 @@ def user_source(name: str) -> UserSource | None:
 
 
 def open_source(
-    name: str, *, data_dir: Path | None = None, size: int | None = None, text: TextForm | None = None
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    size: int | None = None,
+    text: TextForm | None = None,
+    task: Targets | None = None,
 ) -> Source:
-    """The source called `name`: "digits", "docstrings", a key of `HUB`, or one of `PREFIXES`.
+    """The source called `name`: "digits", "docstrings", "diabetes", a key of `HUB`, or one of `PREFIXES`.
 
     A known data set is read from `data_dir/NAME/*.parquet` if such files are there, else from the hub. `size`
-    brings images to size × size pixels; texts are brought to `text`. Raises `HypermnesiaError` for what is
+    brings images to size × size pixels; texts are brought to `text`. `task="regression"`: the labels of a CSV or .npz file
+    are numbers. Raises `HypermnesiaError` for what is
     missing, damaged or too large.
     """
     user, text = user_source(name), text or TextForm()
+    if task == "regression" and (user is None or user.kind not in ("csv", "npz")):
+        raise HypermnesiaError(
+            f"{name}: task=regression reads numbers from csv:PATH or npz:PATH, and in Python from "
+            'hm.from_arrays(x, y, task="regression")'
+        )
     if user is not None:
+        if task == "regression":
+            return (read_csv if user.kind == "csv" else read_npz)(
+                name, expanded(user.where), size, text, task
+            )
         if user.kind == "hub":
             return read_hub(name, user.where, size, text)
         if user.kind == "folders":
@@ -69,10 +84,12 @@ def open_source(
         return READERS[user.kind](name, expanded(user.where), size, text)
     if name == "digits":
         return read_digits(size)
+    if name == "diabetes":
+        return read_diabetes()
     if name == "docstrings":
         return read_docstrings(text)
     if name not in HUB:
-        raise unknown("source", name, ["digits", "docstrings", *HUB, *PREFIXES.values()])
+        raise unknown("source", name, ["digits", "docstrings", "diabetes", *HUB, *PREFIXES.values()])
     if data_dir is None:
         return read_hub(name, HUB[name], size, text, "no data directory was given (--data-dir), and ")
     path = data_dir / name
@@ -87,10 +104,12 @@ def source_of(
     *,
     size: int | None = None,
     text: TextForm | None = None,
+    task: Targets | None = None,
 ) -> Source:
     """`data` as a source: a source itself, a name that `open_source` knows, or what `from_arrays` takes.
 
-    `test`: the test part of data that are at hand. `size`, `text`: as in `open_source`, for what is not decoded yet.
+    `test`: the test part of data that are at hand. `size`, `text`: as in `open_source`, for what is not decoded yet;
+    `task`: whether its labels are classes or numbers.
     """
     if isinstance(data, str | Path | Source) and test is not None:
         raise HypermnesiaError(
@@ -99,5 +118,5 @@ def source_of(
     if isinstance(data, Source):
         return data
     if isinstance(data, str | Path):
-        return open_source(str(data), size=size, text=text)
-    return from_arrays(data, test_x=test, size=size, text=text)
+        return open_source(str(data), size=size, text=text, task=task)
+    return from_arrays(data, test_x=test, size=size, text=text, task=task or "classification")

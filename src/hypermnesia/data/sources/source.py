@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data.options import Targets as Targets
 
 KINDS = {torch.uint8: "images", torch.int64: "texts", torch.float32: "vectors"}
 """What samples are, by the dtype that they are kept in."""
@@ -24,7 +25,7 @@ class Images:
     """Samples with their labels.
 
     `x`: uint8 (N, C, H, W) for images, int64 (N, L) for tokens, or float32 (N, F) for vectors, all finite.
-    `y`: int64 (N,), class ids of the source.
+    `y`: int64 (N,), class ids of the source; or float32 (N,), the numbers to be told, all finite.
     """
 
     x: Tensor
@@ -39,10 +40,11 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set with its own division into train and test. Class id c is called `class_names[c]`.
+    """A data set with its own division into train and test. Class id c is called `class_names[c]`; where targets are
+    numbers, one name says what they are.
 
     Raises `HypermnesiaError` unless both parts have samples of one shape and kind, there are at least two
-    classes, and every class has samples in both parts.
+    classes, and every class has samples in both parts; or numbers that are not all the same.
     """
 
     name: str
@@ -64,6 +66,10 @@ class Source:
                 f"{self.name}: {len(self.class_names)} classes of samples of shape {tuple(train.shape[1:])}; expected at "
                 f"most {MOST_CLASSES} classes, and at most {MOST_VALUES} numbers in a sample"
             )
+        if self.tells_numbers:
+            for part, images in (("train", self.train), ("test", self.test)):
+                _check_numbers(f"{self.name}, {part}", images.y)
+            return
         if len(self.class_names) < 2:
             raise HypermnesiaError(
                 f"{self.name} has one class only ({', '.join(self.class_names)}): a stream needs at least two"
@@ -72,9 +78,19 @@ class Source:
             _check_labels(f"{self.name}, {part}", images.y, self.class_names)
 
     @property
+    def parts(self) -> tuple[Images, Images]:
+        """Train and test."""
+        return self.train, self.test
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample: (C, H, W), (L,) for tokens, or (F,) for vectors."""
         return tuple(self.train.x.shape[1:])
+
+    @property
+    def tells_numbers(self) -> bool:
+        """Whether targets are numbers rather than classes."""
+        return self.train.y.is_floating_point()
 
     @property
     def kind(self) -> str:
@@ -117,6 +133,14 @@ def from_tensors(
         largest = max((int(part.y.max()) for part in parts if len(part)), default=-1)
         class_names = [str(label) for label in range(largest + 1)]
     return Source(name, parts[0], parts[1], tuple(class_names))
+
+
+def require_classes(source: Source, name: str) -> None:
+    """Raises `HypermnesiaError` when stream `name` cannot be made because targets are numbers."""
+    if source.tells_numbers:
+        raise HypermnesiaError(
+            f"{name} is cut by classes; the targets of {source.name} are numbers (task=regression)"
+        )
 
 
 def joined(sources: Sequence[Source]) -> Source:
@@ -172,7 +196,7 @@ def _check_tensors(what: str, images: Images) -> None:
         raise HypermnesiaError(
             f"{what}: samples are {kind} with negative numbers, which are no tokens; pass features as float32"
         )
-    if y.dtype != torch.int64 or y.ndim != 1 or len(x) != len(y):
+    if y.dtype not in (torch.int64, torch.float32) or y.ndim != 1 or len(x) != len(y):
         raise HypermnesiaError(
             f"{what}: {len(x)} samples with labels {y.dtype} {tuple(y.shape)}, expected int64 ({len(x)},)"
         )
@@ -187,6 +211,20 @@ def _remedy(x: Tensor) -> str:
     if x.dtype == torch.uint8 and x.ndim == 2:
         return "; flattened images go back to (N, H, W) by reshape, features to float32"
     return ""
+
+
+def _check_numbers(what: str, y: Tensor) -> None:
+    if not y.is_floating_point():
+        raise HypermnesiaError(
+            f"{what}: targets are class ids here and numbers in train; expected numbers in both"
+        )
+    if not bool(torch.isfinite(y).all()):
+        row = int((~torch.isfinite(y)).nonzero()[0])
+        raise HypermnesiaError(
+            f"{what}: the target of sample {row} is {float(y[row])}; expected finite numbers: drop what is missing"
+        )
+    if bool((y == y[0]).all()):
+        raise HypermnesiaError(f"{what}: all targets are {float(y[0]):g}; there is nothing to tell apart")
 
 
 def _check_labels(what: str, y: Tensor, class_names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Seeded choices that keep the proportions of the classes."""
+"""Seeded choices that keep the proportions of the classes; of numbers, plain random ones."""
 
 from collections.abc import Sequence
 
@@ -42,6 +42,8 @@ def hold_out(y: Tensor, fraction: float, rng: torch.Generator) -> tuple[Tensor, 
 def _members(y: Tensor, rng: torch.Generator) -> list[Tensor]:
     """For each class in `y`, ascending, the positions of its samples in random order."""
     order = torch.randperm(len(y), generator=rng)
+    if y.is_floating_point():
+        return [order]
     by_class = order[y[order].argsort(stable=True)]
     counts = torch.bincount(y)
     return [members for members in by_class.split(counts.tolist()) if len(members)]

@@ -39,6 +39,7 @@ class Anchor(Penalty):
     """
 
     name: ClassVar[str] = "anchor"
+    tells_numbers: ClassVar[bool] = True
 
     strength: NotNegative = 1e-3
     """λ ≥ 0. Published: 1e-3 for MNIST, 0.01 to 1 for CIFAR-100 and Tiny ImageNet."""

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from hypermnesia.core import tensors
 from hypermnesia.core.declared import Count, NotNegative, Positive
 from hypermnesia.core.errors import HypermnesiaError, unknown
+from hypermnesia.core.fitting import likelihood
 from hypermnesia.core.rng import some
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
@@ -51,6 +51,7 @@ class Drift(Penalty):
     """
 
     name: ClassVar[str] = "drift"
+    tells_numbers: ClassVar[bool] = True
 
     beta: NotNegative = 0.01
     """Strength β ≥ 0. Published: 0.01 (Split MNIST) to 0.1 (Permuted MNIST); λ = 0.5 for partial hypernetworks."""
@@ -260,7 +261,7 @@ def _fisher(learner: Learner, model: Model, task: Task, samples: int, rng: torch
         def loss(written: Tensors, x: Tensor, target: Tensor) -> Tensor:
             """Of one sample: x (…), target (); vmap adds the axis of samples."""
             overlay = model.overlay(task.index, {name: value[None] for name, value in written.items()})
-            return F.cross_entropy(model.call(overlay, x[None], task.index), target[None])
+            return likelihood(target)(model.call(overlay, x[None], task.index), target[None])
 
         part = task.train
         chosen = torch.randperm(len(part), generator=rng)[:samples]

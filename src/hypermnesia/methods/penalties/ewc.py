@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from hypermnesia.core import tensors
 from hypermnesia.core.declared import Count, Fraction, NotNegative
+from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.fitting import likelihood
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Penalty
@@ -41,11 +42,12 @@ class EWC(Penalty):
     """strength · ½ Σ_j Σ_i F_ji (θ_i − θ*_ji)², j the finished tasks (Kirkpatrick et al., eq. 3).
 
     F_j is the diagonal of the Fisher information at θ*_j, the mean over task j's samples of squared
-    per-sample gradients, taken in evaluation mode. Parameters that appear later, such as a new task's
-    embedding, are free.
+    per-sample gradients, taken in evaluation mode; of numbers those of half the squared error. Parameters that
+    appear later, such as a new task's embedding, are free.
     """
 
     name: ClassVar[str] = "ewc"
+    tells_numbers: ClassVar[bool] = True
 
     strength: NotNegative = 180.0
     """λ ≥ 0, with the paper's factor ½. Code without that factor (Mammoth, Avalanche) means twice as much by the
@@ -63,6 +65,10 @@ class EWC(Penalty):
     """At most so many samples of a task for its Fisher, drawn at random; none = all."""
 
     def init(self, learner: Learner) -> EWCState:
+        if learner.target is not None and self.fisher != "empirical":
+            raise HypermnesiaError(
+                f"ewc.fisher={self.fisher} is of classes; of numbers there is fisher=empirical"
+            )
         return EWCState({}, {}, torch.zeros((), device=learner.device))
 
     def begin_task(self, state: EWCState, learner: Learner) -> EWCState:
@@ -94,7 +100,7 @@ class EWC(Penalty):
 
         def loss(params: Tensors, x: Tensor, target: Tensor) -> Tensor:
             """Of one sample x (…), target (); `vmap` adds the axis of the samples."""
-            return F.cross_entropy(Net(model, params)(x[None], task.index), target[None])
+            return likelihood(target)(Net(model, params)(x[None], task.index), target[None])
 
         per_sample = vmap(grad_and_value(loss), in_dims=(None, 0, 0))
         positions = some_of(len(part), self.samples, rng)

@@ -34,6 +34,7 @@ class SI(Penalty):
     """
 
     name: ClassVar[str] = "si"
+    tells_numbers: ClassVar[bool] = True
 
     c: NotNegative = 1.0
     """Strength of the penalty, ≥ 0 (no factor ½). DER's authors: 1 for Split MNIST, 0.5 for Split

@@ -56,7 +56,7 @@ class Memory:
     x: Tensor
     """(M, …) samples as they came, uint8 images before augmentation; on the device."""
     y: Tensor
-    """(M,) int64 global class ids; on the device."""
+    """(M,) int64 global class ids, or float32 numbers; on the device."""
     task: Tensor
     """(M,) int64 task of each sample; on the host."""
     logits: Tensor | None
@@ -129,15 +129,17 @@ def empty(
     outputs: int | None = None,
     policy: Policy = "reservoir",
     dtype: torch.dtype = torch.uint8,
+    labels: torch.dtype = torch.int64,
     device: torch.device | str = "cpu",
 ) -> Memory:
-    """A memory of `capacity` ≥ 1 samples of `shape`; with `outputs`, of so many logits per sample too."""
+    """A memory of `capacity` ≥ 1 samples of `shape` with class ids, or float32 numbers, as `labels`; with `outputs`, of so many
+    logits per sample too."""
     check(capacity, num_classes=0)
     if policy not in POLICIES:
         raise unknown("memory policy", policy, POLICIES)
     return Memory(
         x=torch.zeros(capacity, *shape, dtype=dtype, device=device),
-        y=torch.zeros(capacity, dtype=torch.int64, device=device),
+        y=torch.zeros(capacity, dtype=labels, device=device),
         task=torch.zeros(capacity, dtype=torch.int64),
         logits=None if outputs is None else torch.zeros(capacity, outputs, device=device),
         keys=torch.zeros(0 if policy == "reservoir" else capacity, dtype=torch.float64),

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypermnesia.core.fitting import fitting
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal, together
@@ -48,8 +49,9 @@ class ReplayMethod(Method):
         else:
             logits = rehearsal.joint_logits(net, batch.x, batch.task, draw)
             target = torch.cat([batch.target, draw.target])
-        value = F.cross_entropy(logits, target)
-        return value, Aux({"cross_entropy": value.detach()}, logits.detach())
+        name, distance = fitting(target)
+        value = distance(logits, target)
+        return value, Aux({name: value.detach()}, logits.detach())
 
     def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
         logits = step.aux.logits if self.keeps_logits else None
