@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # The tests run side by side, each on one thread; `make test JOBS=8` where there are more cores.
 JOBS ?= 2
 
-EXTRAS := hub,nets,peft,pretrained,sweep,ray,slurm,track,test
+EXTRAS := hub,nets,onnx,lightning,peft,pretrained,sweep,ray,slurm,track,test
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test test-slow lint check bench faults proof docs gpu release

@@ -114,6 +114,7 @@ def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Gr
     """Every key that the approach has on the benchmark, with its type, its value there, and what it means."""
     cfg = resolve(benchmark, approach, words)
     table = plain_table("key", "value", "type", "what it does", left=4)
+    table.columns[0].no_wrap = True  # a key is typed as it stands
     selectors = {full: short for short, full in reversed(SELECTORS.items())}
     for key, name in chosen(cfg.sections).items():
         word = selectors[key]

@@ -49,6 +49,8 @@ def table(result: SweepResult, rows: int) -> Table:
     made.add_column(result.objective.rpartition(".")[2].replace("_", " "), justify="right")
     made.add_column("state")
     made.add_column("seconds", justify="right")
+    for column in made.columns:
+        column.overflow = "fold"  # rather than an end that is cut off
     for trial in trials:
         style = "bold" if best is not None and trial.number == best.number else None
         made.add_row(*_cells(trial, result), style=style)

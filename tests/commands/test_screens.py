@@ -1,0 +1,173 @@
+"""Exact texts of what commands print at 60, 80 and 120 columns and where there is no terminal, as tests/data/screens has them.
+
+Figures and times are made up, so that they are the same everywhere. After a change that is wanted: SCREENS=write pytest …
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from report.conftest import Writer
+
+from hypermnesia import report
+from hypermnesia.commands import app, progress, sweep, tables
+from hypermnesia.commands.compare import Comparison
+from hypermnesia.commands.listing import option_table, run_table
+from hypermnesia.commands.progress import showing
+from hypermnesia.commands.sweep_table import table
+from hypermnesia.commands.terminal import console
+from hypermnesia.evaluation.schema import CHECKSUM, Trial
+from hypermnesia.experiments.resolve import resolve
+from hypermnesia.report.summary import summarise
+from hypermnesia.runs.results import summary_of
+from hypermnesia.sweep.record import SweepResult
+from hypermnesia.sweep.space import parse_space
+from hypermnesia.training.events import Evaluated, RunBegun, TaskEnded, TaskStarted
+from hypermnesia.training.options import TrainOptions
+
+SCREENS = Path(__file__).parents[1] / "data" / "screens"
+WIDTHS = ("60", "80", "120", "none")
+"""The last one: a file or a pipe."""
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Writer:
+    """Runs of three approaches below `runs`, two seeds each."""
+    monkeypatch.chdir(tmp_path)
+    made = Writer(Path("runs"))
+    for place, approach in enumerate(("hnet", "er", "finetune")):
+        for seed in range(2):
+            name = f'approach = "{approach}"\n[train]\niterations = 300\n'
+            about = {"train_seconds": 12.5 + seed, "stored_bytes": 4000.0 * (place + 1), "steps": 1500}
+            result = made.result(approach, seed, kept=0.97 - 0.1 * place, costs=about)
+            place_of_seed = made.seed(approach, result, name)
+            (place_of_seed / "environment.json").write_text(json.dumps({"seed": seed, "seeds": [0, 1]}))
+    return made
+
+
+def results(approach: str) -> list[dict[str, Any]]:
+    found = [json.loads(Path(f"runs/{approach}/seed-{k}/result.json").read_text()) for k in range(2)]
+    return [{key: value for key, value in one.items() if key != CHECKSUM} for one in found]
+
+
+def show_run() -> None:
+    """A run's beginning, a line for each task, and its end."""
+    stream = SimpleNamespace(tasks=range(5), target=None)
+    cfg, directory = resolve("split-digits", "er", ["train.threads=1"]), Path("runs/er/seed-0")
+    with (
+        patch.object(progress, "saved_stream", lambda _: stream),
+        showing(console())(cfg, 0, directory) as hear,
+    ):
+        hear(RunBegun(17_610, 5, TrainOptions(iterations=300)))
+        for task in range(2):
+            hear(TaskStarted(task, "digits", 5))
+            hear(
+                Evaluated(
+                    task, None, {"task": [0.99, 0.9, None, None, None], "class": [0.8, 0.7, None, None, None]}
+                )
+            )
+            hear(TaskEnded(task, 1.5 * (task + 1)))
+    app._show(summary_of(results("er")), Path("runs/er"))
+
+
+def compared() -> None:
+    found = report.load([Path("runs")])
+    page = console()
+    page.print(tables.comparison(Comparison(found, summarise(found.benchmarks[0]), (), (), ()), page.width))
+
+
+def searched() -> None:
+    space, _ = parse_space(["drift.beta=0,0.1", "net.hidden=[10],[20]"])
+    trials = [
+        Trial(
+            number=0,
+            settings={"drift.beta": 0, "net.hidden": [10]},
+            value=0.5,
+            state="complete",
+            reason=None,
+            seconds=12.34,
+        ),
+        Trial(
+            number=1,
+            settings={"drift.beta": 0.1, "net.hidden": [10]},
+            value=None,
+            state="failed",
+            reason="the loss became nan at step 3",
+            seconds=2.0,
+        ),
+        Trial(
+            number=2,
+            settings={"drift.beta": 0.1, "net.hidden": [20]},
+            value=0.75,
+            state="complete",
+            reason=None,
+            seconds=13.0,
+        ),
+    ]
+    path = "validation.scenarios.class.average_accuracy"
+    found = SweepResult(
+        Path("runs/s"),
+        "split-digits",
+        "hnet",
+        path,
+        True,
+        space,
+        "validation",
+        "grid",
+        4,
+        tuple(trials),
+        None,
+    )
+    page = console()
+    page.print(table(found, 20))
+    sweep._say(page, found, 0)
+
+
+COMMANDS: Mapping[str, Callable[[], None]] = {
+    "run": show_run,
+    "show": lambda: tables.show_results(console(), results("hnet"), with_variants=False),
+    "compare": compared,
+    "list-runs": lambda: console().print(run_table(Path("runs"))),
+    "sweep": searched,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_printed(
+    command: str,
+    width: str,
+    runs: Writer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if width != "none":
+        monkeypatch.setenv("COLUMNS", width)
+    COMMANDS[command]()
+    said = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines()) + "\n"
+    file = SCREENS / f"{command}-{width}.txt"
+    if os.environ.get("SCREENS") == "write":
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(said, encoding="utf-8")
+    assert said == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_options_fit_with_their_names_whole(
+    width: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not to the letter: each option's own words stand there, and change with it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if width != "none":
+        monkeypatch.setenv("COLUMNS", width)
+    console().print(option_table("er", "split-digits"))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= int(width if width != "none" else 160)
+    first = [line.split()[0] for line in lines if line and not line.startswith(" ")]
+    assert {"method.memory.size", "net.hidden", "train.iterations", "stream.tasks"} <= set(first)
