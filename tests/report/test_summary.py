@@ -115,8 +115,12 @@ def test_what_is_small_by_construction_wins_nothing(runs: Any) -> None:
     told = "Forgetting of gdumb is small by construction (trained anew on its memory after each task) and wins nothing."
     assert found.remarks == (told,)
     runs.seed("fecam", runs.result("fecam", 0, scenarios=scenarios, costs={"steps": 0}))
-    closed = "Forgetting of fecam is small by construction (never trained) and wins nothing."
-    assert sorted(summary(runs).remarks) == [closed, told]
+    runs.seed("ranpac", runs.result("ranpac", 0, scenarios=scenarios), "[method]\nadapt = true\n")
+    assert sorted(summary(runs).remarks) == [
+        "Forgetting of fecam is small by construction (never trained) and wins nothing.",
+        told,
+        "Forgetting of ranpac is small by construction (never trained after the first task) and wins nothing.",
+    ]
 
 
 def test_times_of_different_machines_win_nothing(runs: Any) -> None:

@@ -182,6 +182,8 @@ def _keeps(group: Group) -> str | None:
     """Why the group's forgetting is small by construction, so that it is shown and wins nothing; None = it is not."""
     if all(seed.result.costs.steps == 0 for seed in group.seeds):
         return "never trained"  # a classifier in closed form
+    if group.first.settings.get("method.adapt") == "true":
+        return "never trained after the first task"  # the same
     return _KEEPS.get(group.approach)
 
 
