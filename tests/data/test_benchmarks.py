@@ -7,7 +7,7 @@ from data.conftest import gray_images, write_parquet
 from data.sources.test_folder import fill
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.data import BENCHMARKS, StreamOptions, load
+from hypermnesia.data import BENCHMARKS, StreamOptions, from_tensors, load
 
 CLASSES = {"mnist": 10, "fashion-mnist": 10, "cifar10": 10, "cifar100": 100, "tiny-imagenet": 200}
 TASKS = {  # tasks, classes of the stream, side
@@ -186,3 +186,18 @@ def test_real_mnist(data_dir: Path):
     assert images.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert images.x.double().mean() / 255 == pytest.approx(0.1307, abs=1e-4)
     assert images.x.double().std() / 255 == pytest.approx(0.3081, abs=1e-4)
+
+
+def test_jitter_and_autoaugment_join_what_the_benchmark_augments(tiny_data):
+    x = torch.zeros(8, 3, 8, 8, dtype=torch.uint8)
+    colour = from_tensors(x, torch.arange(8) % 4, x, torch.arange(8) % 4)
+    more = StreamOptions(tasks=2, augment=True, jitter=0.25, autoaugment="cifar10")
+    preprocess = load(colour, options=more).preprocess
+    assert (preprocess.crop, preprocess.flip, preprocess.jitter) == (1, True, 0.25)
+    assert preprocess.autoaugment == "cifar10"
+    fecam = load("split-cifar100-5x20-fecam", data_dir=tiny_data, options=StreamOptions(normalize="unit"))
+    assert fecam.preprocess.jitter == 63 / 255
+    with pytest.raises(
+        HypermnesiaError, match="stream.autoaugment changes colours; the images of .* have 1 channels"
+    ):
+        load("split-digits", options=StreamOptions(autoaugment="cifar10"))

@@ -1,6 +1,7 @@
 """A stream without its samples."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,6 +28,12 @@ def test_all_but_the_samples_comes_back(stream):
     assert [task.classes for task in again.tasks] == [task.classes for task in stream.tasks]
     assert all(len(task.train) == len(task.test) == 0 for task in again.tasks)
     assert one_test_per_task(again)
+
+
+def test_an_outline_keeps_how_images_are_augmented(stream):
+    preprocess = replace(stream.preprocess, jitter=0.25, autoaugment="cifar10")
+    changed = replace(stream, preprocess=preprocess)
+    assert from_outline(json.loads(json.dumps(outline(changed)))).preprocess == preprocess
 
 
 def test_joined_outlines_have_one_task(stream):

@@ -71,6 +71,8 @@ def changed(stream: Stream) -> dict[str, Stream]:
         ),
         "tests": replace(stream, tests=stream.tests[:1]),
         "preprocessing": replace(stream, preprocess=Preprocess(crop=1)),
+        "jitter": replace(stream, preprocess=Preprocess(jitter=0.2)),
+        "autoaugment": replace(stream, preprocess=Preprocess(autoaugment="cifar10")),
         "boundaries": replace(stream, boundaries=False),
         "order matters": replace(stream, ordered=True),
     }

@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 import small
 import torch
+from torch import nn
 
-from hypermnesia.data import Part, Stream
+from hypermnesia.data import Part, Preprocess, Stream, from_tensors, noisy
+from hypermnesia.data.preprocess import crop_and_flip
+from hypermnesia.data.transforms import KINDS
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.learner import Batch, Learner
 from hypermnesia.training.batches import Batches, Order
@@ -106,3 +109,22 @@ def test_channels_last() -> None:
     for _ in range(6):
         x = batches.next().x
         assert x.stride() == x.contiguous(memory_format=torch.channels_last).stride()
+
+
+def test_noisy_images_are_corrupted_as_they_are_cropped() -> None:
+    """The black border of a crop is in the contrast that is stretched, and in the blur."""
+    x = torch.randint(60, 200, (40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    source = from_tensors(x, torch.arange(40) % 8, x, torch.arange(40) % 8)
+    stream = noisy(source, classes_per_task=2, preprocess=Preprocess(crop=2, flip=True))
+    net = small.model(stream, net=lambda outputs: nn.Sequential(nn.Flatten(), nn.Linear(192, outputs)))
+    learner, part = Fit(net, stream, Finetune(), TrainOptions(iterations=1)).learner, stream.tasks[3].train
+    learner.task = 3
+    order, other = order_of(part, True), order_of(part, True)
+    batches = Batches(part, order, learner, order.rng)
+    for _ in range(4):
+        images = x[part.index[other.next()]]
+        corrupt = KINDS["autocontrast-gray-blur-0.65"]
+        expected = corrupt(crop_and_flip(images, 2, *stream.preprocess.choices(len(images), other.rng))) / 255
+        ours = batches.next()
+        assert torch.equal(ours.x, expected)
+        assert ours.raw.amin() >= 0 and not torch.equal(ours.raw / 255, expected)

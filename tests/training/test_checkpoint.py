@@ -20,6 +20,7 @@ from torch import nn
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.optim import OptimizerOptions
+from hypermnesia.data import Preprocess, Stream, from_tensors, split
 from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.penalties.drift import Drift
@@ -38,6 +39,16 @@ def noisy(outputs: int) -> nn.Module:
 
 def make(**options: Any) -> Fit:
     return small.run(small.split_stream(augment=True), **options)
+
+
+def repainted() -> Stream:
+    x = torch.randint(256, (60, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    source = from_tensors(x, torch.arange(60) % 6, x[:12], torch.arange(12) % 6)
+    return split(source, tasks=3, preprocess=Preprocess(crop=1, jitter=0.2, autoaugment="cifar10"))
+
+
+def repainted_net(outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.Tanh(), nn.Linear(8, outputs))
 
 
 def saved(directory: Path, stops: int = 2, run: Fit | None = None) -> tuple[Fit, list[Path]]:
@@ -62,6 +73,7 @@ def loaded(directory: Path) -> tuple[dict[str, Any] | None, list[str], Fit]:
 MOMENTUM = OptimizerOptions(name="sgd", lr=0.05, momentum=0.9, nesterov=True, reset="never")
 RUNS: dict[str, Callable[[], Fit]] = {
     "dropout and augmentation": lambda: make(net=noisy),
+    "jitter and a policy": lambda: small.run(repainted(), net=repainted_net),
     "momentum that is never reset": lambda: make(optimizer=MOMENTUM),
     "rmsprop, cosine": lambda: make(optimizer=OptimizerOptions(name="rmsprop", lr=0.01, schedule="cosine")),
     "epochs": lambda: make(train=TrainOptions(epochs=1.5, batch_size=10)),

@@ -21,9 +21,12 @@ from hypermnesia.weights.options import Partial
 HELD = combine(Finetune(), Drift(beta=0.1, look_ahead="sgd"))
 
 
-def made(flip: bool = False, crop: int = 0, steps: int = 20, method: Any = HELD, **train: Any) -> Fit:
+def made(
+    flip: bool = False, crop: int = 0, jitter: float = 0.0, steps: int = 20, method: Any = HELD, **train: Any
+) -> Fit:
     """24 samples a task, of which each step sees 4."""
-    stream = split(source(6), tasks=3, preprocess=Preprocess((0.5,), (0.5,), crop=crop, flip=flip))
+    preprocess = Preprocess((0.5,), (0.5,), crop=crop, flip=flip, jitter=jitter)
+    stream = split(source(6), tasks=3, preprocess=preprocess)
     options = TrainOptions(iterations=steps, batch_size=4, threads=1, **train)
     end = EvaluateOptions(every="end")
     return run(
@@ -55,11 +58,18 @@ def test_training_is_the_same_but_for_rounding(flip: bool) -> None:
     "settings",
     [
         {"crop": 1},
+        {"jitter": 0.2},
         {"steps": 8},
         {"flip": True, "steps": 17},
         {"method": ER(memory=MemoryOptions(size=8, batch_size=4))},
     ],
-    ids=["cropped", "hardly more than one pass", "or two views of each", "a method that reads inputs"],
+    ids=[
+        "cropped",
+        "brighter or darker",
+        "hardly more than one pass",
+        "or two views of each",
+        "a method that reads inputs",
+    ],
 )
 def test_features_are_not_kept_where_they_do_not_serve(settings: dict[str, Any]) -> None:
     kept, plain = made(**settings), made(**settings, keep_features=False)

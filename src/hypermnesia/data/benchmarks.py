@@ -142,21 +142,22 @@ def _mnist360(source: Source, o: StreamOptions, made: Made) -> Stream:
     return mnist360(source, interpolation=o.interpolation or "nearest", **made)
 
 
-_CLASSES = ("tasks", "classes_per_task", "order", "augment", "blurry")
+_AUGMENT = ("augment", "jitter", "autoaugment")
+_CLASSES = ("tasks", "classes_per_task", "order", *_AUGMENT, "blurry")
 _TEXTS = ("length", "vocabulary")
 SPLIT = Scenario("split", _CLASSES, ("task", "class"), _split)
 ANY_SPLIT = Scenario("split", (*_CLASSES, *_TEXTS, "task", "feature"), ("task", "class"), _split)
 REGIONS = Scenario("regions", ("tasks", "feature"), ("task", "domain"), _split)
-FIXED_SPLIT = Scenario("split", ("tasks", "augment", "blurry"), ("task", "class"), _split)
+FIXED_SPLIT = Scenario("split", ("tasks", *_AUGMENT, "blurry"), ("task", "class"), _split)
 NOISY = Scenario("noise", _CLASSES, ("task", "class"), _noisy)
 _GUISES = ("task", "class", "domain")
 PERMUTED = Scenario("permuted", ("tasks", "first_permuted", "blurry"), _GUISES, _permuted(0))
 PADDED_PERMUTED = Scenario("permuted", PERMUTED.options, _GUISES, _permuted(2))
-ROTATED = Scenario("rotated", ("tasks", "interpolation", "augment", "blurry"), _GUISES, _rotated)
-SLOTS = Scenario("slots", ("tasks", "classes_per_task", "augment", "blurry"), ("class",), _slots)
+ROTATED = Scenario("rotated", ("tasks", "interpolation", *_AUGMENT, "blurry"), _GUISES, _rotated)
+SLOTS = Scenario("slots", ("tasks", "classes_per_task", *_AUGMENT, "blurry"), ("class",), _slots)
 _RETURNING = ("occurrence", "recurrence", "rare_classes", "rare_recurrence")
-SAMPLING = Scenario("sampling", ("tasks", *_RETURNING, "augment", "blurry"), ("class",), _sampling)
-OWN_TASKS = Scenario("tasks", (*_TEXTS, "augment", "blurry"), _GUISES, _split)  # each task is a source
+SAMPLING = Scenario("sampling", ("tasks", *_RETURNING, *_AUGMENT, "blurry"), ("class",), _sampling)
+OWN_TASKS = Scenario("tasks", (*_TEXTS, *_AUGMENT, "blurry"), _GUISES, _split)  # each task is a source
 OWN_STREAM = Scenario("own", ("blurry",), _GUISES, _split)  # made by the user's own code
 AFTERWARDS = ("validation", "samples_per_task", "shots", "first_tasks", "seed")
 """Options of `COMMON` that mean something for a stream that is made already."""
@@ -250,11 +251,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         _tasks(20, 5, order="seed"),
     ),
     "split-cifar100-5x20-fecam": Benchmark(
-        "CIFAR-100: 5 tasks of 20 classes in FeCAM's fixed order",
+        "CIFAR-100: 5 tasks of 20 classes in FeCAM's fixed order, brightness jitter, AutoAugment",
         ("cifar100",),
         SPLIT,
         CIFAR100,
-        _tasks(5, 20, order=ICARL_ORDER),
+        _tasks(5, 20, order=ICARL_ORDER, jitter=63 / 255, autoaugment="cifar10"),
     ),
     "split-cifar10-100": Benchmark(
         "CIFAR-10, then blocks of 10 classes of CIFAR-100: 6 tasks, at most 11",

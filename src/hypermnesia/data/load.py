@@ -21,6 +21,8 @@ from hypermnesia.data.stream import Stream
 _FOR = {
     "size": ("images",),
     "augment": ("images",),
+    "jitter": ("images",),
+    "autoaugment": ("images",),
     "normalize": ("images", "vectors"),
     "length": ("texts",),
     "vocabulary": ("texts",),
@@ -63,7 +65,13 @@ def load(
         _refuse_for(source, given)
         if source.kind == "texts" or (through is not None and chosen.normalize is None):
             return Preprocess()
-        return entry.normalisation.preprocess(source, chosen.normalize, chosen.augment)
+        colour = source.kind == "images" and source.shape[0] == 3
+        if given.autoaugment is not None and not colour:
+            raise HypermnesiaError(
+                f"stream.autoaugment changes colours; the images of {source.name} have {source.shape[0]} channels, not 3"
+            )
+        plain = entry.normalisation.preprocess(source, chosen.normalize, chosen.augment)
+        return replace(plain, jitter=chosen.jitter or 0.0, autoaugment=chosen.autoaugment if colour else None)
 
     def opened(names: Iterable[str]) -> list[Source]:
         return [

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hypermnesia.core.checks import check_count
-from hypermnesia.data.stream import Part, Stream
+from hypermnesia.data.stream import Part, Stream, network_input
 
 
 def loader(
@@ -41,7 +41,7 @@ class _Whole(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         raw, y = self.part.batch(positions)
-        return self.stream.preprocess(raw, self.rng), y
+        return network_input(self.part, positions, raw, self.stream.preprocess, self.rng), y
 
 
 class _Order(Sampler[Tensor]):

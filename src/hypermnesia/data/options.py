@@ -13,6 +13,7 @@ Targets = Literal["classification", "regression"]
 """What is told of a sample: its class, or a number."""
 Normalize = Literal["unit", "standard", "imagenet"]
 Interpolation = Literal["nearest", "bilinear"]
+AutoAugment = Literal["cifar10"]
 Between = Annotated[float, Gt(0), Lt(1)]
 
 
@@ -58,6 +59,11 @@ class StreamOptions(Checked, section="stream"):
     """Token ids that the words of texts are hashed to, 2..2**31 (16384 if nothing is said)."""
     augment: bool | None = None
     """Random crops, and flips where a mirrored image means the same, of training images."""
+    jitter: Annotated[float, Gt(0), Le(1)] | None = None
+    """Makes each training image 1 − jitter to 1 + jitter times as bright, at random, after crop and flip; above 0, at most 1."""
+    autoaugment: AutoAugment | None = None
+    """Changes each training image, in colour, by a pair of operations drawn from AutoAugment's policy for CIFAR-10
+    (arXiv:1805.09501), after all else."""
     first_permuted: bool | None = None
     """Whether the first task of a permuted stream is permuted as well."""
     occurrence: Annotated[float, Gt(0), Le(1)] | None = None

@@ -73,7 +73,9 @@ def _read(value: Any) -> Stream:
         name=str(value["name"]),
         tasks=tuple(tasks),
         class_names=names,
-        preprocess=Preprocess(mean, std, crop, bool(p["flip"])),
+        preprocess=Preprocess(
+            mean, std, crop, bool(p["flip"]), float(p.get("jitter", 0)), p.get("autoaugment") or None
+        ),
         tests=tests,
         source_sha256="",
         boundaries=bool(value["boundaries"]),

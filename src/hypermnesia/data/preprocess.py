@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.data.options import Normalize
+from hypermnesia.data.augment import autoaugment, jitter
+from hypermnesia.data.options import AutoAugment, Normalize
 from hypermnesia.data.sources.source import Images, Source
 
 
@@ -24,6 +25,10 @@ class Preprocess:
     """Random crop of the image's own size after padding with so many black pixels on every side; 0 = none."""
     flip: bool = False
     """Each image is mirrored left to right with probability ½."""
+    jitter: float = 0.0
+    """Each image is made 1 − jitter to 1 + jitter times as bright; 0..1."""
+    autoaugment: AutoAugment | None = None
+    """The policy of AutoAugment that changes colour images last."""
 
     def __post_init__(self) -> None:
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
@@ -44,7 +49,12 @@ class Preprocess:
     @property
     def draws(self) -> bool:
         """Whether images are changed at random when a generator is given."""
-        return bool(self.crop or self.flip)
+        return bool(self.crop or self.flip or self.repaints)
+
+    @property
+    def repaints(self) -> bool:
+        """Whether more is changed at random than where a pixel stands."""
+        return bool(self.jitter or self.autoaugment)
 
     def __call__(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Images (B, C, H, W) of 0..255, uint8 or generated, → float32 (B, C, H, W); float32 vectors (B, F) → float32 (B, F);
@@ -67,13 +77,16 @@ class Preprocess:
         return x
 
     def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """A random crop and flip of each image: uint8 (B, C, H, W) → uint8 (B, C, H, W)."""
-        if not self.draws:
-            return raw
-        return crop_and_flip(raw, self.crop, *self.choices(len(raw), generator))
+        """Each image at random cropped, flipped, made brighter or darker, and changed by AutoAugment's policy, as far as these
+        are on and in this order: uint8 (B, C, H, W) → uint8 (B, C, H, W)."""
+        if self.crop or self.flip:
+            raw = crop_and_flip(raw, self.crop, *self.choices(len(raw), generator))
+        if self.jitter:
+            raw = jitter(raw, self.jitter, generator)
+        return autoaugment(raw, generator) if self.autoaugment else raw
 
     def choices(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What `augment` does to so many images: first row and column of each crop, int64 (2, count), and whether each is
+        """How `augment` crops and flips so many images: first row and column of each crop, int64 (2, count), and whether each is
         mirrored, bool (count,)."""
         offsets = torch.zeros(2, count, dtype=torch.int64)
         flipped = torch.zeros(count, dtype=torch.bool)

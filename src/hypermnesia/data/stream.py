@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hypermnesia.data.preprocess import Preprocess
 from hypermnesia.data.sources.source import KINDS, Images
-from hypermnesia.data.transforms import Code, Transform
+from hypermnesia.data.transforms import Code, Identity, Transform
 
 Moved = TypeVar("Moved")
 
@@ -260,16 +260,31 @@ class Stream:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def network_input(
+    part: Any, positions: Tensor, raw: Tensor, preprocess: Preprocess, rng: torch.Generator | None
+) -> Tensor:
+    """What a network sees of the samples at `positions` (B,) of `part`, whose `batch` gave `raw`: augmented where there is a
+    generator, before a transform that comes last."""
+    last = isinstance(part, Part) and getattr(part.transform, "last", False)
+    if rng is None or not last or not preprocess.draws:
+        return preprocess(raw, rng)
+    whole = replace(part, transform=Identity()).batch(positions)[0]
+    code = part.code if isinstance(part.code, int) else part.code[positions.to(part.index.device)]
+    return preprocess(part.transform(preprocess.augment(whole, rng), code))
+
+
 def _sha256(tensor: Tensor) -> str:
     return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def _as_json(preprocess: Preprocess) -> dict[str, Any]:
+    repainted = {name: value for name in ("jitter", "autoaugment") if (value := getattr(preprocess, name))}
     return {
         "mean": list(preprocess.mean),
         "std": list(preprocess.std),
         "crop": preprocess.crop,
         "flip": preprocess.flip,
+        **repainted,
     }
 
 

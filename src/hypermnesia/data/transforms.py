@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import exp
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,11 @@ Code = int | Tensor
 
 class Transform(Protocol):
     """Called `transform(x, code)`: uint8 (B, C, H, W), an int or codes (B,) → uint8 (B, C, H', W')."""
+
+    @property
+    def last(self) -> bool:
+        """Whether training images are augmented before it. What a memory stores is transformed first all the same."""
+        return False
 
     def __call__(self, x: Tensor, code: Code) -> Tensor: ...
 
@@ -153,9 +158,10 @@ class Rotations:
 
 @dataclass(frozen=True)
 class Corruptions:
-    """`KINDS[kinds[code]]` of each image."""
+    """`KINDS[kinds[code]]` of each image; in training of the image as it is cropped and flipped."""
 
     kinds: tuple[str, ...]
+    last: ClassVar[bool] = True
 
     def __call__(self, x: Tensor, code: Code) -> Tensor:
         if isinstance(code, int):
@@ -169,7 +175,7 @@ class Corruptions:
         return shape
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": "corruptions", "members": list(self.kinds)}
+        return {"kind": "corruptions", "members": list(self.kinds), "after": "augmentation"}
 
     def to(self, device: torch.device | str) -> "Corruptions":
         return self

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypermnesia.data.stream import network_input
 from hypermnesia.methods.learner import Batch, Learner, Samples
 from hypermnesia.training.features import Features
 
@@ -104,7 +105,10 @@ class Batches:
         """The batches of these positions, (k · batch size,), or of fewer than one batch."""
         learner, size = self.learner, self.order.batch_size
         raw, y = self.part.batch(positions)
-        x = learner.preprocess(raw, self.rng) if self.features is None else self.features(positions, self.rng)
+        if self.features is None:
+            x = network_input(self.part, positions, raw, learner.preprocess, self.rng)
+        else:
+            x = self.features(positions, self.rng)
         if self.channels_last and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         target = learner.targets(y, learner.task)

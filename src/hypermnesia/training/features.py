@@ -51,7 +51,7 @@ def kept(
     if phase.data is not None or phase.model != "main" or not isinstance(part, Part):
         return None, None
     cut, samples = resting(learner.model), len(part) * (2 if preprocess.flip else 1)
-    if cut is None or drops_out(cut.body) or preprocess.crop or seen < PAYS * samples:
+    if cut is None or drops_out(cut.body) or preprocess.crop or preprocess.repaints or seen < PAYS * samples:
         return None, None
     with precision(train, learner.device), torch.no_grad(), evaluating(learner.model):
         one = cut.body(preprocess(part.batch(torch.arange(1))[0], None))
