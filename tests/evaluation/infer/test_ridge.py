@@ -6,6 +6,7 @@ import torch
 
 import hypermnesia as hm
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.data import Part
 from hypermnesia.evaluation.infer import RidgeInference
 from hypermnesia.methods.closed_form import RanPAC, Ridge
 from hypermnesia.training.events import TaskStarted
@@ -44,6 +45,34 @@ def test_it_is_ridge_regression_without_adapters(mode: str, width: int | None) -
         for task in range(3):
             rows = found.tasks == task
             assert torch.equal(found.classes[rows], run.learner.answer(raw[rows], task).classes)
+
+
+def test_on_inputs_it_names_the_task_whatever_the_network() -> None:
+    """Ridge regression by hand on the pixels of all tasks; a generated network answers."""
+    run = small.run(
+        weights="hyper", inference=RidgeInference(of="input"), train=hm.TrainOptions(iterations=3)
+    )
+    small.all_of([run])
+
+    def pixels(part: Part) -> torch.Tensor:
+        return run.learner.preprocess(part.batch(torch.arange(len(part)))[0], None).flatten(1).double()
+
+    x = torch.cat([pixels(task.train) for task in run.stream.tasks])
+    y = torch.cat([task.train.y for task in run.stream.tasks])
+    mean = x.mean(0)
+    gram = (x - mean).T @ (x - mean)
+    scale = 1e-3 * gram.diagonal().mean() * torch.eye(16, dtype=torch.float64)
+    target = torch.nn.functional.one_hot(y).double()
+    weight = torch.linalg.solve(gram + scale, (x - mean).T @ (target - target.mean(0)))
+    tests = torch.cat([pixels(task.test) for task in run.stream.tasks])
+    expected = ((tests - mean) @ weight + target.mean(0)).argmax(1) // 2
+    raw = torch.cat([task.test.batch(torch.arange(len(task.test)))[0] for task in run.stream.tasks])
+    found = run.learner.answer(raw)
+    assert found.tasks is not None
+    assert (found.tasks == expected).float().mean() > 0.95
+    for task in range(3):
+        rows = found.tasks == task
+        assert torch.equal(found.classes[rows], run.learner.answer(raw[rows], task).classes)
 
 
 def test_a_classifier_may_be_generated() -> None:

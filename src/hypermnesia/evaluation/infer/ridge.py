@@ -1,7 +1,8 @@
-"""Inference by a classifier in closed form on the network that all tasks start from."""
+"""Inference by a classifier in closed form: on the network that all tasks start from, or on the input itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ class RidgeInference(Checked, section="ridge"):
     wins, such as an adapter that a hypernetwork writes, then tell its classes apart. Stores (d + C) · d numbers.
     """
 
+    of: Literal["network", "input"] = "network"
+    """What it sees: the features of the network that all tasks start from, which has to rest, or the input as it is."""
+
     strength: Positive = 1e-3
     """λ as a share of the mean of the Gram matrix's diagonal."""
     width: Count | None = None
@@ -49,10 +53,10 @@ class RidgeInference(Checked, section="ridge"):
             for name, role in model.roles.items()
             if role not in rests and name.rpartition(".")[0] != last
         ]
-        if moved:
+        if moved and self.of == "network":
             raise HypermnesiaError(
                 f"infer=ridge looks through the network that all tasks start from, and here {moved[0]} does not rest: take "
-                "weights=lora, or a network of which only the classifier is the tasks' own"
+                "weights=lora, a network of which only the classifier is the tasks' own, or infer.of=input"
             )
         if len({c for classes in learner.classes for c in classes}) < sum(map(len, learner.classes)):
             raise HypermnesiaError("infer=ridge names the task of a class, and here tasks share classes")
@@ -63,7 +67,7 @@ class RidgeInference(Checked, section="ridge"):
         ridge = self._ridge
         with evaluating(learner.model):
             for x, y in samples(learner, task):
-                state = ridge.shown(state, _start(learner, x), y, learner.num_classes)
+                state = ridge.shown(state, self._seen(learner, x), y, learner.num_classes)
         return ridge.solved(state)
 
     def scores(
@@ -71,7 +75,7 @@ class RidgeInference(Checked, section="ridge"):
     ) -> TaskScores:
         if state.weight is None:
             return first_task(learner, overlays, x)
-        scored = self._ridge.scored(state, _start(learner, x))
+        scored = self._ridge.scored(state, self._seen(learner, x))
         best = scored.argmax(1)
         owner = torch.zeros(learner.num_classes, dtype=torch.int64, device=x.device)
         for task, classes in enumerate(learner.classes[: len(overlays)]):
@@ -86,6 +90,10 @@ class RidgeInference(Checked, section="ridge"):
             outputs = torch.tensor(learner.model.head.outputs(task), device=x.device)
             scores.append(scored[:, outputs.clamp_min(0)].where(outputs >= 0, -torch.inf))
         return TaskScores(guess, local, tuple(scores), comparable=True)
+
+    def _seen(self, learner: Learner, x: Tensor) -> Tensor:
+        """What the ridge sees of x (B, …): (B, d)."""
+        return x.float().flatten(1) if self.of == "input" else _start(learner, x)
 
 
 def _start(learner: Learner, x: Tensor) -> Tensor:
