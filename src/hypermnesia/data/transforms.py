@@ -27,12 +27,11 @@ Code = int | Tensor
 
 
 class Transform(Protocol):
-    """Called `transform(x, code)`: uint8 (B, C, H, W), an int or codes (B,) → uint8 (B, C, H', W')."""
+    """Called `transform(x, code)`: uint8 (B, C, H, W), an int or codes (B,) → uint8 (B, C, H', W').
 
-    @property
-    def last(self) -> bool:
-        """Whether training images are augmented before it. What a memory stores is transformed first all the same."""
-        return False
+    Where it has an attribute `last` that is true, training images are augmented before it. What a memory stores and augments
+    anew is transformed first all the same.
+    """
 
     def __call__(self, x: Tensor, code: Code) -> Tensor: ...
 
