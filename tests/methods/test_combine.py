@@ -368,3 +368,12 @@ def test_targets_of_a_learner() -> None:
     learner = penalties.scene().learner
     found: Tensor = replace(learner, models={"main": model}).targets(torch.tensor([3, 2]), 1)
     assert found.tolist() == [1, 0]
+
+
+def test_whatever_a_method_says_is_asked_of_it() -> None:
+    """But for drawing together, which a stack of runs with penalties does one by one."""
+    own = {name for name in vars(Method) if not name.startswith("_")}
+    assert own - {name for name in vars(Combined) if not name.startswith("_")} == {
+        "needs_boundaries",
+        "draw_together",
+    }

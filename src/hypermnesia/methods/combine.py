@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors, add, scale
@@ -69,6 +69,14 @@ class Combined(Method):
     @property
     def trains_reader(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.method.trains_reader
+
+    @property
+    def tells_numbers(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.tells_numbers and all(penalty.tells_numbers for penalty in self.penalties)
+
+    @property
+    def written_models(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.written_models
 
     @property
     def held_models(self) -> frozenset[str]:
@@ -172,8 +180,18 @@ class Combined(Method):
             own, tuple(p.end_task(s, learner, task, rng) for p, s in self._with_states(state))
         )
 
+    def forget(self, state: CombinedState, learner: Learner, x: Tensor, y: Tensor) -> Any:
+        self.method.forget(state.method, learner, x, y)  # says so where the method cannot either
+        names = ", ".join(penalty.name for penalty in self.penalties)
+        raise HypermnesiaError(
+            f"with a penalty ({names}) classes cannot be taken out again: what it holds was measured on their samples"
+        )
+
     def scores(self, state: CombinedState, learner: Learner, x: Tensor, task: int) -> Tensor | None:
         return self.method.scores(state.method, learner, x, task)
+
+    def network(self, state: CombinedState, learner: Learner) -> nn.Module | None:
+        return self.method.network(state.method, learner)
 
     def strange(self, state: CombinedState, learner: Learner, x: Tensor) -> Tensor | None:
         return self.method.strange(state.method, learner, x)
