@@ -392,3 +392,18 @@ def test_worker_processes_find_the_same(tmp_path, grid):
     found = tiny(tmp_path, options={"final_seeds": 2}, engine=Local(workers=2, threads=1))
     assert values(found) == values(grid)
     assert found.final["scenarios"] == grid.final["scenarios"]
+
+
+def test_a_stream_of_ones_own_is_searched_over(tmp_path, monkeypatch):
+    """`python:MODULE:NAME` stands where a benchmark's name does, in the trials and in the winner's runs."""
+    code = "return hm.split(hm.open_source('digits'), tasks=5, order='seed', seed=seed)"
+    (tmp_path / "mine.py").write_text(f"import hypermnesia as hm\n\ndef pairs(seed):\n    {code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = SweepOptions(final_seeds=1)
+    found = sweep("python:mine:pairs", "er", [*TINY, LR], tmp_path / "out", engine=Inline(), options=options)
+    assert {trial.state for trial in found.trials} == {"complete"} and len(found.trials) == 2
+    assert found.benchmark == "python:mine:pairs" and found.final is not None
+    summary = found.directory / found.final["directory"] / "summary.json"
+    assert json.loads(summary.read_text())["benchmark"] == "python:mine:pairs"
+    with pytest.raises(HypermnesiaError, match="'mine' has no 'nothing'; it has: pairs"):
+        sweep("python:mine:nothing", "er", [*TINY, LR], tmp_path / "other", engine=Inline(), options=options)
