@@ -76,12 +76,12 @@ class Result:
 
     @property
     def rows(self) -> dict[str, list[Row]]:
-        """rows[scenario][t][i]: accuracy in 0..1 (of numbers R²) on test part i after task t; None where not measured."""
+        """`rows[scenario][t][i]`: accuracy in 0..1 (of numbers R²) on test part i after task t; None where not measured."""
         return self.records.rows
 
     @property
     def baseline(self) -> dict[str, Row]:
-        """baseline[scenario][i]: accuracy of the untrained network."""
+        """`baseline[scenario][i]`: accuracy of the untrained network."""
         return self.records.baseline
 
     @property
@@ -101,7 +101,7 @@ class Result:
 
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """metrics[scenario][name], such as `metrics["class"]["average_accuracy"]`: fractions, None where undefined."""
+        """`metrics[scenario][name]`, such as `metrics["class"]["average_accuracy"]`: fractions, None where undefined."""
         scenarios = self.figures["scenarios"] or self.figures.get("validation", {}).get("scenarios", {})
         return {name: {k: v for k, v in found.items() if k != "matrix"} for name, found in scenarios.items()}
 
