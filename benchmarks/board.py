@@ -218,21 +218,9 @@ def mammoth_style(race: Race, stream: Stream, data: Data) -> None:
 
 
 def hypnettorch(race: Race, stream: Stream, data: Data) -> None:
-    from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP  # pyright: ignore[reportMissingImports]
-    from hypnettorch.mnets.mlp import MLP  # pyright: ignore[reportMissingImports]
     from hypnettorch.utils import hnet_regularizer  # pyright: ignore[reportMissingImports]
 
-    hidden, inputs = race.net.hidden, torch.Size(stream.shape).numel()
-    target = MLP(n_in=inputs, n_out=2, hidden_layers=hidden, no_weights=True, verbose=False)
-    hnet = ChunkedHMLP(
-        target.param_shapes,
-        ChunkedOptions().chunk,
-        chunk_emb_size=ChunkedOptions().chunk_embedding,
-        layers=ChunkedOptions().hidden,
-        cond_in_size=ChunkedOptions().embedding,
-        num_cond_embs=len(data.train),
-        verbose=False,
-    )
+    target, hnet = peers.hypnettorch(len(data.train), torch.Size(stream.shape).numel(), race.net.hidden)
     hnet.apply_chunked_hyperfan_init(mnet=target)
     data.start(lambda x, task: target.forward(x.flatten(1), weights=hnet.forward(cond_id=task)))
     for task, (x, y) in enumerate(data.train):

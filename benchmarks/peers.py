@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(__file__).parent / ".peers"
@@ -41,3 +42,24 @@ def declare_torchvision() -> None:
 
 
 _kept: list[object] = []
+
+
+def hypnettorch(tasks: int, inputs: int = 784, hidden: tuple[int, ...] = (100, 100)) -> tuple[Any, Any]:
+    """hypnettorch's (MLP with two outputs, chunked hypernetwork that writes it), of our default sizes, those of its example."""
+    from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP  # pyright: ignore[reportMissingImports]
+    from hypnettorch.mnets.mlp import MLP  # pyright: ignore[reportMissingImports]
+
+    from hypermnesia.weights import ChunkedOptions
+
+    sizes = ChunkedOptions()
+    target = MLP(n_in=inputs, n_out=2, hidden_layers=hidden, no_weights=True, verbose=False)
+    hnet = ChunkedHMLP(
+        target.param_shapes,
+        sizes.chunk,
+        chunk_emb_size=sizes.chunk_embedding,
+        layers=sizes.hidden,
+        cond_in_size=sizes.embedding,
+        num_cond_embs=tasks,
+        verbose=False,
+    )
+    return target, hnet

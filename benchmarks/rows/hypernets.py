@@ -55,20 +55,9 @@ def example(tasks: int, precision: str = "float32", compiled: bool = False) -> P
 def hypnettorch(tasks: int) -> Step:
     """hypnettorch 0.0.4 at the same point, as its example arranges a step."""
     settle()
-    from hypnettorch.hnets.chunked_mlp_hnet import ChunkedHMLP  # pyright: ignore[reportMissingImports]
-    from hypnettorch.mnets.mlp import MLP  # pyright: ignore[reportMissingImports]
     from hypnettorch.utils import hnet_regularizer  # pyright: ignore[reportMissingImports]
 
-    target = MLP(n_in=784, n_out=2, hidden_layers=(100, 100), no_weights=True, verbose=False)
-    hnet = ChunkedHMLP(
-        target.param_shapes,
-        750,
-        chunk_emb_size=8,
-        layers=(100, 100),
-        cond_in_size=8,
-        num_cond_embs=tasks,
-        verbose=False,
-    )
+    target, hnet = peers.hypnettorch(tasks)
     optimizer = torch.optim.Adam(hnet.parameters(), lr=1e-4)
     last = tasks - 1
     targets = hnet_regularizer.get_current_targets(last, hnet)

@@ -15,6 +15,7 @@ from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.files import files_below
 from hypermnesia.data import BENCHMARKS, find_benchmark
 from hypermnesia.data.sources.registry import PREFIXES
+from hypermnesia.evaluation.figures import beside
 from hypermnesia.evaluation.infer import INFERENCES
 from hypermnesia.experiments import config, recipes
 from hypermnesia.experiments.approaches import APPROACHES
@@ -177,7 +178,7 @@ def _run(directory: Path) -> tuple[str, ...]:
     done = f"{len(results)} of {len(asked)}" if len(results) < len(asked) else str(len(asked))
     scenarios = summary_of(results)["scenarios"] if results else {}
     means = {name: (found or {}).get("average_accuracy", {}).get("mean") for name, found in scenarios.items()}
-    of = "R² " if results and results[0].get("target") else ""
+    of = beside(bool(results and results[0].get("target")))
     shown = ", ".join(
         f"{of}{name} {units.percent(mean, 1)}" for name, mean in means.items() if mean is not None
     )

@@ -14,6 +14,7 @@ from hypermnesia.commands.terminal import console as console
 from hypermnesia.commands.terminal import showing_work
 from hypermnesia.core import units, waiting
 from hypermnesia.data import Stream
+from hypermnesia.evaluation.figures import beside
 from hypermnesia.evaluation.metrics import accuracy_so_far
 from hypermnesia.experiments.resolve import Config, chosen
 from hypermnesia.runs.directory import saved_stream
@@ -106,7 +107,7 @@ class RunProgress:
         if first:
             stream = self._stream()
             self.tasks = 1 if self._joined else len(stream.tasks)
-            self._of = "" if stream.target is None else "R² "
+            self._of = beside(stream.target is not None)
         self.task = getattr(event, "task", self.task)
         if isinstance(event, Evaluated) and event.task >= 0:
             self.accuracy = self._accuracies(event)

@@ -21,7 +21,7 @@ from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.data import Stream
 from hypermnesia.data.sources.given import samples_of
 from hypermnesia.evaluation.evaluate import EvaluateOptions
-from hypermnesia.evaluation.figures import ERROR, METRICS, worded
+from hypermnesia.evaluation.figures import ERROR, METRICS, beside, worded
 from hypermnesia.evaluation.infer import Inference
 from hypermnesia.evaluation.records import Records, Row
 from hypermnesia.evaluation.schema import FORMAT
@@ -209,7 +209,7 @@ class Result:
         return place
 
     def __repr__(self) -> str:
-        of = "" if self.stream.target is None else "R² "
+        of = beside(self.stream.target is not None)
         found = ", ".join(
             f"{of}{k} {units.percent(v['average_accuracy'], 1)} %" for k, v in self.metrics.items()
         )

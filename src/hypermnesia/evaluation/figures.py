@@ -62,6 +62,11 @@ def worded(text: str, numbers: bool) -> str:
     return text
 
 
+def beside(numbers: bool) -> str:
+    """What stands before a percentage that nothing else says the meaning of."""
+    return "R² " if numbers else ""
+
+
 RETURNING = (Figure("missing_class_accuracy", "Accuracy on classes missing from the last task", 1, "share"),)
 """Of every scenario on streams whose classes return, too."""
 

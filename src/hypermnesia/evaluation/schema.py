@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import entries, write_json
+from hypermnesia.evaluation.figures import ANYTIME, METRICS
 
 FORMAT = 1
 """The format of result.json and sweep.json; a sweep.json without the key `format` counts as 1."""
@@ -33,6 +34,7 @@ _SEED = re.compile(r"seed-(0|[1-9]\d{0,18})")
 
 _ROUNDING = 1e-9  # a mean of ones may exceed 1 by a rounding error
 Fraction = Annotated[float, Field(ge=-_ROUNDING, le=1 + _ROUNDING)]
+_DIFFERENCES = {figure.name for figure in (*METRICS, *ANYTIME) if figure.unit == "points"}
 LARGEST = 1e100
 """No number of a run is larger; without a bound the arithmetic of scales and means could overflow."""
 
@@ -176,11 +178,7 @@ class Result(Record):
             values = part.model_dump(exclude={"matrix", "error_matrix", "mean_absolute_error"}).items()
             cells = (("matrix", cell) for row in getattr(part, "matrix", ()) for cell in row)
             for name, value in (*values, *cells):
-                least = (
-                    -1
-                    if name in ("forgetting", "backward_transfer", "forward_transfer", "stability_gap")
-                    else 0
-                )
+                least = -1 if name in _DIFFERENCES else 0
                 if value is not None and not least - _ROUNDING <= value <= 1 + _ROUNDING:
                     raise ValueError(f"{name} has {value:g}, expected {least} to 1")
         return self

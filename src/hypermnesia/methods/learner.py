@@ -283,12 +283,15 @@ class Learner:
     @property
     def seen_classes(self) -> tuple[int, ...]:
         """Global class ids of the tasks begun so far, in order of appearance."""
-        return tuple(dict.fromkeys(c for classes in self.classes[: self.task + 1] for c in classes))
+        return self._classes_before(self.task + 1)
 
     @property
     def earlier_classes(self) -> tuple[int, ...]:
         """Those of the tasks before the current one."""
-        return tuple(dict.fromkeys(c for classes in self.classes[: self.task] for c in classes))
+        return self._classes_before(self.task)
+
+    def _classes_before(self, task: int) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(c for classes in self.classes[:task] for c in classes))
 
     def mask(self, classes: Collection[int]) -> Tensor:
         """(num_classes,) bool: which are among `classes`."""

@@ -139,8 +139,10 @@ class MetaHNet(Method):
     @torch.no_grad()
     def end_task(self, state: Held | None, learner: Learner, task: Task, rng: torch.Generator) -> Held | None:
         """With the task's samples, if another base task follows; after the last of these nothing moves what reads."""
-        if state is None or learner.task >= self.base_tasks - 1:
-            return None if state is None else Held()
+        if state is None:
+            return None
+        if learner.task >= self.base_tasks - 1:
+            return Held()
         generator = learner.model.generator
         assert generator is not None and generator.reader is not None
         raw, y = task.train.batch(first(task.train.y, self.hold_samples))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hypermnesia.core import exact
-from hypermnesia.core.declared import Count, check_options
+from hypermnesia.core.declared import Checked, Count
 from hypermnesia.nets.options import Shape, check_flat_shape
 
 SCALE = 12
@@ -17,7 +17,7 @@ WEIGHT_SCALE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class BottleneckOptions:
+class BottleneckOptions(Checked, section="net"):
     """f + U relu(V f) and a linear layer, on features of a frozen network; U starts at 0 (Chen et al. 2022, arXiv:2205.13535,
     whose adapters RanPAC trains)."""
 
@@ -25,9 +25,6 @@ class BottleneckOptions:
 
     width: Count = 64
     """Numbers in the bottleneck, at least 1."""
-
-    def __post_init__(self) -> None:
-        check_options(self, "net")
 
     def build(self, shape: Shape, outputs: int) -> nn.Sequential:
         """A network from vectors (B, F) or images (B, C, H, W) to logits (B, outputs). Stages: flatten, adapter, head."""

@@ -65,13 +65,13 @@ class Graphs:
         known = self._find(form)
         if known.graph is None:
             known.seen += 1
-            whole = [_made(one) for one in inputs]
+            whole = made(inputs)
             if self.compile or known.seen == SIGHTS + 1:
                 self._make(known, compute, whole)
             if known.graph is None:
                 return compute(whole)
             inputs = whole
-        given = [_made(inputs[i]) for i in known.reads]
+        given = made([inputs[i] for i in known.reads])
         # Derivatives, and the casts of autocast, were recorded with the rest.
         with torch.no_grad(), no_autocast(given[0]):
             return known.graph(*given), known.layout
@@ -185,8 +185,9 @@ def _only_what_is_read(graph: GraphModule) -> list[int]:
     return [i for i, node in enumerate(given) if node.users]
 
 
-def _made(one: Input) -> Tensor:
-    return one if isinstance(one, Tensor) else one()
+def made(inputs: Sequence[Input]) -> list[Tensor]:
+    """The tensors, those that are functions made by these."""
+    return [one if isinstance(one, Tensor) else one() for one in inputs]
 
 
 def no_autocast(like: Tensor) -> contextlib.AbstractContextManager:

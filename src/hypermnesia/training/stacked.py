@@ -27,7 +27,7 @@ from hypermnesia.core.trees import flat, rebuilt
 from hypermnesia.methods.learner import Aux, Net, Step
 from hypermnesia.training import determinism
 from hypermnesia.training.events import Event, StepDone
-from hypermnesia.training.graphs import Graphs, Input
+from hypermnesia.training.graphs import Graphs, Input, made
 from hypermnesia.training.guards import check_tensors
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.step import (
@@ -317,7 +317,7 @@ class _Bound:
             *fresh,
         ]
         if self._graphs.compile and early(first):
-            found = compute([one if isinstance(one, Tensor) else one() for one in inputs])
+            found = compute(made(inputs))
         else:
             found = self._graphs([*form, *numbers_of(self.model)], compute, inputs)
         gradients, values, aux = unpacked(*found)

@@ -32,7 +32,7 @@ PREFIXES = {
     "hub": "hub:OWNER/NAME",
 }
 READERS = {"folder": read_folder, "parquet": read_parquet, "csv": read_csv, "npz": read_npz}
-"""What reads a user's own files: (name, path, size, text) → source."""
+"""What reads a user's own files: (name, path, size, text) → source; csv and npz also take what is told of a sample."""
 
 
 @dataclass(frozen=True)
@@ -61,27 +61,23 @@ def open_source(
 
     A known data set is read from `data_dir/NAME/*.parquet` if such files are there, else from the hub. `size`
     brings images to size × size pixels; texts are brought to `text`. `task="regression"`: the labels of a CSV or .npz file
-    are numbers. Raises `HypermnesiaError` for what is
-    missing, damaged or too large.
+    are numbers. Raises `HypermnesiaError` for what is missing, damaged or too large.
     """
     user, text = user_source(name), text or TextForm()
-    if task == "regression" and (user is None or user.kind not in ("csv", "npz")):
+    told = (task,) if task == "regression" else ()
+    if told and (user is None or user.kind not in ("csv", "npz")):
         raise HypermnesiaError(
             f"{name}: task=regression reads numbers from csv:PATH or npz:PATH, and in Python from "
             'hm.from_arrays(x, y, task="regression")'
         )
     if user is not None:
-        if task == "regression":
-            return (read_csv if user.kind == "csv" else read_npz)(
-                name, expanded(user.where), size, text, task
-            )
         if user.kind == "hub":
             return read_hub(name, user.where, size, text)
         if user.kind == "folders":
             raise HypermnesiaError(
                 f"{name}: these are several tasks, each a source; hm.load makes their stream"
             )
-        return READERS[user.kind](name, expanded(user.where), size, text)
+        return READERS[user.kind](name, expanded(user.where), size, text, *told)
     if name == "digits":
         return read_digits(size)
     if name == "diabetes":
