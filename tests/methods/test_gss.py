@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from methods.helpers import UNEVEN, fill, make_batch, make_learner, offer
 
 from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.methods import gss
 from hypermnesia.methods.gss import GSS, chosen, gradients
 from hypermnesia.methods.replay.buffer import empty
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
@@ -30,7 +31,7 @@ def test_gradients_are_each_samples_own(setting: dict) -> None:
                     for p, g in zip(trained, slopes, strict=True)
                 ]
             )
-            torch.testing.assert_close(row, F.normalize(flat, dim=0), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(row, flat, rtol=1e-4, atol=1e-6)
 
 
 def test_who_is_unlike_the_held_ones_takes_the_place_of_one_who_is_not() -> None:
@@ -55,11 +56,29 @@ def test_scores_are_one_plus_the_largest_cosine() -> None:
     memory = offer(
         whole, whole.begin_task(type(fill(whole, learner))(memory), learner), learner, second
     ).memory
-    own, theirs = (gradients(learner, b.raw, b.y, torch.zeros(len(b.y))) for b in (second, first))
+    own, theirs = (
+        F.normalize(gradients(learner, b.raw, b.y, torch.zeros(len(b.y)))) for b in (second, first)
+    )
     expected = [1 + max(float(a @ b) for b in theirs) for a in own]
     torch.testing.assert_close(
         memory.keys[6:10], torch.tensor(expected, dtype=torch.float64), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("against", [True, False])
+def test_a_batch_passes_the_gate_by_its_own_gradient(against: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All samples of a batch whose mean gradient is against the held ones' challenge, and none of another batch."""
+    gated = GSS(compared=3, gate="batch", memory=MemoryOptions(size=6, batch_size=2, policy="greedy"))
+    learner = make_learner(task=0)
+    state = offer(gated, gated.init(learner), learner, make_batch(learner, 6, seed=1))
+    # One new sample is against the held ones, three times as strong as the other or less; that one is like them.
+    slopes = torch.tensor([[-3.0, 0.0] if against else [-0.5, 0.0], [1.0, 1.0]])
+    monkeypatch.setattr(
+        gss, "gradients", lambda _, x, y, t: slopes if len(y) == 2 else torch.eye(2)[[0, 0, 0]]
+    )
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, 0.001, dtype=torch.float64))
+    keys = offer(gated, state, learner, make_batch(learner, 2, seed=2)).memory.keys.tolist()
+    assert keys == pytest.approx([0.0, 1 + 0.5**0.5, *[0.1] * 4] if against else [0.1] * 6)
 
 
 def test_bad_input() -> None:

@@ -2,10 +2,12 @@
 samples that it holds (Aljundi, Lin, Goujaud & Bengio 2019, arXiv:1903.08671).
 """
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import itemgetter
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, ReplayState
 from hypermnesia.weights.model import evaluating
 
+Gate = Literal["sample", "batch"]
 _FIRST = 0.1
 """Score of the samples that come while nothing is held, as in the code of DER's authors."""
 
@@ -34,13 +37,17 @@ class GSS(ReplayMethod):
     memory is full, a sample with c < 1 challenges sample i, drawn with probability C_i / Σ C, and takes its place with
     probability C_i / (C_i + c); C are the scores with which the held samples came.
 
-    Differences: (1) all samples of a batch are compared with the same draw from memory, and not with one another. (2) The
-    code of DER's authors first compares the gradient of the whole batch, and passes the batch over if that is not below 1.
-    (3) On weights that depend on the task, gradients are those of each sample's own task with respect to what trains now.
+    `gate="batch"` is the rule of DER's authors' code: a batch challenges if 1 + the largest cosine of its own gradient, the
+    mean of its samples', is below 1, and then with all its samples, whatever their own scores.
+
+    Differences: (1) all samples of a batch are compared with the same draw from memory, and not with one another. (2) On
+    weights that depend on the task, gradients are those of each sample's own task with respect to what trains now.
     """
 
     compared: Count = 10
     """Samples of the memory that each new one is compared with, ≥ 1. Published: 10 to 128."""
+    gate: Gate = "sample"
+    """Whose gradient lets a sample challenge a full memory: its own (the paper), or its batch's (the published figures' code)."""
     memory: MemoryOptions = MemoryOptions(policy="greedy")
     """The replay memory; its policy is greedy."""
 
@@ -54,27 +61,33 @@ class GSS(ReplayMethod):
     ) -> ReplayState:
         memory, batch = state.memory, step.batch
         chances = torch.rand(2, len(batch.y), dtype=torch.float64, generator=rng)
-        scores = torch.full((len(batch.y),), _FIRST, dtype=torch.float64)
+        scores, below = torch.full((len(batch.y),), _FIRST, dtype=torch.float64), 1.0
         if memory.filled:
             held = buffer.draw(memory, self.compared, rng)
             with evaluating(learner.model):
                 theirs = gradients(learner, held.x, held.y, memory.task[held.index.cpu()])
                 tasks = torch.full((len(batch.y),), batch.task)
-                cosines = gradients(learner, batch.raw, batch.y, tasks) @ theirs.T
+                own = gradients(learner, batch.raw, batch.y, tasks)
+            cosines = F.normalize(own) @ F.normalize(theirs).T
             scores = 1 + cosines.amax(1).double().cpu()
-        places = chosen(memory, scores.tolist(), chances.T.tolist())
+            if self.gate == "batch":
+                against = F.normalize(own.mean(0, keepdim=True)) @ F.normalize(theirs).T
+                below = math.inf if against.amax() < 0 else 0.0
+        places = chosen(memory, scores.tolist(), chances.T.tolist(), below)
         kept = buffer.store(memory, places, batch.raw, batch.y, batch.task, None, scores)
         return replace(state, memory=kept)
 
 
-def chosen(memory: Memory, scores: list[float], chances: list[list[float]]) -> buffer.Places:
-    """Slots and rows of those of a batch that enter, one after the other."""
+def chosen(
+    memory: Memory, scores: list[float], chances: list[list[float]], below: float = 1.0
+) -> buffer.Places:
+    """Slots and rows of those of a batch that enter, one after the other; a full memory is challenged by scores `below` that."""
     held, entered = memory.keys[: memory.filled].tolist(), {}
     for row, (score, (which, wins)) in enumerate(zip(scores, chances, strict=True)):
         if len(held) < memory.capacity:
             entered[len(held)] = row
             held.append(score)
-        elif score < 1:
+        elif score < below:
             sums = list(accumulate(held))
             slot = min(bisect_left(sums, which * sums[-1]), len(held) - 1)
             if wins * (held[slot] + score) < held[slot]:
@@ -83,7 +96,7 @@ def chosen(memory: Memory, scores: list[float], chances: list[list[float]]) -> b
 
 
 def gradients(learner: Learner, raw: Tensor, y: Tensor, tasks: Tensor) -> Tensor:
-    """(n, P) of length 1: each sample's gradient of the cross-entropy, without augmentation, by all P trained numbers.
+    """(n, P): each sample's gradient of the cross-entropy, without augmentation, by all P trained numbers.
 
     `raw` (n, …) samples, `y` (n,) global class ids, `tasks` (n,) whose samples they are.
     """
@@ -98,5 +111,5 @@ def gradients(learner: Learner, raw: Tensor, y: Tensor, tasks: Tensor) -> Tensor
 
         own = vmap(grad(loss), in_dims=(None, 0, 0))(params, x[rows], learner.targets(y[rows], task))
         flat = torch.cat([g.flatten(1) for g in own.values()], 1)
-        found += zip(rows.tolist(), F.normalize(flat), strict=True)
+        found += zip(rows.tolist(), flat, strict=True)
     return torch.stack([row for _, row in sorted(found, key=itemgetter(0))])
