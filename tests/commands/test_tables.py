@@ -116,6 +116,8 @@ def test_the_compression_ratio_stands_below_the_costs():
     costs = {"target_parameters": statistics([88_802.0]), "generator_parameters": statistics([88_542.0])}
     last = rows_of(shown(tables.costs({"costs": costs})))[-1]
     assert last == ["compression", "ratio,", "generator", "to", "target", "0.997"]
+    costs["target_parameters"] = statistics([193.0])
+    assert "458.767 (generator.compression=1.0: as large as it)" in shown(tables.costs({"costs": costs}))
     assert "compression" not in shown(tables.costs({"costs": {"target_parameters": statistics([9.0])}}))
 
 

@@ -82,6 +82,8 @@ def _small(title: str) -> str:
     return title[:1].lower() + title[1:]
 
 
+_OVERSIZE = 10
+"""Compression ratio from which on it is said how to have a smaller one."""
 _INTERVAL = "± is half of the 95 % interval"
 
 
@@ -97,7 +99,9 @@ def costs(found: Mapping[str, Any]) -> Table:
         (found["costs"].get(f"{part}_parameters") or {}).get("mean") for part in ("generator", "target")
     )
     if generator is not None and target:
-        table.add_row("compression ratio, generator to target", f"{generator / target:.3f}")
+        ratio = generator / target
+        hint = " (generator.compression=1.0: as large as it)" if ratio > _OVERSIZE else ""
+        table.add_row("compression ratio, generator to target", f"{ratio:.3f}{hint}")
     return table
 
 
@@ -218,14 +222,15 @@ def comparison(found: Comparison, width: int) -> Group:
     """
     summary, keys = found.summary, found.summary.main
     heads = [f"{_head(summary.column(key))}" for key in keys]
-    seeds = max(row.statistics[f"{summary.primary}.average_accuracy"]["n"] for row in summary.rows)
+    best = f"{summary.primary}.average_accuracy"
+    seeds = max(row.statistics[best]["n"] for row in summary.rows)
     about = f"{seeds} seeds, {_INTERVAL}" if seeds > 1 else "1 seed: no intervals, no differences"
     names, columns = [Text("approach")], [[Text(head)] for head in [*heads, "to the best"]]
     for row in summary.rows:
         label = (
             row.group.label + (f" ({row.bound})" if row.bound else "") + (f" [{row.set}]" if row.set else "")
         )
-        names.append(Text(label, style="bold" if row.is_best else ""))
+        names.append(Text(label, style="bold" if summary.wins(row, best) else ""))
         for column, key in zip(columns, keys, strict=False):
             column.append(Text(summary.written(row, key), style="bold" if summary.wins(row, key) else ""))
         columns[-1].append(Text(_difference(row)))
@@ -234,7 +239,7 @@ def comparison(found: Comparison, width: int) -> Group:
         *_banner(summary),
         block(first, summary.benchmark.name),
         *(Padding(t, (1, 0, 0, 0)) for t in others),
-        Text(" ".join([about, *summary.remarks]), style="dim"),
+        Text(" ".join([f"{about}.", *summary.remarks]), style="dim"),
     )
 
 

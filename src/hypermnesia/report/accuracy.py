@@ -17,13 +17,18 @@ from hypermnesia.report.load import Group
 from hypermnesia.report.summary import Column, Row, Summary, scenario_title
 
 _FEW_TASKS = 10  # up to here a legend names every task and lines have markers
+_AFTER_EACH = "Average accuracy after each task"
 _FEW_MARKS = 20  # tasks up to which lines of averages have markers
 
 
 def numbers(summary: Summary) -> Section:
     """Dot plots of the columns of the main table."""
     blocks = [
-        _dot_block(summary, "Average accuracy", [f"{name}.average_accuracy" for name in summary.scenarios]),
+        _dot_block(
+            summary,
+            summary.worded("Average accuracy"),
+            [f"{name}.average_accuracy" for name in summary.scenarios],
+        ),
         _dot_block(summary, "Forgetting", [f"{name}.forgetting" for name in summary.scenarios]),
         _dot_block(
             summary,
@@ -35,7 +40,8 @@ def numbers(summary: Summary) -> Section:
         "Means over the seeds; whiskers are 95 % intervals of the mean (Student's t). Forgetting: how far "
         "below its best each task ended, so lower is better, and below 0 later tasks helped."
     )
-    return Section("Accuracy, forgetting and cost", about, [block for block in blocks if block.figures])
+    title = summary.worded("Accuracy, forgetting and cost")
+    return Section(title, about, [block for block in blocks if block.figures])
 
 
 def _dot_block(summary: Summary, title: str, keys: Sequence[str]) -> Block:
@@ -114,8 +120,8 @@ def over_time(summary: Summary) -> Section:
         if any(len(one.points) > 1 for one in series):
             drawn |= {row.look for row, points in averaged if points}
             marked = marked and tasks <= _FEW_MARKS
-            label = f"Average accuracy after each task, {scenario_title(scenario)}"
-            axes = ("tasks learned", "average accuracy (%)")
+            label = summary.worded(f"{_AFTER_EACH}, {scenario_title(scenario)}")
+            axes = ("tasks learned", summary.worded("average accuracy (%)"))
             picture = lines(
                 series,
                 label,
@@ -131,7 +137,8 @@ def over_time(summary: Summary) -> Section:
         "Mean accuracy over the tasks learned so far; bands are 95 % intervals over the seeds. "
         "An approach that was evaluated only once, such as joint training, is a level line."
     )
-    return Section("Average accuracy after each task", about, [Block("", figures, keys)] if figures else [])
+    blocks = [Block("", figures, keys)] if figures else []
+    return Section(summary.worded(_AFTER_EACH), summary.worded(about), blocks)
 
 
 def _average_after_each(matrices: Sequence[Matrix], tasks: int) -> list[tuple[float, float, float | None]]:
@@ -179,7 +186,7 @@ def per_task(summary: Summary) -> Section:
                 Block(scenario_title(scenario), figures, keys, collapsed=scenario != summary.primary)
             )
     about = "Mean over the seeds of the accuracy on each test set, from its first evaluation to the end."
-    return Section("Accuracy of every task over time", about, blocks)
+    return Section(summary.worded("Accuracy of every task over time"), summary.worded(about), blocks)
 
 
 def _lines_of_tests(
@@ -195,7 +202,7 @@ def _lines_of_tests(
             series.append(Series(name, points, order=(test, len(names)), thin=not few))
     if not any(len(one.points) > 1 for one in series):
         return []
-    spoken = f"Accuracy of every test over time, {label}"
+    spoken = summary.worded(f"Accuracy of every test over time, {label}")
     y = None if summary.benchmark.numbers else Scale(0, 100, 188, 28)
     axes = ("tasks learned", summary.worded("accuracy (%)"))
     picture = lines(series, spoken, *axes, y=y, limits=summary.limits, whole=True, marked=few, height=230)
@@ -206,16 +213,18 @@ def matrices(summary: Summary) -> Section:
     """Accuracy matrices as heat maps."""
     blocks = []
     for scenario in summary.scenarios:
-        figures = [figure for row in summary.rows if (figure := _matrix_figure(row, scenario)) is not None]
+        figures = [
+            figure for row in summary.rows if (figure := _matrix_figure(summary, row, scenario)) is not None
+        ]
         if figures:
             blocks.append(
                 Block(scenario_title(scenario), figures, scale=True, collapsed=scenario != summary.primary)
             )
     about = "Row: after learning that task. Column: accuracy on that test set in %, mean over the seeds."
-    return Section("Accuracy matrices", about, blocks)
+    return Section(summary.worded("Accuracy matrices"), summary.worded(about), blocks)
 
 
-def _matrix_figure(row: Row, scenario: str) -> Figure | None:
+def _matrix_figure(summary: Summary, row: Row, scenario: str) -> Figure | None:
     found = _matrices(row.group, scenario)
     if not found:
         return None
@@ -229,7 +238,8 @@ def _matrix_figure(row: Row, scenario: str) -> Figure | None:
         ["all tasks"] if len(mean) == 1 and not square else names_of_tasks(result, len(mean), numbered=True)
     )
     columns = [str(i + 1) for i in range(len(tests))] if square or rows == ["all tasks"] else tests
-    picture = heat_map(mean, f"Accuracy matrix of {row.group.label}", rows, columns, "after", "tested on")
+    spoken = summary.worded(f"Accuracy matrix of {row.group.label}")
+    picture = heat_map(mean, spoken, rows, columns, "after", "tested on")
     return Figure(row.group.label, picture)
 
 

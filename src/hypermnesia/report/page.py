@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from hypermnesia.core import units
 from hypermnesia.core.errors import HypermnesiaError, unknown
@@ -17,7 +16,7 @@ from hypermnesia.evaluation.schema import Sweep, Trial
 from hypermnesia.report import accuracy, inside, sweeps, tables, tradeoff, verdict
 from hypermnesia.report.blocks import Block, Figure, Section, colour_bar, key
 from hypermnesia.report.load import Benchmark, Note, Runs, SweepRecord, load
-from hypermnesia.report.summary import SCENARIO_MEANINGS, SCENARIO_NAMES, Summary, summarise
+from hypermnesia.report.summary import SCENARIO_NAMES, Summary, summarise
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,6 @@ def html(runs: Runs, summaries: Sequence[Summary]) -> str:
         difference=tables.difference,
         p_value=_p_value,
         key=key,
-        scenario_meanings=SCENARIO_MEANINGS,
     )
 
 
@@ -96,31 +94,13 @@ def _chapter(anchor: str, summary: Summary, notes: list[Note]) -> Chapter:
     return Chapter(
         anchor,
         summary,
-        [(name, summary.worded(sentence)) for name, sentence in verdict.verdicts(summary)],
-        _worded(summary, tradeoff.accuracy_and_cost(summary)),
+        verdict.verdicts(summary),
+        tradeoff.accuracy_and_cost(summary),
         _facts(summary),
         _warnings(summary.benchmark),
-        [_worded(summary, section) for section in sections if section.blocks],
+        [section for section in sections if section.blocks],
         _environment(summary.benchmark),
     )
-
-
-def _worded(summary: Summary, section: Section) -> Section:
-    """The section, of R² where numbers were learned."""
-    if not summary.benchmark.numbers:
-        return section
-    blocks = [
-        replace(
-            block,
-            title=summary.worded(block.title),
-            figures=[
-                replace(f, title=summary.worded(f.title), picture=Markup(summary.worded(f.picture)))
-                for f in block.figures
-            ],
-        )
-        for block in section.blocks
-    ]
-    return Section(summary.worded(section.title), summary.worded(section.about), blocks)
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:

@@ -21,6 +21,8 @@ _KEEPS = {
 """Approaches whose forgetting is small by construction, and why."""
 _FORGETTING = ("forgetting", "backward_transfer")
 _TIMES = ("costs.train_seconds", "costs.steps_per_second")
+_ENOUGH = 3
+"""Seeds from which on means are ranked as they are."""
 
 SCENARIO_NAMES = {"class": "class-incremental", "domain": "domain-incremental", "task": "task-incremental"}
 
@@ -31,11 +33,12 @@ def scenario_title(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-SCENARIO_MEANINGS = {
+_MEANINGS = {
     "class": "Class-incremental: the task is inferred, or one head answers for all classes.",
     "domain": "Domain-incremental: every task has the same classes and the task is not given.",
     "task": "Task-incremental: the task is given.",
 }
+_OF_NUMBERS = {"domain": "Domain-incremental: every task tells the same number and the task is not given."}
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,8 @@ class Row:
 class Summary:
     """The rows of a benchmark by average accuracy in the primary scenario, best first.
 
-    `winners`: by set and column key the best mean as it is written, where at least two rows of the set compete.
+    `winners`: by set and column key the best mean as it is written, where at least two rows of the set compete and seeds
+    that are fewer than three do not leave it open.
     """
 
     benchmark: Benchmark
@@ -112,6 +116,12 @@ class Summary:
     def worded(self, text: str) -> str:
         """A text that speaks of accuracies, of R² where numbers were learned."""
         return worded(text, self.benchmark.numbers)
+
+    @property
+    def meanings(self) -> list[str]:
+        """What its scenarios are, a sentence each."""
+        known = _MEANINGS | (_OF_NUMBERS if self.benchmark.numbers else {})
+        return [known[name] for name in self.scenarios if name in known]
 
     @property
     def main(self) -> tuple[str, ...]:
@@ -171,6 +181,11 @@ def summarise(benchmark: Benchmark) -> Summary:
 
 
 def _remarks(rows: Sequence[Row], alike: bool) -> Iterator[str]:
+    counts = [len(row.group.seeds) for row in rows if row.bound is None]
+    if len(counts) > 1 and max(counts) == 1:
+        yield "One seed each: what is bold is a hint."
+    elif len(counts) > 1 and min(counts) < _ENOUGH:
+        yield "Where there are fewer than three seeds, bold is only what no seed of another approach reaches."
     for row in rows:
         if why := _keeps(row.group):
             yield f"Forgetting of {row.group.label} is small by construction ({why}) and wins nothing."
@@ -214,11 +229,19 @@ def _competes(row: Row, column: Column) -> bool:
 
 
 def _winner(rows: Sequence[Row], column: Column) -> str | None:
-    means = [row.statistics[column.key]["mean"] for row in rows if _competes(row, column)]
-    known = [mean for mean in means if mean is not None]
-    if column.better == 0 or len(known) < 2:
+    """The best mean as it is written; None where there is none, or too few seeds to tell."""
+    key, better = column.key, column.better
+    rivals = [row for row in rows if _competes(row, column) and row.statistics[key]["mean"] is not None]
+    if better == 0 or len(rivals) < 2:
         return None
-    return column.write(max(known) if column.better > 0 else min(known), None)
+    best = column.write(max((row.statistics[key]["mean"] or 0.0) * better for row in rivals) * better, None)
+    winning, beaten = list[float](), list[float]()
+    for row in rivals:
+        values = [column.value(seed.result) for seed in row.group.seeds]
+        own = winning if column.write(row.statistics[key]["mean"], None) == best else beaten
+        own += [better * value for value in values if value is not None]
+    few = min(row.statistics[key]["n"] for row in rivals) < _ENOUGH
+    return None if few and beaten and max(beaten) >= min(winning) else best
 
 
 def difference(group: Group, best: Group | None, scenario: str) -> PairedDifference | None:

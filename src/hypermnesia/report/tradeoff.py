@@ -20,11 +20,12 @@ def accuracy_and_cost(summary: Summary) -> Section:
             blocks.append(
                 Block(scenario_title(scenario), figures, keys, collapsed=scenario != summary.primary)
             )
+    higher = "nearer to the numbers" if summary.benchmark.numbers else "more accurate"
     about = (
-        "Higher is more accurate, further left is cheaper: nothing is better than what has no point above and to its left. "
+        f"Higher is {higher}, further left is cheaper: nothing is better than what has no point above and to its left. "
         "Stored is all that is kept between tasks: weights, memories, statistics."
     )
-    return Section("Accuracy and what it costs", about, blocks)
+    return Section(summary.worded("Accuracy and what it costs"), about, blocks)
 
 
 def _against(summary: Summary, scenario: str, cost: str) -> Figure | None:
@@ -51,6 +52,7 @@ def _against(summary: Summary, scenario: str, cost: str) -> Figure | None:
         seconds, unit = time_unit(max(point.x for point in points))
         points = [replace(point, x=point.x / seconds) for point in points]
         axis, title, x_format = f"training time ({unit})", "Accuracy against training time", units.tick
+    title, y_axis = summary.worded(title), summary.worded("accuracy (%)")
     spoken = f"{title}, {SCENARIO_NAMES.get(scenario, scenario)}"
-    picture = scatter(points, spoken, axis, "accuracy (%)", limits=summary.limits, x_format=x_format)
+    picture = scatter(points, spoken, axis, y_axis, limits=summary.limits, x_format=x_format)
     return Figure(title, picture, remark=f"Beyond the picture: {' and '.join(beyond)}." if beyond else "")

@@ -22,22 +22,24 @@ def _sentence(summary: Summary, scenario: str) -> str:
     rivals = [row for row in known if row.bound is None]
     if not rivals:
         return ""
+    word = summary.worded("accuracy")
     frame = " and ".join(
         f"{row.group.label} ({row.bound}) {_percent(row, key)}" for row in known if row.bound
     )
     ending = f"; {frame}." if frame else "."
     letters = list(dict.fromkeys(row.set for row in rivals))
     if len(letters) == 1:
-        return f"{_best_of(rivals, scenario)}{ending}"
+        return f"{_best_of(rivals, scenario, word)}{ending}"
     parts = [
-        f"in {letter}, {_best_of([r for r in rivals if r.set == letter], scenario)}" for letter in letters
+        f"in {letter}, {_best_of([r for r in rivals if r.set == letter], scenario, word)}"
+        for letter in letters
     ]
     others = len(letters) - _MOST_SETS
     more = f"; and {others} more set{'s' if others > 1 else ''}" if others > 0 else ""
     return f"Not comparable as a whole: {'; '.join(parts[:_MOST_SETS])}{more}{ending}"
 
 
-def _best_of(rivals: Sequence[Row], scenario: str) -> str:
+def _best_of(rivals: Sequence[Row], scenario: str, word: str) -> str:
     """What the first of `rivals`, which are sorted, is beside the second."""
     key, (best, *others) = f"{scenario}.average_accuracy", rivals
     if not others:
@@ -47,7 +49,7 @@ def _best_of(rivals: Sequence[Row], scenario: str) -> str:
         level = [row.group.label for row in rivals if _percent(row, key) == shown]
         more = f" and {len(level) - 3} more" if len(level) > 4 else ""
         names = level if len(level) <= 4 else level[:3]
-        return f"{', '.join(names)}{more} share the highest accuracy, {shown}"
+        return f"{', '.join(names)}{more} share the highest {word}, {shown}"
     found = difference(best.group, second.group, scenario)
     reached = f"{best.group.label} is the most accurate with {shown}"
     if found is None or found["mean"] is None:
