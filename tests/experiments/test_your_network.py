@@ -200,6 +200,27 @@ for build, target in ((timm, "blocks.*.attn.*.weight"), (transformers, "vit.*.at
         records = hm.fit(model, stream, method, hm.TrainOptions(iterations=2, threads=1))
         written = [name for name, role in model.roles.items() if role in ("added", "generated")]
         print(build.__name__, weights.kind, len(records.rows["task"]), len(written))
+
+
+def torchvision(outputs):
+    from torchvision.models.resnet import BasicBlock, ResNet
+    net = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=outputs)
+    net.conv1 = torch.nn.Conv2d(1, 64, 3, bias=False)
+    return net
+
+try:
+    model = hm.model_for(stream, torchvision, hm.Partial(cut="layer4"))
+except ImportError as error:
+    print("torchvision absent:", error)
+else:
+    method = hm.combine(hm.Finetune(), hm.Drift())
+    records = hm.fit(model, stream, method, hm.TrainOptions(iterations=2, threads=1))
+    print("torchvision partial", len(records.rows["task"]), model.roles["layer4.0.bn2.weight"], model.roles["fc.weight"])
+    for cut in ("layer9", "layer2"):
+        try:
+            hm.model_for(stream, torchvision, hm.Partial(cut=cut))
+        except hm.HypermnesiaError as error:
+            print("torchvision", error)
 """
 
 
@@ -216,14 +237,30 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(("package", "attention"), [("timm", 4), ("transformers", 8)])
-def test_transformers_of_other_libraries(package: str, attention: int, said: list[str]):
-    """Built from their configuration with random weights; pre-trained ones come by the same calls, with a name."""
+TOLD = {
+    "timm": ["timm lora 2 4", "timm hyper 2 "],
+    "transformers": ["transformers lora 2 8", "transformers hyper 2 "],
+    "torchvision": [
+        "torchvision partial 2 body generated",
+        "torchvision weights.cut=layer9: ResNet has no such stage to cut behind; write the last stage of the shared body, such "
+        "as weights.cut=layer4. In the order they are registered there are: conv1, bn1, relu, maxpool, layer1, layer2, layer3, "
+        "layer4, avgpool; auto is all but the classifier, none no shared body",
+        "torchvision ResNet: an instance norm sees maps of one pixel, which it makes 0. With weights=partial write "
+        "weights.tail_norm=group, or weights.tail_norm=keep",
+    ],
+}
+"""Lines of the script, or how they begin."""
+
+
+@pytest.mark.parametrize("package", TOLD)
+def test_networks_of_other_libraries(package: str, said: list[str]):
+    """Built from their configuration with random weights; pre-trained ones come by the same calls, with a name. Torchvision's
+    have cuts without declaring any, and what they cannot do is told with what to write."""
     found = [line for line in said if line.startswith(f"{package} ")]
     if "absent" in found[0]:
         pytest.skip(f"{found[0]}; pip install 'hypermnesia[nets]'")
-    assert found[0] == f"{package} lora 2 {attention}"
-    assert found[1].startswith(f"{package} hyper 2 ")
+    for line, told in zip(found, TOLD[package], strict=True):
+        assert line.startswith(told)
 
 
 FAILING = """

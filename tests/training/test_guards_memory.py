@@ -1,4 +1,4 @@
-"""Memory that is not there is told as what the user can mend."""
+"""Memory that is not there, and batches too small for a norm, are told as what the user can mend."""
 
 import pytest
 import torch
@@ -27,6 +27,19 @@ def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="defect"):
         with guards.told("this"):
             raise RuntimeError("defect")
+
+
+def test_a_batch_of_one_sample_in_a_batch_norm(command, tmp_path, monkeypatch) -> None:
+    """33 samples in batches of 32."""
+    (tmp_path / "normed_net.py").write_text(
+        "from torch import nn\n\n\ndef net(shape, outputs):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, outputs))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ("net=python:normed_net:net", "stream.samples_per_task=33", "train.epochs=1", "train.threads=1")
+    done = command("run", "split-digits", "finetune", *words, "--out", "o")
+    assert done.code == 3 and "gave a batch norm a single sample" in done.err
+    assert "Write train.iterations=… in place of train.epochs" in done.err
 
 
 def test_a_network_that_fits_nowhere(command, tmp_path) -> None:

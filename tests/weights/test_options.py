@@ -135,7 +135,7 @@ def test_a_network_that_declares_no_stages_is_cut_between_its_children() -> None
 
 @pytest.mark.parametrize("cut", ["stage9", "head"])
 def test_an_unknown_cut_lists_the_stages(cut: str) -> None:
-    text = f"weights.cut='{cut}': this network has no such stage; there are: stem, mid, pool, or none"
+    text = rf"weights.cut={cut}: \w+ has no such stage to cut behind; .* such as weights.cut=\w+\. .*: stem, mid, pool; auto"
     with pytest.raises(HypermnesiaError, match=text):
         roles_of(small.conv(4), kind="partial", cut=cut)
 
@@ -149,7 +149,10 @@ def test_a_network_that_is_its_classifier_has_nowhere_to_be_cut() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(x.flatten(1))
 
-    with pytest.raises(HypermnesiaError, match="no such stage; there is none before the classifier"):
+    with pytest.raises(
+        HypermnesiaError,
+        match="no such stage to cut behind; it has one stage only, so write weights.cut=auto",
+    ):
         roles_of(Whole(), kind="partial", cut="head")
     assert roles_of(Whole(), kind="partial")["head.weight"] == "generated"
     assert roles_of(Whole(), kind="hyper")["head.weight"] == "generated"

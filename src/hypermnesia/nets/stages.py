@@ -6,8 +6,9 @@ can still be cut into the parameters before and after a child (as those of torch
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 from torch import Tensor, nn
 
@@ -45,6 +46,22 @@ def _undeclared(net: nn.Module, consequence: str) -> HypermnesiaError:
         f"{type(net).__name__} declares no stages, so {consequence}. Give it an attribute `stages`, a tuple of the names of "
         "its child modules such that running them in turn is its forward; what forward does between them, such as "
         f"flattening, becomes a child too (nn.Flatten()). With its children as they are: self.stages = ({names},)"
+    )
+
+
+def no_such_cut(cut: str, net: str, before: Sequence[str]) -> HypermnesiaError:
+    """The error for a cut behind something that is none of the stages `before` the last one of a network called `net`."""
+    if not before:
+        there = "it has one stage only, so write weights.cut=auto"
+    else:
+        like = (get_close_matches(cut, before, n=1) or before[-1:])[0]
+        like = f"'weights.cut=\"{like}\"'" if like.isdigit() else f"weights.cut={like}"
+        there = (
+            f"write the last stage of the shared body, such as {like}. In the order they are registered there "
+            f"are: {', '.join(before)}; auto is all but the classifier"
+        )
+    return HypermnesiaError(
+        f"weights.cut={cut}: {net} has no such stage to cut behind; {there}, none no shared body"
     )
 
 

@@ -1,4 +1,4 @@
-"""What stops a run with a word: numbers that are not finite, and memory that is not there."""
+"""What stops a run with a word: numbers that are not finite, memory that is not there, batches too small for a norm."""
 
 import contextlib
 import math
@@ -31,9 +31,14 @@ _SAID = ("can't allocate memory", "not enough memory", "Storage size calculation
 """What torch's errors say when an allocation fails; they have no type of their own on the CPU."""
 
 
+_ONE_VALUE = "Expected more than 1 value per channel"
+"""What torch's batch norm says of a batch of one sample."""
+
+
 @contextlib.contextmanager
 def told(what: str, error: type[HypermnesiaError] = HypermnesiaError) -> Iterator[None]:
-    """Raise `error`, which says that `what` needs more memory than there is, where an allocation within fails."""
+    """Raise `error`, which says that `what` needs more memory than there is, where an allocation within fails; and what to
+    do where a batch norm is given one sample."""
     try:
         yield
     except (MemoryError, RuntimeError) as fault:
@@ -44,6 +49,14 @@ def told(what: str, error: type[HypermnesiaError] = HypermnesiaError) -> Iterato
         raise error(
             f"{what} needs more memory than there is ({reason}); smaller networks, batches, memories or images "
             "need less"
+        ) from fault
+    except ValueError as fault:
+        if _ONE_VALUE not in str(fault):
+            raise
+        raise error(
+            f"{what} gave a batch norm a single sample, which has no statistics; the last batch of an epoch may be one. Write "
+            "train.iterations=… in place of train.epochs (then all batches are full), another train.batch_size, or take a "
+            "network with another norm (net.norm=group)"
         ) from fault
 
 

@@ -13,17 +13,24 @@ from hypermnesia.weights.check_net import try_out
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.condition import reader
 from hypermnesia.weights.model import WRITTEN, Model, Role
-from hypermnesia.weights.options import Kind, Mask, Weights, of_kind
+from hypermnesia.weights.options import Kind, Mask, Partial, Weights, of_kind
 from hypermnesia.weights.outputs import Head
 
 
 def build_model(
-    net: nn.Module, head: Head | None, weights: Weights, rng: torch.Generator | None = None
+    net: nn.Module,
+    head: Head | None,
+    weights: Weights,
+    rng: torch.Generator | None = None,
+    trial: Callable[[nn.Module], None] | None = None,
 ) -> Model:
-    """The model of a target network with these weights. `rng` draws the generator's initial parameters."""
+    """The model of a target network with these weights. `rng` draws the generator's initial parameters; `trial` is called
+    with the network as it will be run, before any of its parameters are written."""
     with torch.random.fork_rng():
         torch.manual_seed(0 if rng is None else derive(rng.initial_seed(), "layers"))
         net = weights.prepare(net)
+    if trial is not None:
+        trial(net)
     assigned = weights.roles(net)
     shapes = {name: value.shape for name, value in net.named_parameters() if assigned[name] in WRITTEN}
     writer = None
@@ -74,7 +81,8 @@ def model_for(
     `net` is a module whose last layer has as many outputs as the head needs, or a function outputs → module that
     builds it. `weights` is a kind (`"plain"`, `"hyper"`, `"partial"`, `"mask"`, `"lora"`) or its options, such as
     `Mask(mask=MaskOptions(sparsity=30))`; `writer` the options of a generator such as `ChunkedOptions`, in place of
-    theirs. `seed` draws initial parameters. `tried`: the network is known to work, so that it is not tried out here.
+    theirs. `seed` draws initial parameters. `tried`: the network is known to work, so that it is tried out here only where
+    other norm layers are put into it.
     """
     options = of_kind(weights) if isinstance(weights, str) else weights
     if writer is not None:
@@ -85,9 +93,14 @@ def model_for(
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "net"))
             net = net(head.width)
-    if not tried:
-        try_out(net, stream.shape, head.width, stream.dtype)
-    model = build_model(net, head, options, generator(seed, "generator"))
+
+    def trial(prepared: nn.Module) -> None:
+        changed = isinstance(options, Partial) and options.tail_norm != "keep"
+        counted = next(prepared.parameters()).is_meta  # without values, for its sizes alone
+        if not tried or (changed and not counted):
+            try_out(prepared, stream.shape, head.width, stream.dtype)
+
+    model = build_model(net, head, options, generator(seed, "generator"), trial)
     if model.generator is not None and options.generator is not None:
         _let_read(model.generator, options.generator, stream, head, seed)
     return model

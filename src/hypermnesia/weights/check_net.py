@@ -14,6 +14,8 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.weights.model import logits_of
 
 _SAMPLES = 2
+_ONE_PIXEL = "Expected more than 1 spatial element"
+"""What torch's instance norm says of them."""
 
 
 def try_out(net: nn.Module, shape: tuple[int, ...], outputs: int, dtype: torch.dtype = torch.uint8) -> None:
@@ -33,6 +35,12 @@ def try_out(net: nn.Module, shape: tuple[int, ...], outputs: int, dtype: torch.d
         try:
             output = functional_call(net, stand_ins | buffers, (x,))
         except Exception as error:  # a network's own code may raise anything
+            if _ONE_PIXEL in str(error):
+                raise HypermnesiaError(
+                    f"{name}: an instance norm sees maps of one pixel, which it makes 0. With weights=partial write "
+                    "weights.tail_norm=group, or weights.tail_norm=keep for the norm layers that it came with; else take "
+                    "larger images or another norm"
+                ) from error
             raise HypermnesiaError(
                 f"{name} cannot be called on a batch of shape {tuple(x.shape)} ({x.dtype}): "
                 f"{type(error).__name__}: {error}"

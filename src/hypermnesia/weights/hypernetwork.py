@@ -49,12 +49,8 @@ class Hypernetwork(nn.Module):
         options = generator or ChunkedOptions()
         if options.condition != "free":
             raise HypermnesiaError(
-                f"Hypernetwork: condition={options.condition!r} reads a task's samples, which this module never sees: take free"
-            )
-        if options.condition != "free":
-            raise HypermnesiaError(
-                f"generator.condition={options.condition}: a Hypernetwork by itself sees no samples to read; leave it free, or "
-                "take model_for, whose models are given the tasks' samples by fit"
+                f"Hypernetwork: condition={options.condition!r} reads a task's samples, which this module never sees: take "
+                "free, or model_for, whose models are given them by fit"
             )
         own = dict(net.named_parameters())
         shapes = {

@@ -14,7 +14,7 @@ from hypermnesia.core.registry import PART
 from hypermnesia.core.tensors import matching
 from hypermnesia.nets.classifiers import ClassifierName, with_classifier
 from hypermnesia.nets.norms import even_groups, norm_parameters
-from hypermnesia.nets.stages import classifier, stages
+from hypermnesia.nets.stages import classifier, no_such_cut, stages
 from hypermnesia.weights import GENERATORS
 from hypermnesia.weights.compose import Add, MaskOptions, SemiBinaryMask
 from hypermnesia.weights.hypernets.adapters import AdapterOptions
@@ -179,14 +179,7 @@ class Weights:
             last = classifier(net).partition(".")[0]
             return order[: order.index(last)] if last in order else order[:-1]
         if self.cut not in order[:-1]:
-            there = (
-                f"there are: {', '.join(order[:-1])},"
-                if order[1:]
-                else "there is none before the classifier: auto"
-            )
-            raise HypermnesiaError(
-                f"weights.cut={self.cut!r}: this network has no such stage; {there} or none for no shared body"
-            )
+            raise no_such_cut(self.cut, type(net).__name__, order[:-1])
         return order[: order.index(self.cut) + 1]
 
     def _body_names(self, net: nn.Module) -> list[str]:

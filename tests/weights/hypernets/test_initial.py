@@ -144,7 +144,10 @@ def test_chunked_hyperfan_warns_of_large_embeddings():
 
 
 def test_chunked_hyperfan_tells_what_it_cannot_do():
-    with pytest.raises(HypermnesiaError, match="cannot start the norm scale 'n.weight' with hyperfan-in"):
+    with pytest.raises(
+        HypermnesiaError,
+        match="cannot start the norm scale 'n.weight' with hyperfan-in: write weights.norms=per_task",
+    ):
         ChunkedOptions(init="hyperfan-in").build(
             {"w": LINEAR, "n.weight": LINEAR[:1]}, rng_of(0), ["n.weight"]
         )

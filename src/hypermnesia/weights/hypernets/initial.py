@@ -90,7 +90,7 @@ def refuse_norms(fans: Mapping[str, Fan], generator: str) -> None:
         if fan.kind in ("scale", "shift"):
             raise HypermnesiaError(
                 f"a {generator} generator cannot start the norm {fan.kind} {name!r} with hyperfan-in: "
-                "leave it out of the generated tensors, or use generator.init=plain"
+                "write weights.norms=per_task (each task's own) or shared (one for all), or generator.init=plain"
             )
 
 
