@@ -3,7 +3,7 @@
 A new method needs its row here and no test of its own for any of that.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 TINY = (
     "stream.tasks=3",
@@ -49,6 +49,12 @@ class Row:
     """The kinds of weights that it runs on."""
     steps: int = field(default=12, kw_only=True)
     """Optimizer and other steps of a whole run with these words; 0 where nothing is trained."""
+    benchmark: str = field(default="split-digits", kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """What tests are called by."""
+        return self.approach if self.benchmark == "split-digits" else f"{self.approach}-of-numbers"
 
 
 _MEMORY = ("memory.size=12", "memory.batch_size=6")
@@ -180,8 +186,19 @@ ROWS = (
 )
 BY_NAME = {row.approach: row for row in ROWS}
 
+OF_NUMBERS = tuple(
+    replace(BY_NAME[name], benchmark="split-diabetes", same=())
+    for name in (
+        *("finetune", "joint", "separate", "frozen-heads", "hnet", "phn", "hypermask"),
+        *("er", "derpp", "ewc", "si"),
+    )
+)
+"""Those that learn numbers (task=regression), once more on a stream of these."""
+
 
 def words_of(row: Row, *more: str) -> list[str]:
     """TINY, the row's own words and more; what is said again later replaces what was said before."""
     said = {word.partition("=")[0]: word for word in (*TINY, *row.words, *more)}
+    if row.benchmark != "split-digits":
+        said.pop("stream.classes_per_task")
     return list(said.values())

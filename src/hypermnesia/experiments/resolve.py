@@ -150,8 +150,10 @@ def _begun(
         note = "" if net else note
         recipe, published = recipes.defaults(benchmark, wanted.name, memory, tasks, net)
         note = published or note
+    everywhere, hyper = recipes.for_hyper(base)
+    own = hyper if wanted.settings.get("weights.kind") == "hyper" else {}
     draft = Draft(wanted)
-    for layer in (base, wanted.settings, recipe.settings if recipe else {}):
+    for layer in (everywhere, wanted.settings, own, recipe.settings if recipe else {}):
         draft.add(layer)
     return draft, note
 

@@ -218,7 +218,8 @@ def of_classes_alone(what: str) -> HypermnesiaError:
     """The error for `what` where targets are numbers; for raising."""
     return HypermnesiaError(
         f"{what} is for classes, and the targets of this stream are numbers (task=regression): these are learned by finetune, "
-        "joint, separate, hnet, er, derpp and ewc, and by a method of your own that says tells_numbers = True"
+        "joint, separate, frozen-heads, hnet, phn, hypermask, er, derpp, ewc and si, and by a method of your own that says "
+        "tells_numbers = True"
     )
 
 

@@ -167,8 +167,12 @@ def test_every_benchmark_has_base_settings():
     assert set(recipes.base_settings()) == {*BENCHMARKS, "default", "images"}
     for benchmark in BENCHMARKS:
         values = flat(resolve(benchmark, "separate"))  # which no recipe speaks of
-        for key, value in recipes.base_settings()[benchmark].items():
+        everywhere, hyper = recipes.for_hyper(recipes.base_settings()[benchmark])
+        for key, value in everywhere.items():
             assert values[key] == value, (benchmark, key)
+        values = flat(resolve(benchmark, "hnet")) if hyper else {}
+        for key, value in hyper.items():
+            assert values[f"weights.{key}"] == value, (benchmark, key)
 
 
 def test_a_memory_size_between_the_published_ones_says_whose_settings_it_got():

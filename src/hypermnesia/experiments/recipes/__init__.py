@@ -125,6 +125,13 @@ def base_of(benchmark: str) -> tuple[dict[str, Any], str]:
     ], f"the folder holds images: net={net} is convolutional; stream.size=32 makes large images small"
 
 
+def for_hyper(base: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a benchmark that hold for every approach, and those for approaches on weights=hyper alone."""
+    own = {key: value for key, value in base.items() if key.startswith("hyper.")}
+    rest = {key: value for key, value in base.items() if key not in own}
+    return rest, {key.removeprefix("hyper."): value for key, value in own.items()}
+
+
 ASKED_BY = {"tasks": "stream.tasks", "memory": "memory.size"}
 """What a recipe may belong to, and the words that ask for it."""
 
