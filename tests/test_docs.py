@@ -5,17 +5,21 @@ The blocks of a page are one script. A block whose first line is `# NAME.py` is 
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.main import get_command
 
 import hypermnesia
 from hypermnesia.commands.app import app
+from hypermnesia.commands.arguments import sorted_words
 from hypermnesia.commands.reproduce import read_ledger
 from hypermnesia.commands.reproduction import page as reproduction_page
 from hypermnesia.data import BENCHMARKS, find_benchmark
@@ -34,7 +38,7 @@ PAGES = [
     "docs/search.md",
     "docs/your-own.md",
 ]
-NEEDED = {"docs/adapters.md": ("lightning", "avalanche")}
+NEEDED = {"docs/adapters.md": ("lightning", "avalanche", "datasets")}
 """Packages that a page is about, and that need not be installed."""
 ALL_PAGES = sorted(
     str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
@@ -93,6 +97,96 @@ def test_the_python_of_a_page_runs(page: str, tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def said_on(page: str) -> list[list[str]]:
+    """The words behind every `$ hypermnesia` of a page."""
+    lines = "".join(CONSOLE.findall((ROOT / page).read_text("utf-8"))).replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
+    return [words[1:] for words in commands if words[0].endswith("hypermnesia")]
+
+
+@pytest.mark.parametrize("page", [page for page in ALL_PAGES if said_on(page)])
+def test_the_commands_of_a_page_are_understood(page: str):
+    """Their options are there, and runs of what needs no file of the reader's have their settings."""
+    for name, *words in said_on(page):
+        context = get_command(app).commands[name].make_context(name, list(words))
+        names, settings = sorted_words(context.params.get("words"))
+        if name in ("run", "compare") and names and not names[0].startswith("python:"):
+            plain = [word for word in settings if not re.search(r"python:|\.base=", word)]
+            single = [word if "[" in word else word.partition(",")[0] for word in plain]
+            for approach in names[1:]:
+                resolve(names[0], approach, single if name == "run" else takes(names[0], approach, single))
+
+
+def prepared(page: str, place: Path) -> None:
+    """The files that the commands of a page are about."""
+    for block in blocks(page):
+        if named := FILE.match(block):
+            (place / named[1]).write_text(block, encoding="utf-8")
+    rng = np.random.default_rng(0)
+    for folder, classes in (("pictures", 4), ("my/images", 8), ("more", 2)):
+        for name in ("owl", "cat", "ant", "bee", "cow", "dog", "eel", "fox")[:classes]:
+            (place / folder / name).mkdir(parents=True)
+            for i in range(5):
+                pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / folder / name / f"{i}.png")
+    for name in ("cook", "sail", "read", "sing"):
+        (place / "texts" / name).mkdir(parents=True)
+        for i in range(5):
+            (place / "texts" / name / f"{i}.txt").write_text(f"{name} {i} times, and then again")
+    rows = rng.normal(size=(60, 3)).tolist()
+    lines = ["a,b,label", *(f"{a},{b},{c}" for a, b, c in rows)]
+    (place / "features.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/your-own.md"])
+def test_the_commands_of_a_page_run(page: str, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All but searches and those whose data are a download or a directory of the reader's, with two steps per task."""
+    prepared(page, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    apart = re.compile(r"--data-dir|…|^sweep")
+    wanted = [words for words in said_on(page) if not apart.search(shlex.join(words))]
+    assert wanted
+    for name, *words in wanted:
+        short = ["train.iterations=2", "train.threads=1"] if name in ("run", "compare", "learn") else []
+        done = command(name, *words, *short)
+        assert done.code == 0, (name, words, done.err)
+
+
+DOOR = re.compile(
+    r"^\| ([^|]+) \| ([^|]+) \| (`[^|]+`) \| \[[^\]]+\]\(([\w-]+\.md)#([\w-]+)\) \| `(.+)` \|$", re.MULTILINE
+)
+
+
+def test_every_door_has_its_test_its_example_and_its_error():
+    text = (ROOT / "docs/doors.md").read_text("utf-8")
+    doors = DOOR.findall(text)
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "| tried with |" not in line]
+    assert len(doors) == len(rows) > 25
+    tests = {path: path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    told = re.sub(r"\\(.)", r"\1", "\n".join(tests.values()))  # as the patterns of pytest.raises mean it
+    for what, _, named, page, anchor, error in doors:
+        for file, name in re.findall(r"`([\w/]+\.py)::(\w+)`", named):
+            assert f"def {name}(" in tests[ROOT / "tests" / file], what
+        section = example(f"docs/{page}", anchor)
+        assert 0 < len(section.splitlines()) <= 30, (what, page, anchor)
+        assert error in told, (what, error)
+
+
+def example(page: str, anchor: str) -> str:
+    """The first block of code below the heading that the anchor is of."""
+    parts = re.split(r"^##+ (.+)$", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE)
+    for heading, body in zip(parts[1::2], parts[2::2], strict=True):
+        if re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") == anchor:
+            found = re.search(r"^```\w+\n(.*?)^```$", body, re.MULTILINE | re.DOTALL)
+            return found[1] if found else ""
+    return ""
 
 
 def test_every_command_and_every_approach_has_its_line():

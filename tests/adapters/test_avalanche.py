@@ -24,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Avalanche's own
 
 from avalanche.training import Naive  # noqa: E402
 
+import hypermnesia as hm  # noqa: E402
 from hypermnesia.adapters.avalanche import benchmark  # noqa: E402
 
 
@@ -57,3 +58,10 @@ def test_its_strategies_learn_from_it():
     [x, y] = stream.tasks[2].test.batch(torch.arange(len(stream.tasks[2].test)))
     assert (net(stream.preprocess(x)).argmax(1) == y).float().mean() > 0.8
     assert {int(e.task_label) for e in found.train_stream} == {0}
+
+
+def test_what_is_no_stream_of_classes():
+    with pytest.raises(hm.HypermnesiaError, match=r"benchmark: expected a Stream, got str: hm.load\(NAME\)"):
+        benchmark("split-digits")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(hm.HypermnesiaError, match="split-diabetes tells numbers"):
+        benchmark(hm.load("split-diabetes"))

@@ -3,8 +3,10 @@
 Figures and times are made up, so that they are the same everywhere. After a change that is wanted: SCREENS=write pytest …
 """
 
+import io
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,22 +14,26 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import torch
 from report.conftest import Writer
+from rich.console import Console
 
 from hypermnesia import report
-from hypermnesia.commands import app, progress, sweep, tables
+from hypermnesia.commands import app, listing, progress, sweep, tables
 from hypermnesia.commands.compare import Comparison
 from hypermnesia.commands.listing import option_table, run_table
 from hypermnesia.commands.progress import showing
 from hypermnesia.commands.sweep_table import table
-from hypermnesia.commands.terminal import console
+from hypermnesia.commands.terminal import _Page, console
+from hypermnesia.core import waiting
 from hypermnesia.evaluation.schema import CHECKSUM, Trial
+from hypermnesia.experiments.config.schema import FieldInfo
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.report.summary import summarise
 from hypermnesia.runs.results import summary_of
 from hypermnesia.sweep.record import SweepResult
 from hypermnesia.sweep.space import parse_space
-from hypermnesia.training.events import Evaluated, RunBegun, TaskEnded, TaskStarted
+from hypermnesia.training.events import Evaluated, RunBegun, StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.options import TrainOptions
 
 SCREENS = Path(__file__).parents[1] / "data" / "screens"
@@ -55,23 +61,31 @@ def results(approach: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in one.items() if key != CHECKSUM} for one in found]
 
 
-def show_run() -> None:
-    """A run's beginning, a line for each task, and its end."""
+def trained(page: Console, watch: Callable[[], None] = lambda: None) -> None:
+    """What `page` is shown of two tasks of five; `watch` is called in the middle of things."""
     stream = SimpleNamespace(tasks=range(5), target=None)
     cfg, directory = resolve("split-digits", "er", ["train.threads=1"]), Path("runs/er/seed-0")
+    seen = {"task": [0.99, 0.9, None, None, None], "class": [0.8, 0.7, None, None, None]}
     with (
         patch.object(progress, "saved_stream", lambda _: stream),
-        showing(console())(cfg, 0, directory) as hear,
+        patch.object(progress, "REFRESH", 0.0),
+        showing(page)(cfg, 0, directory) as hear,
     ):
         hear(RunBegun(17_610, 5, TrainOptions(iterations=300)))
+        for _ in waiting.counted(range(2), "decoding images"):
+            watch()
         for task in range(2):
             hear(TaskStarted(task, "digits", 5))
-            hear(
-                Evaluated(
-                    task, None, {"task": [0.99, 0.9, None, None, None], "class": [0.8, 0.7, None, None, None]}
-                )
-            )
+            hear(StepDone(task, "train", 150, 300, 300 * task + 150, torch.tensor(0.25), {}))
+            watch()
+            hear(Evaluated(task, None, seen))
             hear(TaskEnded(task, 1.5 * (task + 1)))
+        watch()
+
+
+def show_run() -> None:
+    """A run's beginning, a line for each task, and its end."""
+    trained(console())
     app._show(summary_of(results("er")), Path("runs/er"))
 
 
@@ -128,10 +142,30 @@ def searched() -> None:
     sweep._say(page, found, 0)
 
 
+def listed_options() -> None:
+    """Some options, with words of the test's own: those of real ones change with them."""
+    with patch.object(listing, "config", SimpleNamespace(keys=lambda sections: OPTIONS)):
+        console().print(option_table("er", "split-digits"))
+
+
+OPTIONS = {
+    "stream.tasks": FieldInfo("whole number or none", 5, "Tasks of the stream; none = as the benchmark has them."),
+    "method.memory.policy": FieldInfo(
+        "reservoir, ring or class-balanced",
+        "reservoir",
+        "What stays when the memory is full. reservoir: every sample with equal chance. ring: the latest of each class. "
+        "class-balanced: as many of each class.",
+    ),
+    "ewc.strength": FieldInfo("number >= 0", 180.0, "Factor of the penalty."),
+    "net.hidden": FieldInfo("list of whole numbers >= 1", (100, 100), "Units of each hidden layer."),
+}  # fmt: skip
+
+
 COMMANDS: Mapping[str, Callable[[], None]] = {
     "run": show_run,
     "show": lambda: tables.show_results(console(), results("hnet"), with_variants=False),
     "compare": compared,
+    "list-options": listed_options,
     "list-runs": lambda: console().print(run_table(Path("runs"))),
     "sweep": searched,
 }  # fmt: skip
@@ -150,8 +184,40 @@ def test_what_is_printed(
     if width != "none":
         monkeypatch.setenv("COLUMNS", width)
     COMMANDS[command]()
-    said = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines()) + "\n"
-    file = SCREENS / f"{command}-{width}.txt"
+    pinned(command, width, "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines()))
+
+
+class Screen(io.StringIO):
+    """A terminal's lines, as far as a live line goes: it writes, goes back and up, and clears a line."""
+
+    @property
+    def lines(self) -> list[str]:
+        lines, row = [""], 0
+        for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", self.getvalue()):
+            if part == "\n":
+                row += 1
+                lines += [""] * (row == len(lines))
+            elif part.endswith("A") and part[0] == "\x1b":
+                row -= int(part[2:-1] or 1)
+            elif part == "\x1b[2K":
+                lines[row] = ""
+            elif part[0] not in "\x1b\r":
+                lines[row] += part
+        return [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("width", WIDTHS[:-1])
+def test_a_live_bar(width: str) -> None:
+    """At five moments, the clock standing still."""
+    screen, seen = Screen(), list[str]()
+    page = _Page(file=screen, force_terminal=True, color_system=None, width=int(width), get_time=lambda: 0.0)
+    trained(page, lambda: seen.append("\n".join(screen.lines)))
+    pinned("bar", width, "\n---\n".join(seen))
+
+
+def pinned(command: str, width: str, said: str) -> None:
+    """`said` is what the file of the command at that width has."""
+    said, file = f"{said}\n", SCREENS / f"{command}-{width}.txt"
     if os.environ.get("SCREENS") == "write":
         file.parent.mkdir(exist_ok=True)
         file.write_text(said, encoding="utf-8")

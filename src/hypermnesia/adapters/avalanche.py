@@ -16,6 +16,7 @@ from avalanche.benchmarks.utils.transform_groups import TransformGroups
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.data import Part, Preprocess, Stream
 
@@ -24,8 +25,15 @@ def benchmark(stream: Stream, task_labels: bool = False, seed: int = 0) -> CLSce
     """The stream for Avalanche: `train_stream` with an experience for each task, and `test_stream` for each test part.
 
     Samples (x, y, label): x float32 as networks take it, y the global class id, label the task's number if `task_labels`, else
-    0. The transform group `train` augments where the stream does, drawn by `seed`; `eval` does not.
+    0. The transform group `train` augments where the stream does, drawn by `seed`; `eval` does not. Raises
+    `HypermnesiaError` for what is no stream of classes.
     """
+    if not isinstance(stream, Stream):
+        raise HypermnesiaError(
+            f"benchmark: expected a Stream, got {type(stream).__name__}: hm.load(NAME) or hm.split(data, tasks=5) makes one"
+        )
+    if stream.target is not None:
+        raise HypermnesiaError(f"benchmark: {stream.name} tells numbers, and these benchmarks are of classes")
     rng = generator(seed, "order")
     train = _datasets([task.train for task in stream.tasks], stream.preprocess, rng, task_labels)
     test = [data.eval() for data in _datasets(stream.tests, stream.preprocess, rng, task_labels)]
