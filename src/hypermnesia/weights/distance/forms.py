@@ -20,7 +20,7 @@ Passes for other lists of tasks may round differently: for an exact 0, take the 
 
 from collections.abc import Collection, Mapping, Sequence
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -51,13 +51,37 @@ def direct(
                 f"drift of {name!r}: {tuple(value.shape)} now and {tuple(then[name].shape)} then; "
                 "both must hold the same tasks"
             )
-        squares = (value - then[name]).square()
+        change = value - then[name]
+        if fisher is None and (masks is None or name not in masks):
+            distances.append(_Squares.apply(change.reshape(len(change), -1)))
+            continue
+        squares = change.square()
         if fisher is not None:
             squares = squares * fisher[name]
         if masks is not None and name in masks:
             squares = squares * masks[name].reshape(*squares.shape[:2], *(1,) * (squares.ndim - 2))
         distances.append(squares.reshape(len(squares), -1).sum(1))
     return torch.stack(distances).sum(0)
+
+
+class _Squares(torch.autograd.Function):
+    """Σ of the squares in each row of x (T, n): (T,). Reads x once, and once more for the gradient, where `square` and `sum`
+    write three tensors of that size on the way there and back."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(x, dim=1).square()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        [x] = ctx.saved_tensors
+        return (2 * gradients[0])[:, None] * x
 
 
 def snapshot(
