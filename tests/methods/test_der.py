@@ -71,7 +71,6 @@ def test_the_two_draws_are_independent() -> None:
     state, batch, rng = fill(BOTH, learner), make_batch(learner), generator(0)
     equal = 0
     for _ in range(20):
-        draw = BOTH.draw(state, learner, batch, rng)
-        assert draw is not None
-        equal += torch.equal(draw[0].index, draw[1].index)
+        first, second = BOTH.draw(state, learner, batch, rng)
+        equal += torch.equal(first.index, second.index)
     assert equal < 3

@@ -257,7 +257,7 @@ def test_terms_add_up_to_the_loss() -> None:
 def test_released_dist_shows_in_the_loss_and_moves_nothing() -> None:
     learner = make_learner(task=2)
     state, batch = fill(METHOD, learner), make_batch(learner)
-    draw = METHOD.draw(state, learner, batch, generator(5))
+    draw = tuple(METHOD.draw(state, learner, batch, generator(5)))
     assert draw[3] is not None
     without = loss_and_gradients(replace(METHOD, gamma=0), learner, state, batch, draw[:3] + (None,))
     released = loss_and_gradients(replace(METHOD, released_ccr=True), learner, state, batch, draw)

@@ -19,6 +19,9 @@ def _is_opaque(kind: type) -> bool:
     return kind is torch.Generator or getattr(kind, "opaque", False)
 
 
+_PLAIN = frozenset((int, float, bool, str, type(None)))
+
+
 class Flat(NamedTuple):
     """A nested value taken apart."""
 
@@ -31,26 +34,25 @@ class Flat(NamedTuple):
 def flat(*values: Any) -> Flat:
     """The tensors in nested dataclasses, tuples, lists and dicts, and their form."""
     found = Flat([], [])
-    for value in values:
-        _flatten(value, found)
+    _flatten(values, *found)
     return found
 
 
-def _flatten(value: Any, found: Flat) -> None:
-    kind = type(value)
-    if kind is Tensor or issubclass(kind, Tensor):
-        found.leaves.append(value)
-        found.form.append((value.shape, value.stride(), value.dtype))
-        return
-    open_up = _opener(kind)
-    if open_up is None:
-        found.form.append(kind if _is_opaque(kind) else value)
-        return
-    found.form.append(kind)
-    if kind is dict:
-        found.form.extend(value)
-    for part in open_up(value):
-        _flatten(part, found)
+def _flatten(values: Iterable[Any], leaves: list[Tensor], form: list[Any]) -> None:
+    for value in values:
+        kind = type(value)
+        if kind is Tensor or issubclass(kind, Tensor):
+            leaves.append(value)
+            form.append((value.shape, value.stride(), value.dtype))
+        elif kind in _PLAIN:
+            form.append(value)
+        elif (open_up := _opener(kind)) is None:
+            form.append(kind if _is_opaque(kind) else value)
+        else:
+            form.append(kind)
+            if kind is dict:
+                form.extend(value)
+            _flatten(open_up(value), leaves, form)
 
 
 def rebuilt(value: Any, leaves: Iterator[Tensor]) -> Any:

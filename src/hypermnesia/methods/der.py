@@ -16,6 +16,7 @@ from hypermnesia.methods.replay.rehearsal import (
     MemoryOptions,
     Replay,
     ReplayState,
+    Several,
     forward,
     rehearse_each,
     squared_error,
@@ -48,8 +49,8 @@ class DER(LogitReplay):
         return squared_error(logits, draw)
 
 
-Draws = tuple[Replay, Replay]
-"""The draw compared by logits and the one compared by labels."""
+Draws = Several | list[Replay]
+"""The draw compared by logits and the one compared by labels; empty while the memory is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +77,18 @@ class DERPP(ReplayMethod):
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir."""
 
-    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws | None:
-        found = rehearse_each(state.memory, learner, self.memory, rng, 2)
-        return (found[0], found[1]) if found else None
+    def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws:
+        return rehearse_each(state.memory, learner, self.memory, rng, 2)
 
-    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Draws | None) -> tuple[Tensor, Aux]:
-        logits, replayed = forward(net, batch.x, batch.task, draw or (), self.joint_forward)
+    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Draws) -> tuple[Tensor, Aux]:
+        replays = list(draw)
+        logits, replayed = forward(net, batch.x, batch.task, replays, self.joint_forward)
         name, distance = fitting(batch.target)
         value = distance(logits, batch.target)
         terms = {name: value.detach()}
-        if draw is not None:
-            remembered = self.alpha * squared_error(replayed[0], draw[0])
-            labelled = self.beta * distance(replayed[1], draw[1].target)
+        if replays:
+            remembered = self.alpha * squared_error(replayed[0], replays[0])
+            labelled = self.beta * distance(replayed[1], replays[1].target)
             terms |= {"logits": remembered.detach(), "labels": labelled.detach()}
             value = value + remembered + labelled
         return value, Aux(terms, logits.detach())

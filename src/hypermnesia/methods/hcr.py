@@ -1,6 +1,7 @@
 """Hierarchical Correlations Replay: remembered samples keep their logits, and their relations to one another."""
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,14 @@ from torch import Tensor
 from hypermnesia.core.declared import NotNegative
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay.method import ReplayMethod
-from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState, forward, rehearse_each
+from hypermnesia.methods.replay.rehearsal import (
+    MemoryOptions,
+    Replay,
+    ReplayState,
+    Several,
+    forward,
+    rehearse_each,
+)
 
 MARGIN = 0.2
 """Semi-hard triplets: the negative lies farther from the anchor than the positive does, by at most this much."""
@@ -22,8 +30,18 @@ DIST_SCALE = 1000.0
 KERNEL = tuple(math.exp(-4) * 4**p / math.factorial(p) for p in range(4))
 """Coefficients of a Gaussian kernel (width 2) on the unit sphere: its Taylor polynomial of order 3 in the cosine."""
 
-Draws = tuple[Replay | None, Replay | None, Replay | None, Replay | None]
-"""The draws of ICR, ER, RANK and DIST; None for a term whose weight is 0."""
+
+@dataclass(frozen=True)
+class Draws:
+    """The draws of ICR, ER, RANK and DIST; None for a term that is not drawn for, such as one whose weight is 0."""
+
+    drawn: Several | list[Replay]
+    wanted: tuple[bool, ...]
+    """Which of the terms have one."""
+
+    def __iter__(self) -> Iterator[Replay | None]:
+        drawn = iter(self.drawn)
+        return iter([next(drawn, None) if wanted else None for wanted in self.wanted])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +88,18 @@ class HCR(ReplayMethod):
     """The replay memory; published: reservoir, `batch_size` as large as the stream's."""
 
     def draw(self, state: ReplayState, learner: Learner, batch: Batch, rng: torch.Generator) -> Draws:
-        weights = (self.alpha, self.beta, self.rank, self.gamma)
-        draws = iter(rehearse_each(state.memory, learner, self.memory, rng, sum(w > 0 for w in weights)))
-        icr, er, ranked, distributed = (next(draws, None) if weight else None for weight in weights)
-        return icr, er, ranked, distributed
+        wanted = tuple(weight > 0 for weight in (self.alpha, self.beta, self.rank, self.gamma))
+        return Draws(rehearse_each(state.memory, learner, self.memory, rng, sum(wanted)), wanted)
 
-    def loss(self, net: Net, state: ReplayState, batch: Batch, draw: Draws) -> tuple[Tensor, Aux]:
-        replays = [replay for replay in draw if replay is not None]
+    def loss(
+        self, net: Net, state: ReplayState, batch: Batch, draw: Iterable[Replay | None]
+    ) -> tuple[Tensor, Aux]:
+        icr, er, ranked, distributed = draws = tuple(draw)
+        replays = [replay for replay in draws if replay is not None]
         logits, found = forward(net, batch.x, batch.task, replays, self.joint_forward)
         outputs = iter(found)
         value = F.cross_entropy(logits, batch.target)
         terms = {"cross_entropy": value}
-        icr, er, ranked, distributed = draw
         if icr is not None:
             student, teacher = comparable(net, next(outputs), icr)
             terms["icr"] = self.alpha * (kern(student, teacher) + neigh(student, teacher))

@@ -96,6 +96,27 @@ class Replay:
         return len(self.y)
 
 
+@dataclass(frozen=True)
+class Several:
+    """Draws of equal size that were made as one, and are taken apart where they are used: within a graph, that costs nothing."""
+
+    whole: Replay
+    """All of them, one after the other."""
+    times: int
+    """How many."""
+
+    def __len__(self) -> int:
+        return self.times
+
+    def __iter__(self) -> Iterator[Replay]:
+        whole, each = self.whole, len(self.whole) // self.times
+        parts = [v.split(each) for v in (whole.x, whole.raw, whole.y, whole.target, whole.index)]
+        logits = (None,) * self.times if whole.logits is None else whole.logits.split(each)
+        blocks = (replace(whole.blocks[0], stop=each),)
+        each_draw = zip(zip(*parts, strict=True), logits, strict=True)
+        return (Replay(x, raw, y, own, index, z, blocks) for (x, raw, y, own, index), z in each_draw)
+
+
 def empty_memory(learner: Learner, options: MemoryOptions, logits: bool = False) -> Memory:
     """A memory for the learner's samples; with `logits`, as wide as its widest task's active outputs.
 
@@ -212,7 +233,7 @@ def rehearse(
 
 def rehearse_each(
     memory: Memory, learner: Learner, options: MemoryOptions, rng: torch.Generator, times: int
-) -> list[Replay]:
+) -> Several | list[Replay]:
     """As `rehearse` so many times, to the bit; empty while the memory is empty.
 
     Where nothing is augmented and tasks share their weights, all draws are gathered and prepared as one.
@@ -223,12 +244,8 @@ def rehearse_each(
         draws = [rehearse(memory, learner, options, rng) for _ in range(times)]
         return [replay for replay in draws if replay is not None]
     drawn = draw(memory, options.batch_size, rng, times=times)
-    each = len(drawn.y) // times
-    block, target = Block(learner.task, 0, each), learner.targets(drawn.y, learner.task)
-    parts = [v.split(each) for v in (learner.preprocess(drawn.x), drawn.x, drawn.y, target, drawn.index)]
-    logits = (None,) * times if drawn.logits is None else drawn.logits.split(each)
-    each_draw = zip(zip(*parts, strict=True), logits, strict=True)
-    return [Replay(x, raw, y, own, index, z, (block,)) for (x, raw, y, own, index), z in each_draw]
+    blocks = (Block(learner.task, 0, len(drawn.y)),)
+    return Several(_ready(drawn, blocks, learner, learner.preprocess(drawn.x)), times)
 
 
 def remembered(memory: Memory, learner: Learner, rng: torch.Generator, tasks: Sequence[int]) -> Replay | None:
