@@ -14,9 +14,10 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean, median, stdev
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.nets import LeNetOptions, MLPOptions
 from hypermnesia.training.events import StepDone
 from hypermnesia.training.loop import Fit
-from hypermnesia.training.options import TrainOptions
+from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import ChunkedOptions
 from hypermnesia.weights.build import model_for
 
@@ -73,6 +74,7 @@ class Data:
     tests: list[tuple[Tensor, Tensor]]
     classes: list[tuple[int, ...]]
     race: Race
+    seed: int = 0
     curve: list[tuple[float, float]] = field(default_factory=list)
     """(seconds of training, accuracy) at each look."""
     spent: float = 0.0
@@ -108,7 +110,7 @@ class Data:
         return float(torch.stack(found).mean())
 
 
-def data_of(race: Race, stream: Stream) -> Data:
+def data_of(race: Race, stream: Stream, seed: int) -> Data:
     def ready(part: Any, most: int) -> tuple[Tensor, Tensor]:
         raw, y = part.batch(torch.arange(min(len(part), most)))
         return stream.preprocess(raw), y
@@ -116,26 +118,28 @@ def data_of(race: Race, stream: Stream) -> Data:
     whole = min(len(task.train) for task in stream.tasks) // race.batch_size * race.batch_size
     train = [ready(task.train, whole) for task in stream.tasks]
     tests = [ready(task.test, TESTED) for task in stream.tasks]
-    return Data(train, tests, [task.classes for task in stream.tasks], race)
+    return Data(train, tests, [task.classes for task in stream.tasks], race, seed)
 
 
 def ours(race: Race, stream: Stream, data: Data, compile: bool = False) -> None:
     steps = len(data.train[0][0]) // race.batch_size
+
+    def net(outputs: int) -> nn.Module:
+        return race.net.build(stream.shape, outputs)
+
     train = TrainOptions(iterations=steps, batch_size=race.batch_size, threads=1, compile=compile)
     if race.memory:
         method: Any = ER(memory=MemoryOptions(size=race.memory, batch_size=race.batch_size))
-        model = model_for(stream, lambda outputs: race.net.build(stream.shape, outputs))
+        model = model_for(stream, net, seed=data.seed)
         optimizer = OptimizerOptions(name="sgd", lr=race.lr)
     else:
         method = combine(Finetune(), Drift(beta=0.01))
-        model = model_for(
-            stream, lambda outputs: race.net.build(stream.shape, outputs), "hyper", ChunkedOptions()
-        )
+        model = model_for(stream, net, "hyper", ChunkedOptions(), seed=data.seed)
         optimizer = OptimizerOptions(name="adam", lr=race.lr)
 
-    fit = Fit(
-        model, stream, method, train, optimizer, EvaluateOptions(every="end", samples=1, scenarios=("task",))
-    )
+    looks = EvaluateOptions(every="end", samples=1, scenarios=("task",))
+    seeds = Seeds(init=data.seed, order=data.seed, method=data.seed)
+    fit = Fit(model, stream, method, train, optimizer, looks, seeds=seeds)
     data.start(lambda x, task: model(x, task))
     for event in fit:
         if isinstance(event, StepDone):
@@ -305,33 +309,40 @@ RACES = {
 }
 
 
-def one(name: str, side: str, folder: Path) -> list[tuple[float, float]]:
+def one(name: str, side: str, folder: Path, seed: int) -> list[tuple[float, float]]:
     """The curve of one side."""
     settle()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    random.seed(0)
+    torch.manual_seed(seed)
+    random.seed(seed)
     race = RACES[name]
     stream = race.stream(folder)
-    data = data_of(race, stream)
+    data = data_of(race, stream, seed)
     SIDES[side](race, stream, data)
     return data.curve
 
 
-def line(race: Race, side: str, curve: list[tuple[float, float]]) -> str:
-    reached = next((seconds for seconds, accuracy in curve if accuracy >= race.wanted), None)
-    seconds = "not reached" if reached is None else f"{reached:.1f} s"
-    return f"| {side} | {seconds} | {curve[-1][0]:.1f} s | {curve[-1][1]:.1%} |"
+def line(race: Race, side: str, curves: Sequence[list[tuple[float, float]]]) -> str:
+    """Of one side: medians of the seconds, mean and standard deviation of the last accuracies."""
+    reached = [next((s for s, accuracy in curve if accuracy >= race.wanted), None) for curve in curves]
+    found = [seconds for seconds in reached if seconds is not None]
+    seconds = f"{median(found):.1f} s" if len(found) == len(curves) else "not reached"
+    last = [100 * curve[-1][1] for curve in curves]
+    spread = f" ± {stdev(last):.1f}" if len(last) > 1 else ""
+    whole = median(curve[-1][0] for curve in curves)
+    return f"| {side} | {seconds} | {whole:.1f} s | {mean(last):.1f}{spread} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.board", description=__doc__)
     parser.add_argument("races", nargs="*", default=list(RACES), help=f"of {', '.join(RACES)}; none = all")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each side (3)")
     parser.add_argument("--side", help="run this side alone, here, and print its curve")
+    parser.add_argument("--seed", type=int, default=0, help="of --side (0)")
     options = parser.parse_args()
     if options.side:
-        print(json.dumps(one(options.races[0], options.side, options.data_dir)))
+        print(json.dumps(one(options.races[0], options.side, options.data_dir, options.seed)))
         return
     if not peers.installed():
         sys.exit("Avalanche and hypnettorch are not installed: python -m benchmarks --peers")
@@ -344,16 +355,24 @@ def main() -> None:
         text += [
             f"**{race.about}**",
             "",
-            f"| | to {race.wanted:.0%} | whole run | accuracy |",
+            f"| | to {race.wanted:.0%} | whole run | accuracy, % |",
             "|---|---|---|---|",
         ]
         for side in race.sides:
             command = [str(peers.PYTHON), "-m", "benchmarks.board", name, "--side", side]
-            command += ["--data-dir", str(options.data_dir.resolve())]
-            done = subprocess.run(
-                command, stdout=subprocess.PIPE, text=True, env=environment, cwd=root, check=True
-            )
-            text.append(line(race, side, json.loads(done.stdout.splitlines()[-1])))
+            command += ["--data-dir", str(options.data_dir.resolve()), "--seed"]
+            curves = []
+            for seed in range(options.seeds):
+                done = subprocess.run(
+                    [*command, str(seed)],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=environment,
+                    cwd=root,
+                    check=True,
+                )
+                curves.append(json.loads(done.stdout.splitlines()[-1]))
+            text.append(line(race, side, curves))
             print(name, text[-1], flush=True)
         text.append("")
     if options.races == list(RACES):
@@ -365,7 +384,8 @@ HEAD = """# Seconds to an accuracy
 Written by `python -m benchmarks.board --data-dir DIR`. In a race all train the same network by the same method and settings
 on the same samples, one pass over each task. *to N %*: training until the mean accuracy over all tasks of the stream, looked at
 twenty times during the last task on 200 test images of each, is first that high. Processor time without evaluation; compiling
-is part of it, loading data is not. *Mammoth-style* is a twin of that library's loop and buffer.
+is part of it, loading data is not. Seconds are medians over the seeds, accuracies mean and standard deviation.
+*Mammoth-style* is a twin of that library's loop and buffer.
 """
 
 if __name__ == "__main__":
