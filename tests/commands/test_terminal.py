@@ -7,7 +7,7 @@ from report.conftest import Writer
 from rich.console import Console
 
 from hypermnesia import report
-from hypermnesia.commands import tables
+from hypermnesia.commands import tables, terminal
 from hypermnesia.commands.compare import Comparison
 from hypermnesia.evaluation import metrics
 from hypermnesia.report.summary import summarise
@@ -84,3 +84,13 @@ def test_nothing_but_text_goes_to_a_file(compared: Comparison) -> None:
     page.print(tables.comparison(compared, 160))
     assert isinstance(page.file, io.StringIO)
     assert "\x1b" not in page.file.getvalue()
+
+
+def test_imports_are_told_beside_what_a_program_may_read(command, monkeypatch):
+    """On standard error, and only where that is a terminal."""
+    plain = command("list", "nets")
+    page = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(terminal, "console", lambda stderr=False: page)
+    told = command("list", "nets")
+    assert isinstance(page.file, io.StringIO) and "loading torch" in page.file.getvalue()
+    assert told.out == plain.out and "mlp" in plain.out and plain.err == ""

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec
@@ -90,15 +91,19 @@ def _app(
 P = ParamSpec("P")
 
 
-def _never_silent(command: Callable[P, None]) -> Callable[P, None]:
-    """The command, which shows what takes long in it: imports, decoding, evaluations."""
+def _never_silent(command: Callable[P, None], aside: bool = False) -> Callable[P, None]:
+    """The command, which shows what takes long in it: imports, decoding, evaluations.
+
+    `aside`: on standard error, and only if that is a terminal, since a program may read what the command prints.
+    """
 
     @wraps(command)
     def shown(*args: P.args, **kwargs: P.kwargs) -> None:
         from hypermnesia.commands.terminal import console, showing_work
         from hypermnesia.core.waiting import busy
 
-        with showing_work(console()):
+        page = console(stderr=aside)
+        with nullcontext() if aside and not page.is_terminal else showing_work(page):
             with busy("loading torch"):
                 import hypermnesia.commands.progress
                 import hypermnesia.runs.execute  # noqa: F401
@@ -256,8 +261,8 @@ def compare(
         raise typer.Exit(3)
 
 
-app.command()(reproduce)
-app.command()(sweep)
+app.command()(_never_silent(reproduce))
+app.command()(_never_silent(sweep, aside=True))
 
 
 @app.command()
@@ -370,10 +375,7 @@ def unlearn(
 
 
 app.command()(new)
-app.command()(reading.show)
-app.command()(reading.metrics)
-app.command(name="list")(reading.list_)
 app.command()(reading.report)
-app.command()(reading.export)
-app.command()(reading.predict)
-app.command()(reading.evaluate)
+for _command in (reading.show, reading.metrics, reading.export, reading.predict, reading.evaluate):
+    app.command()(_never_silent(_command, aside=True))
+app.command(name="list")(_never_silent(reading.list_, aside=True))
