@@ -262,6 +262,20 @@ def test_what_people_type_here_is_there():
     assert wrong == {}
 
 
+@pytest.mark.slow
+def test_what_people_type_here_runs(command, data_dir: Path, tmp_path: Path):
+    """The runs on MNIST, with a few samples and two steps per task."""
+    said = re.findall(
+        r"`hypermnesia (run split-mnist [^`]+)`", (ROOT / "docs/coming-from.md").read_text("utf-8")
+    )
+    few = ("stream.samples_per_task=30", "train.iterations=2", "train.threads=1", "evaluate.samples=20")
+    assert len(said) > 4
+    for number, words in enumerate(said):
+        own = [word for word in words.split() if not word.startswith("train.epochs")]
+        done = command(*own, *few, "--data-dir", data_dir, "--out", tmp_path / str(number))
+        assert done.code == 0, (words, done.err)
+
+
 @pytest.mark.parametrize("page", ALL_PAGES)
 def test_links_within_the_repository_lead_to_files(page: str):
     source = ROOT / page

@@ -11,6 +11,7 @@ from hypermnesia.commands import tables
 from hypermnesia.commands.progress import console
 from hypermnesia.evaluation import metrics
 from hypermnesia.evaluation.statistics import statistics
+from hypermnesia.report.summary import _columns
 from hypermnesia.runs.predict import Prediction
 
 MATRIX = [[0.9, 0.5, 0.4], [0.8, 0.7, None], [0.6, 0.7, 1.0]]
@@ -129,3 +130,15 @@ def test_names_of_predictions_neither_break_lines_nor_reach_the_terminal(capsys)
     said = capsys.readouterr().out
     assert "\x1b" not in said and "\x1b".encode("unicode_escape").decode() + "[2J" in said
     assert not [line for line in said.splitlines()[:-1] if line.startswith("hypermnesia")]
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("mean_absolute_error", "Mean absolute error\ntask"),
+        ("forgetting", "Forgetting\ntask, points"),
+    ],
+)
+def test_heads_name_scenario_and_unit_where_there_are_any(name, head):
+    columns = {column.key: column for column in _columns(["task"], numbers=True)}
+    assert tables._head(columns[f"task.{name}"]) == head

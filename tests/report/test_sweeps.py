@@ -110,6 +110,21 @@ def test_the_page_tells_the_search(runs: Any) -> None:
     assert "<figcaption>Parallel coordinates</figcaption>" in page
 
 
+@pytest.mark.parametrize("compared", [False, True])
+def test_the_search_stands_before_its_winners_run_and_after_comparisons(runs: Any, compared: bool) -> None:
+    record = {"trials": 24, "seconds": 216.0}
+    runs.sweep()
+    runs.seed("sweep/final/0001", runs.result("hnet", 3, search=record))
+    if compared:
+        runs.run("er")
+    page = report.render(report.load([runs.root]), "html")
+    headings = re.findall(r"<h2 id=.*?>(.*?)</h2>", page)
+    wanted = ["Search: hnet on permuted-digits", "split-digits"]
+    assert headings == (wanted[::-1] if compared else wanted)
+    links = re.findall(r'<li><a href="#\w\d">(.*?)</a>', page)
+    assert links == headings
+
+
 def test_a_search_begins_with_what_was_found(runs: Any) -> None:
     runs.sweep()
     page = report.render(report.load([runs.root]), "html")

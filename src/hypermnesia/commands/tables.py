@@ -284,7 +284,7 @@ def _head(column: Column) -> str:
     for scenario, name in SCENARIO_NAMES.items():
         if column.key.startswith(f"{scenario}."):
             title = column.title.removesuffix(f", {name}")
-            return f"{title}\n{scenario}, {column.unit}"
+            return f"{title}\n{', '.join(filter(None, (scenario, column.unit)))}"
     return f"{column.title}\n{column.unit}"
 
 

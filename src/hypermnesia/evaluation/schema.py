@@ -166,6 +166,8 @@ class Result(Record):
     anytime: dict[str, Anytime] = {}
     target: str | None = None
     """What the numbers are, where numbers were learned: accuracies are then R²."""
+    search: dict[str, Any] | None = None
+    """What the search cost whose winner this is: its space, its trials, their seconds."""
 
     @model_validator(mode="after")
     def _accuracies_are_fractions(self) -> Self:

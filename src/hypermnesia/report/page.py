@@ -71,12 +71,18 @@ def html(runs: Runs, summaries: Sequence[Summary]) -> str:
         version=version("hypermnesia"),
         chapters=chapters,
         searches=searches,
+        searches_first=bool(searches) and all(map(_of_search, runs.benchmarks)),
         notes=notes,
         colour_bar=colour_bar(),
         difference=tables.difference,
         p_value=_p_value,
         key=key,
     )
+
+
+def _of_search(benchmark: Benchmark) -> bool:
+    """Whether all its runs are those of a search's winner."""
+    return all(seed.result.search is not None for group in benchmark.groups for seed in group.seeds)
 
 
 def _chapter(anchor: str, summary: Summary, notes: list[Note]) -> Chapter:
