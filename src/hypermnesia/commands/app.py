@@ -376,6 +376,9 @@ def unlearn(
 
 app.command()(new)
 app.command()(reading.report)
-for _command in (reading.show, reading.metrics, reading.export, reading.predict, reading.evaluate):
-    app.command()(_never_silent(_command, aside=True))
+app.command()(_never_silent(reading.show, aside=True))
+app.command()(_never_silent(reading.metrics, aside=True))
 app.command(name="list")(_never_silent(reading.list_, aside=True))
+app.command()(_never_silent(reading.export, aside=True))
+app.command()(_never_silent(reading.predict, aside=True))
+app.command()(_never_silent(reading.evaluate, aside=True))
