@@ -228,6 +228,15 @@ def test_fit_takes_a_network_and_a_class_of_torch(stream: Stream):
         assert torch.equal(a, b)
 
 
+def test_fit_says_what_it_takes_and_why_a_step_cannot_be(stream: Stream):
+    short = hm.TrainOptions(iterations=3, batch_size=1, threads=1)
+    with pytest.raises(HypermnesiaError, match=r"fit: expected a Stream, got str; hm.load\(NAME\)"):
+        hm.fit(small.mlp, "split-digits", hm.Finetune(), short)  # pyright: ignore[reportArgumentType]
+    normed = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(16), torch.nn.Linear(16, 6))
+    with pytest.raises(HypermnesiaError, match="fit: a step gave a batch norm a single sample"):
+        hm.fit(normed, stream, hm.Finetune(), short)
+
+
 def test_a_bar_where_somebody_looks(stream: Stream, capsys: pytest.CaptureFixture[str], monkeypatch):
     short = hm.TrainOptions(iterations=2, threads=1)
     hm.fit(small.mlp, stream, hm.Finetune(), short)

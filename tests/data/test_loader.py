@@ -53,3 +53,8 @@ def test_sizes_are_checked():
         hm.loader(stream, stream.tasks[0].train, 0)
     with pytest.raises(hm.HypermnesiaError, match="loader: steps=0: expected a whole number, at least 1"):
         hm.loader(stream, stream.tasks[0].train, steps=0)
+    for part, got in ((stream.tasks[0], "Task"), (stream.tasks[0].validation, "NoneType")):
+        with pytest.raises(
+            hm.HypermnesiaError, match=f"such as task.train or task.test, got {got}; validation parts"
+        ):
+            hm.loader(stream, part)

@@ -90,6 +90,10 @@ def test_errors_say_what_to_do():
         hm.drift(hnet, hnet.snapshot([0]), [1])
     with pytest.raises(hm.HypermnesiaError, match="condition='set' reads a task's samples"):
         hm.Hypernetwork(mlp(2), hm.ChunkedOptions(condition="set"))
+    with pytest.raises(
+        hm.HypermnesiaError, match="Hypernetwork: expected a network, an nn.Module, got function"
+    ):
+        hm.Hypernetwork(mlp, SMALL)  # pyright: ignore[reportArgumentType]
     with pytest.raises(hm.HypermnesiaError, match="the pattern 'body' matches no parameter"):
         hm.Hypernetwork(mlp(2), SMALL, only=["body"])
 

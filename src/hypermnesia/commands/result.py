@@ -16,7 +16,7 @@ from torch import nn
 
 from hypermnesia.commands.progress import RunProgress, console, showing, view, watched
 from hypermnesia.core import units
-from hypermnesia.core.errors import HypermnesiaError
+from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.data import Stream
 from hypermnesia.data.sources.given import samples_of
@@ -38,6 +38,7 @@ from hypermnesia.runs.learn import learn
 from hypermnesia.runs.predict import answered, numbers, read
 from hypermnesia.runs.results import figures_of, summary_of
 from hypermnesia.runs.stacks import Listen, silent
+from hypermnesia.training import guards
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights.build import model_for
@@ -264,6 +265,10 @@ def fit(
     on a terminal and in a notebook. The rest is as for `Fit`. Warns when nothing holds what a generator wrote for
     earlier tasks: such weights forget.
     """
+    if not isinstance(stream, Stream):
+        raise HypermnesiaError(
+            f"fit: expected a Stream, got {type(stream).__name__}; hm.load(NAME) or hm.split(data, tasks=5) makes one"
+        )
     if not isinstance(model, Model | Mapping):
         model = model_for(stream, model)
     run = Fit(
@@ -298,7 +303,7 @@ def _trained(run: Fit, progress: bool | None) -> Result:
     page, title = console(), _title(run)
     bar = RunProgress(title, title, lambda: run.stream)
     wanted = watched(page) if progress is None else progress
-    with view(page, bar) if wanted else nullcontext() as show:
+    with guards.told("fit: a step", RunFailed), view(page, bar) if wanted else nullcontext() as show:
         for event in run:
             if show is not None:
                 bar.hear(event)

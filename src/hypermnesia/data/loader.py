@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hypermnesia.core.checks import check_count
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data.stream import Part, Stream, network_input
 
 
@@ -26,6 +27,11 @@ def loader(
     batches, all full, whatever number of passes over the samples that takes. None: every sample once; the last batch holds
     what is left. Batches are gathered whole, so there are no workers.
     """
+    if not isinstance(part, Part):
+        raise HypermnesiaError(
+            f"loader: expected a part of the stream, such as task.train or task.test, got {type(part).__name__}; validation "
+            "parts are there with StreamOptions(validation=0.1)"
+        )
     check_count("loader: batch_size", batch_size)
     if steps is not None:
         check_count("loader: steps", steps)

@@ -46,6 +46,10 @@ class Hypernetwork(nn.Module):
         only: Sequence[str] = ("*",),
     ) -> None:
         super().__init__()
+        if not isinstance(net, nn.Module):
+            raise HypermnesiaError(
+                f"Hypernetwork: expected a network, an nn.Module, got {type(net).__name__}; build it first, net(outputs)"
+            )
         options = generator or ChunkedOptions()
         if options.condition != "free":
             raise HypermnesiaError(
