@@ -52,6 +52,8 @@ def test_heat_map_cells() -> None:
     assert texts(picture, "white") == ["25"]
     assert "first → 2: absent" in titles(picture) and "<b> → 1: 25.00 %" in titles(picture)
     assert texts(picture, "tick") == ["1", "2", "first", "<b>"]
+    worse = heat_map([[-0.06]], "R²", ["first"], ["1"], "after", "tested on")
+    assert texts(worse, "cell") == ["−6"]
 
 
 def test_a_large_heat_map_is_one_image() -> None:

@@ -105,7 +105,7 @@ def _cells(
             if numbered and value is not None and colour is not None:
                 place = {"x": x + (cell - 1) / 2, "y": y + (tall - 1) / 2 + 4}
                 kind = f"cell {colours.readable_on(colour)}"
-                parts.append(el("text", f"{100 * value:.0f}", text_anchor="middle", class_=kind, **place))
+                parts.append(el("text", percent(value, 0), text_anchor="middle", class_=kind, **place))
     return parts
 
 
