@@ -1,5 +1,7 @@
 """Episodes: what is read is not asked about, codes are stored as the encoder is at a task's end, new tasks take no step."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -48,6 +50,22 @@ def test_an_episode_reads_so_many_of_each_class() -> None:
     assert MetaHNet().draw(None, learner, batch, rng_of(0)) is None
 
 
+def test_an_episode_of_some_ways_leaves_other_classes_out() -> None:
+    target = torch.arange(40) % 5
+    batch = Batch(torch.zeros(40, 1), target, target, 0, torch.zeros(40, 1))
+    learner = run_of().learner
+    learner.phase = Phase(EPISODES)
+    seen = set()
+    for seed in range(20):
+        one = MetaHNet(ways=2, shots=3).draw(None, learner, batch, rng_of(seed))
+        assert one is not None and not (one.read * one.asked).any()
+        classes = target[one.read > 0].unique()
+        assert len(classes) == 2 and torch.equal(target[one.asked > 0].unique(), classes)
+        assert (one.read + one.asked).sum() == 16
+        seen.update(classes.tolist())
+    assert seen == set(range(5))
+
+
 def test_the_loss_is_that_of_the_samples_that_are_not_read() -> None:
     """By hand: the code of the first three samples, the weights that it stands for, cross-entropy on the others."""
     run = run_of(*SET)
@@ -55,7 +73,10 @@ def test_the_loss_is_that_of_the_samples_that_are_not_read() -> None:
     model, task = learner.model, run.stream.tasks[0]
     raw, y = task.train.batch(torch.arange(9))
     x = learner.preprocess(raw, None)
-    batch, draw = Batch(x, y, learner.targets(y, 0), 0, raw), Episode((torch.arange(9) < 3).float())
+    batch, draw = (
+        Batch(x, y, learner.targets(y, 0), 0, raw),
+        Episode(read := (torch.arange(9) < 3).float(), 1 - read),
+    )
     loss, _ = run.method.method.loss(Net(model), None, batch, draw)  # pyright: ignore[reportAttributeAccessIssue]
     generator = model.generator
     assert generator is not None and generator.reader is not None
@@ -67,6 +88,9 @@ def test_the_loss_is_that_of_the_samples_that_are_not_read() -> None:
     masked = torch.full_like(logits, -torch.inf)
     masked[:, here] = logits[:, here]
     torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(masked, batch.target[3:]))
+    one = batch.target == batch.target[0]  # of one way, whose only logit is the answer
+    alone, _ = run.method.method.loss(Net(model), None, batch, Episode(read * one, (1 - read) * one))  # pyright: ignore[reportAttributeAccessIssue]
+    assert alone == 0
     loss.backward()
     assert generator.reader.out.weight.grad is not None and generator.embeddings[0].grad is None
 
@@ -91,10 +115,14 @@ def test_what_is_held_is_what_was_read_when_the_task_ended() -> None:
     assert torch.equal(draw.held.code, then)
     to_the_end_of(run, 1)  # what reads moves
     loss, aux = method.loss(Net(learner.model), state, batch, draw)
-    alone, _ = method.loss(Net(learner.model), state, batch, Episode(draw.read))
+    alone, _ = method.loss(Net(learner.model), state, batch, Episode(draw.read, draw.asked))
     apart = 0.5 * (generator.reader(x, target) - then).square().sum()
     assert apart > 0 and aux.terms["hold"] == apart
     torch.testing.assert_close(loss, alone + apart)
+    again, aux = replace(method, rehearse=2.0).loss(Net(learner.model), state, batch, draw)
+    kept = 2 * torch.nn.functional.cross_entropy(learner.model(x, 0), target)  # at the code that is stored
+    torch.testing.assert_close(aux.terms["rehearse"], kept)
+    torch.testing.assert_close(again, loss + kept)
     for _ in run:
         pass
     assert learner.state.method.raw == {}  # after the base nothing is left to hold
@@ -151,6 +179,14 @@ def test_what_nothing_trains_or_reads_is_told() -> None:
         run_of("generator=dense", "generator.condition=set", approach="hnet")
     with pytest.raises(HypermnesiaError, match="nothing reads them here: set generator.condition"):
         run_of("generator.condition=free")
+    with pytest.raises(HypermnesiaError, match="method.rehearse is for base tasks of as many classes each"):
+        build(
+            resolve(
+                "split-digits",
+                "meta-hnet",
+                ["method.rehearse=1", "method.base_tasks=2", "stream.classes_per_task=[4,2]"],
+            )
+        )
     with pytest.raises(HypermnesiaError, match="generator of the autoencoder keeps free embeddings"):
         build(resolve("split-digits", "hnet-replay", ["replay.generator.condition=set"]))
 

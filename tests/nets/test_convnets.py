@@ -3,7 +3,7 @@ import torch
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import count
-from hypermnesia.nets import LeNetOptions, NetOptions, Shape, ZenkeNetOptions
+from hypermnesia.nets import ConvNetOptions, LeNetOptions, NetOptions, Shape, ZenkeNetOptions
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,12 @@ from hypermnesia.nets import LeNetOptions, NetOptions, Shape, ZenkeNetOptions
         (ZenkeNetOptions(variant="cifar"), (3, 32, 32), 10, 1_250_858),
         (ZenkeNetOptions(variant="cifar"), (3, 32, 32), 20, 1_255_988),
         (ZenkeNetOptions(variant="tiny"), (3, 64, 64), 5, 175_301),
+        (
+            ConvNetOptions(norm="none"),
+            (3, 84, 84),
+            5,
+            112_576 + 1600 * 5 + 5,
+        ),  # 1,600 features (arXiv:1703.05175)
     ],
     ids=str,
 )
@@ -26,8 +32,9 @@ def test_published_sizes(options: NetOptions, shape: Shape, outputs: int, weight
     [
         (LeNetOptions(), 16, r"lenet takes no images of 17 x 15 pixels: the smallest are 16 x 16\."),
         (ZenkeNetOptions(), 10, r"zenkenet takes no images of 11 x 9 pixels: the smallest are 10 x 10\."),
+        (ConvNetOptions(), 16, r"convnet takes no images of 17 x 15 pixels: the smallest are 16 x 16\."),
     ],
-    ids=["lenet", "zenkenet"],
+    ids=["lenet", "zenkenet", "convnet"],
 )
 def test_smallest_images(options: NetOptions, side: int, text: str):
     assert options.build((1, side, side), 2)(torch.zeros(1, 1, side, side)).shape == (1, 2)

@@ -13,6 +13,7 @@ from hypermnesia.experiments.config.schema import docs_of
 from hypermnesia.nets import (
     NETS,
     BottleneckOptions,
+    ConvNetOptions,
     LeNetOptions,
     MLPOptions,
     NetOptions,
@@ -37,6 +38,7 @@ SMALL: dict[str, NetOptions] = {
     "lenet": LeNetOptions(variant="small"),
     "zenkenet": ZenkeNetOptions(dropout=0.0, dropout2d=0.0),
     "zenkenet-tiny": ZenkeNetOptions(variant="tiny", dropout2d=0.0),
+    "convnet": ConvNetOptions(width=4, blocks=3),
     "resnet18": ResNet18Options(width=4),
     "resnet": ResNetOptions(depth=8, widths=(4, 4, 6, 8)),
     "resnet-projection": ResNetOptions(depth=8, widths=(4, 4, 6, 8), shortcut="projection"),

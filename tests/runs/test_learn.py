@@ -92,23 +92,27 @@ def test_old_tasks_are_kept_and_predictions_range_over_all(
     assert sum(p.answer == "owl" for p in owls) >= found_owls
 
 
-def test_a_task_is_read_from_five_pictures_without_a_step(pictures: Path, tmp_path: Path):
-    words = [
-        "train.threads=1",
-        "stream.tasks=1",
-        "stream.classes_per_task=8",
-        "train.iterations=20",
-        "train.batch_size=128",
-    ]
-    run = finished("meta-hnet", tmp_path / "run", words)
-    found = learn(run, str(pictures), ["stream.shots=5"])
-    more = restored(found.directory / "seed-0")
-    seed = found.directory / "seed-0"
+def test_a_task_is_read_from_five_pictures_without_a_step(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """By the command, which then predicts over old and new classes."""
+    words = ["stream.tasks=1", "stream.classes_per_task=8", "train.iterations=20", "train.batch_size=128"]
+    run = finished("meta-hnet", tmp_path / "run", ["train.threads=1", *words])
+    more = tmp_path / "more"
+    with pytest.raises(SystemExit) as done:
+        main(["learn", str(run), str(pictures), "--shots", "5", "--out", str(more)])
+    assert done.value.code == 0, capsys.readouterr().err
+    seed = more / "seed-0"
     whole = run_of(saved_config(seed), 0, Place(seed))  # with the samples, which a restored run does not have
-    assert more.records.steps == 20 and len(whole.stream.tasks[1].train) == 10
-    before, after = (restored(d / "seed-0").learner.model.stored() for d in (run, found.directory))
+    assert restored(seed).records.steps == 20 and len(whole.stream.tasks[1].train) == 10
+    before, after = (restored(d / "seed-0").learner.model.stored() for d in (run, more))
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert matrix(found.directory)[1][1] > 0.9  # pyright: ignore[reportOptionalOperand]
+    assert matrix(more)[1][1] > 0.9  # pyright: ignore[reportOptionalOperand]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["predict", str(more), str(pictures / "owl"), "--json"])
+    answers = [found["answer"] for found in json.loads(capsys.readouterr().out)]
+    assert answers.count("owl") > 30, answers
 
 
 def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

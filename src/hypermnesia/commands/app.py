@@ -285,6 +285,9 @@ def learn(
             "--apart", help="Its classes are new ones, also where the run has some of the same name."
         ),
     ] = False,
+    shots: Annotated[
+        int | None, typer.Option(help="Learn from so many samples of each class (stream.shots).", metavar="N")
+    ] = None,
     retest: Annotated[
         bool | None,
         typer.Option(
@@ -310,7 +313,7 @@ def learn(
         found = learned(
             directory,
             data,
-            words or [],
+            [*(words or []), *([] if shots is None else [f"stream.shots={shots}"])],
             out=out,
             apart=apart,
             retest=retest,

@@ -43,12 +43,17 @@ class Support:
     """(n, …) network input."""
     target: Tensor
     code: Tensor
+    """What was read from them when the task had ended."""
+    stored: Tensor
+    """The task's own code, which all its support samples were read for."""
 
 
 @dataclass(frozen=True)
 class Episode:
     read: Tensor
     """(B,) 1 for the samples that are read and 0 for the others."""
+    asked: Tensor
+    """(B,) 1 for the samples that are asked about and 0 for the others."""
     held: Support | None = None
     """Of one earlier task."""
 
@@ -63,6 +68,7 @@ class MetaHNet(Method):
 
     With `hold` λ each step adds λ · ‖E(S_j) − c_j‖² for one earlier base task j, drawn anew: S_j are `hold_samples` training
     samples of each of its classes and c_j what E read from them when j had ended. They are dropped when the base is learned.
+    With `rehearse` the step adds their cross-entropy at the stored code of j as well.
     """
 
     trains_reader = True
@@ -70,6 +76,8 @@ class MetaHNet(Method):
     shots: Count = 5
     """Samples of each class in a batch that an episode reads, ≥ 1: from 1 to so many, drawn for each class; those beyond are
     asked about."""
+    ways: Count | None = None
+    """Classes of a batch that an episode is about, drawn anew, ≥ 1; samples of others are left out. none = all that are in it."""
     base_tasks: Count = 1
     """Tasks at the beginning that are learned in episodes, for the run's own length each, ≥ 1."""
     later: Natural = 0
@@ -78,17 +86,27 @@ class MetaHNet(Method):
     """Strength λ ≥ 0 with which what reads goes on to read of earlier base tasks what it did; 0 keeps no samples."""
     hold_samples: Count = 10
     """Samples of each class that are kept for that, of each base task but the last, at most; ≥ 1."""
+    rehearse: NotNegative = 0.0
+    """Weight ≥ 0 of the held samples' cross-entropy at the stored code of their task, which keeps what is written there."""
 
     @property
     def needs_boundaries(self) -> bool:
-        return self.hold > 0
+        return self._holds
+
+    @property
+    def _holds(self) -> bool:
+        return self.hold > 0 or self.rehearse > 0
 
     def init(self, learner: Learner) -> Held | None:
         if learner.model.generator is None or learner.model.generator.reader is None:
             raise HypermnesiaError(
                 "meta-hnet trains what reads the tasks, and nothing reads them here: set generator.condition=prototypes or set"
             )
-        return Held() if self.hold else None
+        if self.rehearse and len({len(own) for own in learner.classes[: self.base_tasks]}) > 1:
+            raise HypermnesiaError(
+                "method.rehearse is for base tasks of as many classes each: take method.hold alone, or other tasks"
+            )
+        return Held() if self._holds else None
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
         if learner.task < self.base_tasks:
@@ -108,11 +126,19 @@ class MetaHNet(Method):
         most = torch.randint(1, self.shots + 1, (learner.num_classes,), generator=rng).to(shuffled.device)
         read = (before < most[shuffled]).float()
         read = torch.empty_like(read).index_copy_(0, order, read)
+        asked = 1 - read
+        if self.ways is not None:
+            there = batch.target.unique().cpu()
+            chosen = there[torch.randperm(len(there), generator=rng)[: self.ways]].to(batch.target.device)
+            within = torch.isin(batch.target, chosen).float()
+            read, asked = read * within, asked * within
         if state is None or not state.raw:
-            return Episode(read)
+            return Episode(read, asked)
         task = list(state.raw)[int(torch.randint(len(state.raw), (), generator=rng))]
-        held = Support(learner.preprocess(state.raw[task], None), state.target[task], state.code[task])
-        return Episode(read, held)
+        generator, x = learner.model.generator, learner.preprocess(state.raw[task], None)
+        assert generator is not None
+        stored = generator.embeddings[int(task)].detach()
+        return Episode(read, asked, Support(x, state.target[task], state.code[task], stored))
 
     def loss(self, net: Net, state: Held | None, batch: Batch, draw: Episode | None) -> tuple[Tensor, Aux]:
         if draw is None:
@@ -123,17 +149,28 @@ class MetaHNet(Method):
         assert generator is not None and generator.reader is not None
         own = under_prefix("generator.reader.", net.params)
         code = functional_call(generator.reader, own, (batch.x, batch.target, draw.read), tie_weights=False)
-        logits = net.at({f"generator.embeddings.{batch.task}": code})(batch.x, batch.task)
+        row = f"generator.embeddings.{batch.task}"
+        logits = net.at({row: code})(batch.x, batch.task)
         outputs = torch.arange(logits.shape[1], device=logits.device)
         there = ((batch.target[:, None] == outputs) & (draw.read > 0)[:, None]).any(0)
-        each = F.cross_entropy(logits.masked_fill(~there, -torch.inf), batch.target, reduction="none")
-        asked = 1 - draw.read
-        value = (each * asked).sum() / asked.sum().clamp(min=1)
+        target = torch.where(
+            draw.asked > 0, batch.target, -100
+        )  # those left out have no logit among what was read
+        total = F.cross_entropy(
+            logits.masked_fill(~there, -torch.inf), target, reduction="sum", ignore_index=-100
+        )
+        value = total / draw.asked.sum().clamp(min=1)
         terms = {"cross_entropy": value.detach()}
         if draw.held is not None:
-            again = functional_call(generator.reader, own, (draw.held.x, draw.held.target), tie_weights=False)
-            apart = self.hold * (again - draw.held.code).square().sum()
-            value, terms["hold"] = value + apart, apart.detach()
+            if self.hold:
+                given = (draw.held.x, draw.held.target)
+                again = functional_call(generator.reader, own, given, tie_weights=False)
+                apart = self.hold * (again - draw.held.code).square().sum()
+                value, terms["hold"] = value + apart, apart.detach()
+            if self.rehearse:
+                then = net.at({row: draw.held.stored})(draw.held.x, batch.task)
+                kept = self.rehearse * F.cross_entropy(then, draw.held.target)
+                value, terms["rehearse"] = value + kept, kept.detach()
         return value, Aux(terms, logits.detach())
 
     @torch.no_grad()

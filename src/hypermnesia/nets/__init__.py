@@ -11,7 +11,7 @@ from hypermnesia.core.errors import unknown
 from hypermnesia.core.registry import PREFIX
 from hypermnesia.nets.backbones import is_backbone
 from hypermnesia.nets.bottleneck import BottleneckOptions
-from hypermnesia.nets.convnets import LeNetOptions, ZenkeNetOptions
+from hypermnesia.nets.convnets import ConvNetOptions, LeNetOptions, ZenkeNetOptions
 from hypermnesia.nets.factory import Factory, from_factory
 from hypermnesia.nets.mlp import MLPOptions
 from hypermnesia.nets.options import NetOptions, Shape
@@ -26,6 +26,7 @@ NETS: dict[str, type[NetOptions]] = {
     "bottleneck": BottleneckOptions,
     "lenet": LeNetOptions,
     "zenkenet": ZenkeNetOptions,
+    "convnet": ConvNetOptions,
     "resnet18": ResNet18Options,
     "resnet": ResNetOptions,
     "wide-resnet": WideResNetOptions,
@@ -56,6 +57,7 @@ def name_of_net(options: NetOptions) -> str:
 
 __all__ = [
     "BottleneckOptions",
+    "ConvNetOptions",
     "Factory",
     "NETS",
     "LeNetOptions",

@@ -1,5 +1,5 @@
-"""Plain convolutional networks: LeNet in the two sizes of the MNIST experiments of the hypernetwork papers, and the network
-of Zenke et al. 2017 (Synaptic Intelligence, arXiv:1703.04200) for CIFAR.
+"""Plain convolutional networks: LeNet in the two sizes of the MNIST experiments of the hypernetwork papers, the network of
+Zenke et al. 2017 (Synaptic Intelligence, arXiv:1703.04200) for CIFAR, and the four blocks of the few-shot papers.
 """
 
 from collections import OrderedDict
@@ -8,7 +8,8 @@ from typing import Literal
 
 from torch import nn
 
-from hypermnesia.core.declared import Checked, Probability
+from hypermnesia.core.declared import Checked, Count, Probability
+from hypermnesia.nets.norms import NormedOptions, check_norm, norm2d
 from hypermnesia.nets.options import Shape, check_shape
 
 LeNetVariant = Literal["small", "large"]
@@ -119,3 +120,38 @@ def _convolution_and_pool(inputs: int, outputs: int, dropout: float) -> nn.Seque
 
 def _side_after_pair(side: int) -> int:
     return (side - 2) // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvNetOptions(NormedOptions):
+    """Blocks of a convolution 3 x 3, a norm, ReLU and 2 x 2 max-pooling (Vinyals et al. 2016, arXiv:1606.04080; Snell et al.
+    2017, arXiv:1703.05175)."""
+
+    blocks: Count = 4
+    """Blocks, each of which halves the image, at least 1 (published 4)."""
+    width: Count = 64
+    """Channels of each block (published 64)."""
+
+    def build(self, shape: Shape, outputs: int) -> nn.Sequential:
+        """A network from images (B, *shape), at least 2^blocks pixels a side, to logits (B, outputs).
+
+        Stages: conv1, conv2 …, flatten, head.
+        """
+        check_shape("convnet", shape, outputs, smallest=2**self.blocks)
+        check_norm(self.norm, self.norm_groups, [self.width])
+        channels, height, width = shape
+        blocks = {
+            f"conv{i + 1}": nn.Sequential(
+                OrderedDict(
+                    conv=nn.Conv2d(self.width if i else channels, self.width, 3, padding=1),
+                    norm=norm2d(self.norm, self.norm_groups, self.width),
+                    relu=nn.ReLU(),
+                    pool=nn.MaxPool2d(2),
+                )
+            )
+            for i in range(self.blocks)
+        }
+        features = self.width * (height >> self.blocks) * (width >> self.blocks)
+        return nn.Sequential(
+            OrderedDict([*blocks.items(), ("flatten", nn.Flatten()), ("head", nn.Linear(features, outputs))])
+        )

@@ -129,4 +129,5 @@ def _let_read(writer: Generator, options: GeneratorOptions, stream: Stream, head
         head.width,
         own[0][1].shape,
         generator(seed, "reader"),
+        options.queries,
     )

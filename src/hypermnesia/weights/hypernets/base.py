@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self, overload
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Checked, Count, Counts, Positive
+from hypermnesia.core.declared import Checked, Count, Counts, Natural, Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.nets.norms import norm_parameters
@@ -36,6 +36,9 @@ class GeneratorOptions(Checked, ABC, section="generator"):
     """Training samples of each class that an embedding is computed from, at most, ≥ 1."""
     encoder: Counts = (256,)
     """Units of each hidden layer of condition=set."""
+    queries: Natural = 0
+    """Of condition=set: learned queries by which samples are weighed (attention), each giving a mean of its own; 0 = every
+    sample counts alike."""
     matrices_only: ClassVar[bool] = False
     """Whether it writes no tensor of one dimension: then every task stores its own."""
 

@@ -6,9 +6,10 @@ from math import prod
 from typing import Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from hypermnesia.core.declared import Count, Counts, NotNegative
+from hypermnesia.core.declared import Count, Counts, NotNegative, OneOrMore
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
@@ -28,11 +29,15 @@ class ClasswiseOptions(GeneratorOptions):
     """Numbers in a class's code, at least 1; none = as many as the classifier has inputs."""
     hidden: Counts = ()
     """Units of each hidden layer; () makes it linear."""
+    context: OneOrMore | None = None
+    """Units of the hidden layers between the mean of all codes and what is written beside the classifier, whose rows then keep
+    to their own codes; none = as `hidden`, and rows see that mean as well."""
     embedding_std: NotNegative = 1.0
     """Standard deviation of a free code's entries, at least 0."""
-    init: Literal["plain", "nearest-mean"] = "plain"
+    init: Literal["plain", "nearest-mean", "zero"] = "plain"
     """Start of its weights. plain: torch's. nearest-mean: a class's row is its code times 14 / √d, d being the classifier's
-    inputs, so that with codes read as prototypes the nearest mean by cosine answers; without hidden layers only."""
+    inputs, so that with codes read as prototypes the nearest mean by cosine answers; without hidden layers only. zero: the
+    same, and all that is written beside the classifier is 0, for additions to a given network (weights=lora)."""
 
     def build(
         self,
@@ -43,15 +48,18 @@ class ClasswiseOptions(GeneratorOptions):
     ) -> "Classwise":
         generator = Classwise(self, shapes)
         initial.plain(generator, rng)
-        if self.init == "nearest-mean":
+        if self.init != "plain":
             generator.start_at_codes()
+        if self.init == "zero" and generator.writes_beside:
+            torch.nn.init.zeros_(generator.out.weight)
         return generator
 
 
 class Classwise(Generator):
     """Row c of the last matrix, and of the vector after it: A [trunk(z_c ; z̄) ; 1], z̄ being the mean of all codes z.
 
-    All other tensors: B [trunk'(z̄) ; 1]. Where there are none, z̄ is left out.
+    All other tensors: B [trunk'(z̄) ; 1]. Where there are none, the rows do not see z̄, nor do they where `context` gives trunk'
+    layers of its own, which see z̄ √k / ‖z̄‖.
     """
 
     def __init__(self, options: ClasswiseOptions, shapes: Mapping[str, torch.Size]) -> None:
@@ -69,13 +77,24 @@ class Classwise(Generator):
         biases = [name for name in after[:1] if self.shapes[name] == (outputs,)]
         self._rows = {name: self.shapes[name] for name in (matrices[-1], *biases)}
         self._rest = {name: shape for name, shape in self.shapes.items() if name not in self._rows}
-        self.trunk = Trunk(2 * k if self._rest else k, options.hidden, "relu")
+        self._init, self._apart = options.init, options.context is not None
+        self.trunk = Trunk(2 * k if self._joint else k, options.hidden, "relu")
         self.outs = torch.nn.ModuleList(
             OutputMap(self.trunk.width, prod(shape[1:])) for shape in self._rows.values()
         )
         if self._rest:
-            self.context = Trunk(k, options.hidden, "relu")
+            self.context = Trunk(k, options.context or options.hidden, "relu")
             self.out = OutputMap(self.context.width, sum(prod(shape) for shape in self._rest.values()))
+
+    @property
+    def _joint(self) -> bool:
+        """Whether rows see what all codes have in common."""
+        return self.writes_beside and not self._apart
+
+    @property
+    def writes_beside(self) -> bool:
+        """Whether it writes more than the classifier."""
+        return bool(self._rest)
 
     def start_at_codes(self) -> None:
         """Begin with rows that are the codes themselves, times 14 / √d, and biases of 0."""
@@ -83,7 +102,7 @@ class Classwise(Generator):
         d, k = len(outs[0].weight), self.embeddings.shape[1]
         if d != k or self.trunk.layers:
             raise HypermnesiaError(
-                f"generator.init=nearest-mean starts with rows of {d} numbers that are codes, of {k} here"
+                f"generator.init={self._init} starts with rows of {d} numbers that are codes, of {k} here"
                 f"{', behind hidden layers' if self.trunk.layers else ''}: leave generator.embedding and generator.hidden out, "
                 "or take generator.init=plain"
             )
@@ -99,12 +118,13 @@ class Classwise(Generator):
     def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
         codes = self.embeddings.pick(tasks)  # (T, outputs, k)
         mean = codes.mean(1, keepdim=True)
-        rows = self.trunk.homogeneous(codes, mean) if self._rest else self.trunk.homogeneous(codes)
+        rows = self.trunk.homogeneous(codes, mean) if self._joint else self.trunk.homogeneous(codes)
         found: list[Factor] = []
         found += [
             LinearFactor(rows, out.weight, {name: shape})
             for out, (name, shape) in zip(self._outs(), self._rows.items(), strict=True)
         ]
         if self._rest:
-            found.append(LinearFactor(self.context.homogeneous(mean), self.out.weight, self._rest))
+            seen = F.normalize(mean, dim=-1) * mean.shape[-1] ** 0.5 if self._apart else mean
+            found.append(LinearFactor(self.context.homogeneous(seen), self.out.weight, self._rest))
         return found

@@ -32,10 +32,19 @@ class Reader(nn.Module):
         set        mean φ(x) under a linear map, added to p_c
 
     and where k is not a sample's size, both under a linear map to k numbers. A class without samples is read as 0.
+
+    With `queries` q_1 … q_h that are learned, a set has h means of φ in place of one, side by side, in which sample i counts
+    exp(q_h · φ_i / √u), u being the numbers of φ (pooling by attention; Lee et al. 2019, arXiv:1810.00825).
     """
 
     def __init__(
-        self, kind: Condition, hidden: Sequence[int], inputs: int, outputs: int, shape: Sequence[int]
+        self,
+        kind: Condition,
+        hidden: Sequence[int],
+        inputs: int,
+        outputs: int,
+        shape: Sequence[int],
+        queries: int = 0,
     ) -> None:
         """`inputs`: numbers of a sample. `outputs`: of the target network. Weights are not filled yet."""
         super().__init__()
@@ -43,7 +52,8 @@ class Reader(nn.Module):
         self.trunk = (
             Trunk(inputs if self.by_class else inputs + outputs, hidden, "relu") if kind == "set" else None
         )
-        read = 0 if self.trunk is None else self.trunk.width
+        read = 0 if self.trunk is None else self.trunk.width * max(queries, 1)
+        self.queries = nn.Parameter(torch.empty(queries, read // queries)) if queries and read else None
         if self.by_class:
             self.noise = nn.Parameter(torch.empty(()))
             """γ before a softplus."""
@@ -56,6 +66,8 @@ class Reader(nn.Module):
         """Draw the weights; what a set adds to prototypes of full size starts at 0."""
         initial.plain(self, rng)
         with torch.no_grad():
+            if self.queries is not None:
+                self.queries.normal_(generator=rng)
             if self.by_class:
                 self.noise.fill_(1.0)
                 if self.prototype is None and self.out is not None:
@@ -72,7 +84,7 @@ class Reader(nn.Module):
             assert self.out is not None
             if self.trunk is None:
                 return self.out(_means(counted, x).flatten())
-            return self.out(_means(counted.sum(1, keepdim=True), self.trunk(x, member))[0])
+            return self.out(self._pooled(counted.sum(1, keepdim=True), self.trunk(x, member))[0])
 
     def _of_classes(self, x: Tensor, counted: Tensor) -> Tensor:
         length = (1 + F.softplus(self.noise) / counted.sum(0).clamp(min=1)).sqrt()
@@ -80,8 +92,21 @@ class Reader(nn.Module):
         if self.prototype is not None:
             code = self.prototype(code * x.shape[1] ** 0.5)  # entries near 1, as the layer's start expects
         if self.trunk is not None and self.out is not None:
-            code = code + self.out(_means(counted, self.trunk(x)))
+            code = code + self.out(self._pooled(counted, self.trunk(x)))
         return code
+
+    def _pooled(self, counted: Tensor, z: Tensor) -> Tensor:
+        """(groups, width of `out`'s input): the means of z (n, u) by `counted` (n, groups), of each query."""
+        if self.queries is None:
+            return _means(counted, z)
+        scores = z @ self.queries.T / z.shape[1] ** 0.5  # (n, queries)
+        return torch.cat([_means(counted * _likeness(one[:, None], counted > 0), z) for one in scores.T], 1)
+
+
+def _likeness(scores: Tensor, member: Tensor) -> Tensor:
+    """(n, groups) exp of the scores (n, 1), 1 for the largest among each group's members (n, groups); it cannot overflow."""
+    most = torch.where(member, scores, -torch.inf).amax(0).detach().nan_to_num(neginf=0.0)
+    return (scores - most).clamp(max=0).exp()
 
 
 def _means(weights: Tensor, x: Tensor) -> Tensor:
@@ -97,6 +122,7 @@ def reader(
     outputs: int,
     shape: Sequence[int],
     rng: torch.Generator,
+    queries: int = 0,
 ) -> Reader:
     """A filled reader of samples of the shape `sample` for embeddings of the shape `shape`.
 
@@ -107,6 +133,6 @@ def reader(
             f"generator.condition={kind} reads images or vectors, and these samples are texts: leave it free, or bring the "
             "texts as vectors of an encoder"
         )
-    made = Reader(kind, hidden, prod(sample), outputs, shape)
+    made = Reader(kind, hidden, prod(sample), outputs, shape, queries)
     made.start(rng)
     return made
