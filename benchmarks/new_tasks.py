@@ -64,7 +64,7 @@ CIFAR: dict[str, tuple[str, ...]] = {
     "ranpac": ("ranpac", "evaluate.every=end"),
     "stored heads, 200 steps": ("separate", *STEPS, "infer=logit"),
     "free codes, 200 steps": ("hnet", *STEPS, *WRITER, *SMALL[:2]),
-    "free codes, to the end": ("hnet", *STEPS, *WRITER, *SMALL[:2], "train.iterations=1500"),
+    "free codes, to the end": ("hnet", *STEPS, *WRITER, *SMALL[:2], "train.iterations=600"),
     "read codes: prototypes": ("meta-hnet", *READ),
     "read codes: set": ("meta-hnet", *READ, "generator.condition=set"),
     "read codes: prototypes, then 20 steps": ("meta-hnet", *READ, "method.later=20"),
@@ -112,6 +112,10 @@ ANGLES: dict[str, dict[str, tuple[object, ...]]] = {
         "method.rehearse": (0.0, 1.0),
         "drift.beta": (0.01, 0.1, 1.0),
     },
+    "read codes: set, held and rehearsed": {
+        "method.hold_samples": (30,),
+        "drift.beta": (0.01, 0.1),
+    },
 }
 """The same of angles, ten learned and twenty read."""
 WITHIN = ("stream.tasks=5", "stream.classes_per_task=[40,5]", "stream.order=seed", "stream.validation=0.1")
@@ -136,6 +140,9 @@ ROTATED = {
     "read codes: set, held 0.1": (*READING, "generator.condition=set", "method.hold=0.1"),
     "read codes: set, held 1": (*READING, "generator.condition=set", "method.hold=1"),
     "read codes: set, held 10": (*READING, "generator.condition=set", "method.hold=10"),
+    "read codes: set, held and rehearsed": (
+        *(*READING, "generator.condition=set", "method.hold=0.1", "method.rehearse=1", "drift.beta=0.1"),
+    ),
     BOUND: (*READING, "generator.condition=set", "drift=none"),
     "read codes: set, no penalty": (*READING, "generator.condition=set", "drift=none"),
     "read codes: prototypes": (*READING, "generator.condition=prototypes"),
@@ -151,7 +158,7 @@ FEWER = (
     "stream.validation=0.25",
     "evaluate.samples=500",
 )
-OF_HUNDRED = ("read codes: set", "read codes: set, held 0.1")
+OF_HUNDRED = ("read codes: set", "read codes: set, held 0.1", "read codes: set, held and rehearsed")
 COLUMNS = (
     "all",
     "base",

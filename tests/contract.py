@@ -71,7 +71,13 @@ _READING = (
     *("generator=classwise", "generator.hidden=[6]", "generator.embedding=3", "generator.encoder=[5]"),
     *("generator.condition=set", "generator.init=plain"),
     *("net.hidden=[]", "method.shots=1", "method.base_tasks=2", "method.later=2"),
-    *("method.hold=0.1", "method.hold_samples=1"),
+    *(
+        "method.hold=0.1",
+        "method.hold_samples=1",
+        "method.rehearse=0.5",
+        "method.ways=2",
+        "generator.queries=2",
+    ),
 )
 
 ROWS = (
