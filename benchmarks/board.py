@@ -225,7 +225,6 @@ def hypnettorch(race: Race, stream: Stream, data: Data) -> None:
     from hypnettorch.utils import hnet_regularizer  # pyright: ignore[reportMissingImports]
 
     target, hnet = peers.hypnettorch(len(data.train), torch.Size(stream.shape).numel(), race.net.hidden)
-    hnet.apply_chunked_hyperfan_init(mnet=target)
     data.start(lambda x, task: target.forward(x.flatten(1), weights=hnet.forward(cond_id=task)))
     for task, (x, y) in enumerate(data.train):
         optimizer = torch.optim.Adam(hnet.parameters(), lr=race.lr)
