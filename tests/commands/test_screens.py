@@ -30,6 +30,7 @@ from hypermnesia.evaluation.schema import CHECKSUM, Trial
 from hypermnesia.experiments.config.schema import FieldInfo
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.report.summary import summarise
+from hypermnesia.runs.predict import ClassAccuracy, Prediction
 from hypermnesia.runs.results import summary_of
 from hypermnesia.sweep.record import SweepResult
 from hypermnesia.sweep.space import parse_space
@@ -161,6 +162,25 @@ OPTIONS = {
 }  # fmt: skip
 
 
+def learned() -> None:
+    page, found = console(), {"digits 0, 1": (0.995, 0.97), "digits 2, 3": (0.98, 0.985)}
+    page.print(tables.summary(summary_of(results("er"))))
+    page.print(tables.kept(found, ""), soft_wrap=True)
+    page.print(tables.kept({}, "there is no data directory"), soft_wrap=True)
+
+
+PREDICTIONS = (
+    Prediction(Path("more/owl/0.png"), 5, True, (("owl", 0.91), ("cat", 0.06), ("3", 0.01))),
+    Prediction(Path("more/cat/1.png"), None, False, (("cat", 0.5), ("owl", 0.4)), strange=True),
+)
+
+
+def predicted() -> None:
+    page = console()
+    page.print(tables.predictions(PREDICTIONS, [f"task {t}" for t in range(6)], page.width))
+
+
+CLASSES = (ClassAccuracy("owl", 40, 40, None), ClassAccuracy("cat", 38, 30, ("owl", 7)))
 COMMANDS: Mapping[str, Callable[[], None]] = {
     "run": show_run,
     "show": lambda: tables.show_results(console(), results("hnet"), with_variants=False),
@@ -168,6 +188,10 @@ COMMANDS: Mapping[str, Callable[[], None]] = {
     "list-options": listed_options,
     "list-runs": lambda: console().print(run_table(Path("runs"))),
     "sweep": searched,
+    "learn": learned,
+    "metrics": lambda: tables.pasted(console(), [[0.99, 0.1, 0.1], [0.8, 0.97, 0.2], [0.7, 0.9, 0.98]]),
+    "predict": predicted,
+    "evaluate": lambda: console().print(tables.class_accuracies(CLASSES)),
 }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def test_the_compression_ratio_stands_below_the_costs():
 def test_names_of_predictions_neither_break_lines_nor_reach_the_terminal(capsys):
     evil = "\x1b[2J\nhypermnesia: all is well"
     found = [Prediction(Path(f"{evil}.png"), 0, True, ((evil, 0.9), (f"{evil}2", 0.1)))]
-    console().print(tables.predictions(found, [evil]))
+    console().print(tables.predictions(found, [evil], 80))
     console().print(Text(f"{evil}"))
     said = capsys.readouterr().out
     assert "\x1b" not in said and "\x1b".encode("unicode_escape").decode() + "[2J" in said

@@ -172,7 +172,8 @@ def predict(
             for one in found
         )
     else:
-        console().print(tables.predictions(found, task_names(seed)))
+        page = console()
+        page.print(tables.predictions(found, task_names(seed), page.width))
 
 
 def evaluate(

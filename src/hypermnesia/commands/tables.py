@@ -327,10 +327,17 @@ def reproduction(done: Reproduction) -> Group:
     return block(table, title, f"published: {done.recipe.source}; ± is one standard deviation")
 
 
-def predictions(found: Sequence[Prediction], task_names: Sequence[str]) -> Table:
-    """The answer for each image, its confidence, and the two next ones; all three as the nearest ones where it is none."""
-    table = plain_table("image", "answer", "confidence", "task", "then", left=2)
-    table.columns[3].justify = table.columns[4].justify = "left"
+def predictions(found: Sequence[Prediction], task_names: Sequence[str], width: int) -> Table:
+    """The answer for each image, its confidence, and the two next ones; all three as the nearest ones where it is none.
+
+    Of `width` columns fewer than 80 have no room for the next ones.
+    """
+    then_too = ["then"] if width >= 80 else []
+    table = plain_table("image", "answer", "confidence", "task", *then_too, left=2)
+    table.columns[0].min_width = min(20, max(len(printable(str(one.image))) for one in found))
+    table.columns[1].no_wrap = True
+    for column in table.columns[3:]:  # what is missed least is broken first
+        column.justify, column.no_wrap = "left", False
     for prediction in found:
         (name, share), *others = prediction.ranked
         if prediction.strange:
@@ -347,7 +354,7 @@ def predictions(found: Sequence[Prediction], task_names: Sequence[str]) -> Table
         inferred = " (inferred)" if prediction.inferred else ""
         image, answer = printable(str(prediction.image)), printable(name)
         sure = "" if prediction.strange else f"{100 * share:.1f} %"
-        table.add_row(image, answer, sure, where + inferred, then)
+        table.add_row(image, answer, sure, where + inferred, *([then] if then_too else ()))
     return table
 
 
