@@ -5,7 +5,7 @@
 MNIST under four angles that come back twice, each time turned four degrees further: twelve tasks, of which eight have a near
 one before them. How near an earlier task is, its network says: by the H-score of its hidden features on the new task's samples
 (Bao et al. 2019), tr(cov(f)⁻¹ cov(E[f | y])); by the likelihood that it gives their labels; by the share of them that it
-answers, beside the share of its own; or, as a bound for every such measure, the angle that comes back is known.
+answers, beside the share of its own (what is built); or, as a bound for every such measure, the angle that comes back is known.
 Prints a Markdown table of means ± standard deviations over seeds.
 """
 
@@ -13,7 +13,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -51,72 +51,42 @@ def h_score(features: Tensor, y: Tensor) -> float:
     return torch.linalg.solve(shrunk, between).trace().item()
 
 
-@dataclass(frozen=True)
-class SimilarState:
-    own: tuple[float, ...] = ()
-    """Of each earlier task the share of its samples that its network answered at its end."""
-    target: Tensor | None = None
-    """What the task's embedding is pulled towards."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Similar(Penalty):
-    """strength · ‖e_t − Σ_j s_j e_j‖², s being the softmax of the earlier tasks' H-scores. e_t starts as the likeliest e_j.
-
-    `by` accuracy: only where network j answers the new task's samples at least three quarters as well as it did its own.
-    """
+    """strength · ‖e_t − Σ_j s_j e_j‖², s being the softmax of the earlier tasks' H-scores. e_t starts as the likeliest e_j."""
 
     name: ClassVar[str] = "similar"
     strength: float = 0.0
-    by: Literal["h-score", "likelihood", "known", "accuracy"] = "h-score"
-
-    def init(self, learner: Learner) -> SimilarState:
-        return SimilarState()
+    by: Literal["h-score", "likelihood", "known"] = "h-score"
 
     @torch.no_grad()
-    def see_task(self, state: SimilarState, learner: Learner, task: Task) -> SimilarState:
+    def see_task(self, state: Any, learner: Learner, task: Task) -> Tensor | None:
         generator = learner.model.generator
         assert generator is not None
         if learner.task < (4 if self.by == "known" else 1):
-            return state
-        found = torch.tensor([self._likeness(learner, task, j, state) for j in range(learner.task)])
-        if self.by == "accuracy" and found.max() < 0.75:
-            return SimilarState(state.own)
+            return None
+        raw, y = task.train.batch(torch.arange(min(SAMPLES, len(task.train))))
+        x, net = learner.preprocess(raw, None), Net(learner.model)
+        with evaluating(learner.model):
+            found = torch.tensor([self._likeness(net, x, y, j, learner.task) for j in range(learner.task)])
         generator.embeddings[learner.task].copy_(generator.embeddings[int(found.argmax())])
         weights = (SHARPNESS * found).softmax(0)
-        return SimilarState(
-            state.own, torch.einsum("j,jk->k", weights, generator.embeddings.pick(range(learner.task)))
-        )
+        return torch.einsum("j,jk->k", weights, generator.embeddings.pick(range(learner.task)))
 
-    def _likeness(self, learner: Learner, task: Task, j: int, state: SimilarState) -> float:
+    def _likeness(self, net: Net, x: Tensor, y: Tensor, j: int, task: int) -> float:
         if self.by == "known":
-            return float(j == learner.task - 4)
-        features, logits, y = _answers(learner, task, j)
-        if self.by == "accuracy":
-            return (logits.argmax(1) == y).double().mean().item() / state.own[j]
+            return float(j == task - 4)
+        features, logits = net.features(x, j)
         return h_score(features, y) if self.by == "h-score" else -F.cross_entropy(logits, y).item()
 
-    def value(self, net: Net, state: SimilarState, draw: None) -> Tensor | None:
-        if state.target is None or not self.strength:
+    def value(self, net: Net, state: Tensor | None, draw: None) -> Tensor | None:
+        if state is None or not self.strength:
             return None
         own = net.params[f"generator.embeddings.{net.model.num_tasks - 1}"]
-        return self.strength * (own - state.target).square().sum()
-
-    @torch.no_grad()
-    def end_task(
-        self, state: SimilarState, learner: Learner, task: Task, rng: torch.Generator
-    ) -> SimilarState:
-        _, logits, y = _answers(learner, task, task.index)
-        return SimilarState((*state.own, (logits.argmax(1) == y).double().mean().item()))
+        return self.strength * (own - state).square().sum()
 
 
-def _answers(learner: Learner, task: Task, j: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Hidden features, logits and labels of the task's first samples, by the network of task j."""
-    raw, y = task.train.batch(torch.arange(min(SAMPLES, len(task.train))))
-    with evaluating(learner.model):
-        return (*Net(learner.model).features(learner.preprocess(raw, None), j), y)
-
-
+BUILT = "generator.condition=similar"
 WAYS: dict[str, tuple[Similar | None, str]] = {
     "drawn": (None, "random"),
     "the previous task's": (None, "previous"),
@@ -124,7 +94,7 @@ WAYS: dict[str, tuple[Similar | None, str]] = {
     "the same, pulled 0.01": (Similar(strength=0.01), "random"),
     "the same, pulled 0.1": (Similar(strength=0.1), "random"),
     "the likeliest task's": (Similar(by="likelihood"), "random"),
-    "one that answers it three quarters as well": (Similar(by="accuracy"), "random"),
+    BUILT: (None, "random"),
     "the known angle's": (Similar(by="known"), "random"),
     "the known angle's, pulled 0.1": (Similar(by="known", strength=0.1), "random"),
 }
@@ -143,7 +113,12 @@ def angles(seed: int, data_dir: Path) -> Stream:
 def run(stream: Stream, way: str, steps: int, seed: int) -> tuple[float, float, float, float]:
     """Percent: accuracy of a returning task before its first step, at its end, of all tasks at the end, forgotten."""
     guide, start = WAYS[way]
-    weights = of_kind("hyper", embedding_init=start, generator=ChunkedOptions(compression=1.0))
+    options = ChunkedOptions(compression=1.0, condition="similar" if way == BUILT else "free")
+    weights = of_kind(
+        "hyper",
+        embedding_init=start,
+        generator=options,
+    )
     model = hm.model_for(
         stream, lambda outputs: MLPOptions(hidden=(50,)).build(stream.shape, outputs), weights, seed=seed
     )

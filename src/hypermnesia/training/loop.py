@@ -208,7 +208,7 @@ class Fit:
             if model.num_tasks <= learner.task:  # the first rows were made to evaluate the untrained network
                 self.grow(model)
             model.train()
-        reading.read(learner, self.stream.tasks[learner.task])
+        reading.begin(learner, self.stream.tasks[learner.task])
         learner.state = self.method.begin_task(learner.state, learner)
         learner.state = self.method.see_task(learner.state, learner, self.stream.tasks[learner.task])
         self.position.started = True
@@ -362,7 +362,7 @@ class Fit:
         if not position.ended:
             started = time.perf_counter()
             with self._leavable(whole=False):
-                reading.read(learner, task)  # what reads may have been trained
+                reading.end(learner, task)
                 learner.state = self.method.end_task(learner.state, learner, task, self.rngs["method"])
                 with torch.no_grad():
                     learner.inference_state = self.inference.end_task(learner.inference_state, learner, task)

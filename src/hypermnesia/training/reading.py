@@ -1,4 +1,4 @@
-"""The codes that generators read from a task's samples (`generator.condition`)."""
+"""Embeddings that a task's samples decide: codes that are read from them, and starts (`generator.condition`)."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from hypermnesia.data import Task
 from hypermnesia.data.sources.stratify import first
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Learner
-from hypermnesia.weights.model import Model
+from hypermnesia.weights.model import Model, evaluating
 
 
 def check(method: Method, models: Iterable[Model]) -> None:
@@ -21,6 +21,23 @@ def check(method: Method, models: Iterable[Model]) -> None:
                 "generator.condition=set: this method does not train what reads the tasks, so their codes would be random: "
                 "take the approach meta-hnet, or generator.condition=prototypes"
             )
+
+
+def begin(learner: Learner, task: Task) -> None:
+    """Read the code of `task`, or let its embedding start as that of a similar task."""
+    read(learner, task)
+    for model in learner.models.values():
+        if model.generator is not None and model.generator.answered is not None:
+            _start_as_similar(learner, model, task)
+
+
+def end(learner: Learner, task: Task) -> None:
+    """Read the code of `task` again, for what reads may have been trained, and note how well its samples are answered."""
+    read(learner, task)
+    for model in learner.models.values():
+        if model.generator is not None and model.generator.answered is not None:
+            with torch.no_grad():
+                model.generator.answered[task.index].fill_(_answered(learner, model, task, task.index))
 
 
 @torch.no_grad()
@@ -36,3 +53,28 @@ def read(learner: Learner, task: Task) -> None:
         x = learner.preprocess(raw, None)
         code = model.generator.reader(x, model.head.targets(y, task.index))
         model.generator.embeddings[task.index].copy_(code)
+
+
+@torch.no_grad()
+def _start_as_similar(learner: Learner, model: Model, task: Task) -> None:
+    """Copy the rows of the earlier task whose network answers `task` best, beside its own, if it is enough."""
+    generator = model.generator
+    assert generator is not None and generator.answered is not None
+    shares = [
+        _answered(learner, model, task, j) / max(float(generator.answered[j]), 1e-6)
+        for j in range(task.index)
+    ]
+    best = max(range(len(shares)), key=shares.__getitem__, default=None)
+    if best is not None and shares[best] >= generator.alike:
+        for _, rows in generator.task_rows():
+            rows[task.index].copy_(rows[best])
+
+
+@torch.no_grad()
+def _answered(learner: Learner, model: Model, task: Task, by: int) -> float:
+    """The share of the support samples of `task` that the network of task `by` answers rightly, 0..1."""
+    assert model.generator is not None and model.head is not None
+    raw, y = task.train.batch(first(task.train.y, model.generator.support))
+    with evaluating(model):
+        logits = model(learner.preprocess(raw, None), by)
+    return (logits.argmax(1) == model.head.targets(y, task.index)).double().mean().item()

@@ -12,6 +12,7 @@ from hypermnesia.data import Stream
 from hypermnesia.weights.check_net import try_out
 from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.condition import reader
+from hypermnesia.weights.hypernets.layers import TaskRows
 from hypermnesia.weights.model import WRITTEN, Model, Role
 from hypermnesia.weights.options import Kind, Mask, Partial, Weights, of_kind
 from hypermnesia.weights.outputs import Head
@@ -110,6 +111,14 @@ def _let_read(writer: Generator, options: GeneratorOptions, stream: Stream, head
     """Give a generator what computes its embeddings from samples, where the options ask for it."""
     if options.condition == "free":
         return
+    writer.support = options.support
+    if options.condition == "similar":
+        if stream.target is not None:
+            raise HypermnesiaError(
+                "generator.condition=similar counts right answers, and the targets of this stream are numbers: leave it free"
+            )
+        writer.answered, writer.alike = TaskRows((), std=0.0), options.alike
+        return
     own = writer.task_rows()
     if (
         [path for path, _ in own] != ["embeddings"]
@@ -120,7 +129,6 @@ def _let_read(writer: Generator, options: GeneratorOptions, stream: Stream, head
             f"generator.condition={options.condition} computes task embeddings alone, and this generator keeps more for each "
             "task: take generator=classwise, dense, heads or chunked without generator.conditional"
         )
-    writer.support = options.support
     writer.reader = reader(
         options.condition,
         options.encoder,

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self, overload
 import torch
 from torch import Tensor, nn
 
-from hypermnesia.core.declared import Checked, Count, Counts, Natural, Positive
+from hypermnesia.core.declared import Checked, Count, Counts, Natural, NotNegative, Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.nets.norms import norm_parameters
@@ -31,7 +31,11 @@ class GeneratorOptions(Checked, ABC, section="generator"):
     condition: Condition = "free"
     """Where a task's embedding comes from. free: it is trained. Else it is computed from the task's samples (images, or
     features under stream.features) and stored: prototypes = class means under a linear map; set = an encoder of each sample,
-    averaged, which the approach meta-hnet trains."""
+    averaged, which the approach meta-hnet trains. similar: it is trained from that of the earlier task whose network answers most
+    of this one's samples, where that is enough (after H-embedding, arXiv:2502.11609)."""
+    alike: NotNegative = 0.75
+    """Of condition=similar: an embedding starts as an earlier one where that one's network answers at least so many times the
+    share of the new task's samples that it answered of its own, ≥ 0; else it is drawn."""
     support: Count = 100
     """Training samples of each class that an embedding is computed from, at most, ≥ 1."""
     encoder: Counts = (256,)
@@ -102,6 +106,10 @@ class Generator(nn.Module, ABC):
     """One embedding per task."""
     reader: Reader | None
     """What computes embeddings from samples; None where they are free."""
+    answered: TaskRows | None
+    """Where embeddings start as those of similar tasks: the share of each task's samples that its network answered at its end."""
+    alike: float
+    """What of that share makes another task similar."""
     support: int
     """Samples of each class that it is given, at most."""
     embedding_noise: float
@@ -117,6 +125,7 @@ class Generator(nn.Module, ABC):
         self.embeddings = embeddings
         self.embedding_noise = embedding_noise
         self.reader, self.support = None, 0
+        self.answered, self.alike = None, 0.0
 
     @abstractmethod
     def factors(self, tasks: Sequence[int] | Tensor) -> list[Factor]:
@@ -136,7 +145,7 @@ class Generator(nn.Module, ABC):
 
     def rests(self, name: str, of_task: bool) -> bool:
         """Whether the parameter of that name is computed and not trained, as a code is; `of_task`: it is a task's own."""
-        return self.reader is not None and of_task
+        return name.startswith("answered.") or (self.reader is not None and of_task)
 
     @property
     def num_tasks(self) -> int:

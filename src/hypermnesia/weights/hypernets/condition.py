@@ -16,7 +16,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.weights.hypernets import initial
 from hypermnesia.weights.hypernets.layers import Layer, Trunk
 
-Condition = Literal["free", "prototypes", "set"]
+Condition = Literal["free", "prototypes", "set", "similar"]
 
 
 class Reader(nn.Module):
