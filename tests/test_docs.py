@@ -199,6 +199,12 @@ def test_every_command_and_every_approach_has_its_line():
     assert {name for row in names for name in re.findall(r"`([^`]+)`", row)} == set(APPROACHES)
 
 
+def test_every_methods_page_shows_what_the_package_drew():
+    for page in (ROOT / "docs/methods").glob("*.md"):
+        if page.stem in APPROACHES:
+            assert f"](pictures/{page.stem}.svg)" in page.read_text("utf-8"), "python -m benchmarks.pictures"
+
+
 def test_the_words_beside_hypnettorchs_are_ours():
     section = (ROOT / "docs/parts.md").read_text("utf-8").partition("## hypnettorch's example")[2]
     cells = [line.split("|")[2] for line in section.splitlines() if line.startswith("| `--")]
