@@ -64,7 +64,7 @@ def test_shapes_of_the_named_benchmarks(name: str, tiny_data: Path):
     raw, y = stream.tasks[-1].train.batch(torch.arange(2))
     assert stream.preprocess(raw).shape == (2, 1, side, side)
     assert set(y.tolist()) <= set(stream.tasks[-1].classes)
-    assert load(name, data_dir=tiny_data, options=options).sha256 == stream.sha256
+    assert load(name, data_dir=str(tiny_data), options=options).sha256 == stream.sha256
 
 
 def test_published_orders_and_first_tasks(tiny_data: Path):

@@ -34,7 +34,7 @@ def load(
     benchmark: str | Source | Data,
     *,
     test: Data = None,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     seed: int = 0,
     options: StreamOptions | None = None,
     through: Through | None = None,

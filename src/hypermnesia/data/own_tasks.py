@@ -56,10 +56,10 @@ def stream_of(
     return build(name, source, cuts, preprocess=preprocess, shared_labels=shared and len(cuts) > 1)
 
 
-def made_by(reference: str, seed: int, data_dir: Path | None) -> Stream:
+def made_by(reference: str, seed: int, data_dir: str | Path | None) -> Stream:
     """The stream that `python:package.module:name` names: a `Stream`, or a function that returns one and takes, by these
     names, what it wants of `seed` and `data_dir`. Whatever it raises becomes a `HypermnesiaError`."""
-    found, given = imported(reference, reference), {"seed": seed, "data_dir": data_dir}
+    found, given = imported(reference, reference), {"seed": seed, "data_dir": data_dir and Path(data_dir)}
     if callable(found):
         wanted = inspect.signature(found).parameters.values()
         everything = any(one.kind is one.VAR_KEYWORD for one in wanted)

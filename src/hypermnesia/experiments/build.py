@@ -26,7 +26,7 @@ from hypermnesia.weights.build import model_for
 
 
 def build(
-    cfg: Config, seed: int = 0, data_dir: Path | None = None, device: str = "cpu", sealed: bool = False
+    cfg: Config, seed: int = 0, data_dir: str | Path | None = None, device: str = "cpu", sealed: bool = False
 ) -> Fit:
     """The run of a configuration with one seed, ready to be iterated over."""
     anywhere.hold(cfg.sections["train"], device)  # before data are decoded and weights drawn

@@ -52,7 +52,7 @@ def user_source(name: str) -> UserSource | None:
 def open_source(
     name: str,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | Path | None = None,
     size: int | None = None,
     text: TextForm | None = None,
     task: Targets | None = None,
@@ -88,7 +88,7 @@ def open_source(
         raise unknown("source", name, ["digits", "docstrings", "diabetes", *HUB, *PREFIXES.values()])
     if data_dir is None:
         return read_hub(name, HUB[name], size, text, "no data directory was given (--data-dir), and ")
-    path = data_dir / name
+    path = Path(data_dir) / name
     if with_suffix(path, ".parquet"):
         return read_parquet(name, path, size, text)
     return read_hub(name, HUB[name], size, text, f"there is no {path}/*.parquet, and ")
