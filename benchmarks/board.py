@@ -384,7 +384,8 @@ Written by `python -m benchmarks.board --data-dir DIR`. In a race all train the 
 on the same samples, one pass over each task. *to N %*: training until the mean accuracy over all tasks of the stream, looked at
 twenty times during the last task on 200 test images of each, is first that high. Processor time without evaluation; compiling
 is part of it, loading data is not. Seconds are medians over the seeds, accuracies mean and standard deviation.
-*Mammoth-style* is a twin of that library's loop and buffer.
+*Mammoth-style* is a twin of that library's loop and buffer. Avalanche's memory takes samples of a task when it has ended, the
+others' after each step, so that these rehearse samples of the current task as well.
 """
 
 if __name__ == "__main__":
