@@ -41,7 +41,7 @@ def main() -> None:
                     features = cut.body(learner.preprocess(raw, None))
                 arrays[f"{name}_x"].append(features.float().flatten(1).numpy())
                 arrays[f"{name}_y"].append(np.array([numbers[c] for c in y.tolist()]))
-        print(f"{task.name}: {features.shape[1]} numbers of each image", flush=True)
+        print(task.name, flush=True)
     np.savez(given.file, **{name: np.concatenate(found) for name, found in arrays.items()})  # pyright: ignore[reportArgumentType]
 
 
