@@ -97,7 +97,9 @@ def test_a_picture_is_predicted_through_the_same_network(
     [found] = predict(tmp_path / "seed-0", [tmp_path / "one.png"])
     assert len(found.ranked) == 4 and sum(share for _, share in found.ranked) == pytest.approx(1.0)
     assert found.strange, "a gradient of grey is no digit"
-    said = "".join(str(cell) for column in predictions([found], ["a", "b"]).columns for cell in column.cells)
+    said = "".join(
+        str(cell) for column in predictions([found], ["a", "b"], 80).columns for cell in column.cells
+    )
     assert "none of these" in said and said.count(" %") == 3
 
 
