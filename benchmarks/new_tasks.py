@@ -72,7 +72,10 @@ CIFAR: dict[str, tuple[str, ...]] = {
     "read codes: set of 64 numbers": ("meta-hnet", *LONGER, "generator.condition=set", *SMALL),
     "read codes: prototypes of 64 numbers": ("meta-hnet", *LONGER, *SMALL),
 }
-CONVNET = ("nearest mean", "slda", "ridge", "stored heads", "read codes: prototypes")
+CONVNET = (
+    *("nearest mean", "slda", "ridge", "stored heads, 200 steps"),
+    *("read codes: prototypes", "read codes: prototypes, then 20 steps"),
+)
 """Rows of `CIFAR` that are run on its features."""
 HERE = (
     *("net=convnet", "net.width=32", "train.epochs=3", "train.iterations=none", "train.batch_size=64"),
@@ -336,10 +339,7 @@ def main() -> None:
     common, base, benchmark = (*FEATURES, *INCREMENTS, f"stream.shots={given.shots}"), 1, "split-cifar100"
     rows = {"cifar": CIFAR, "adapters": ADAPTERS}.get(given.what, ROTATED)
     if given.what == "convnet":
-        common, rows = (
-            common[2:],
-            {name: words for name, words in CIFAR.items() if name.startswith(CONVNET) and "64" not in name},
-        )
+        common, rows = common[2:], {name: CIFAR[name] for name in CONVNET}
     if given.what in ("rotated", "hundred"):
         common, base, benchmark = TURNS, BASE, "rotated-mnist"
     if given.what == "hundred":

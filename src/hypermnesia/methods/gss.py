@@ -65,13 +65,12 @@ class GSS(ReplayMethod):
         if memory.filled:
             held = buffer.draw(memory, self.compared, rng)
             with evaluating(learner.model):
-                theirs = gradients(learner, held.x, held.y, memory.task[held.index.cpu()])
+                theirs = F.normalize(gradients(learner, held.x, held.y, memory.task[held.index.cpu()]))
                 tasks = torch.full((len(batch.y),), batch.task)
                 own = gradients(learner, batch.raw, batch.y, tasks)
-            cosines = F.normalize(own) @ F.normalize(theirs).T
-            scores = 1 + cosines.amax(1).double().cpu()
+            scores = 1 + (F.normalize(own) @ theirs.T).amax(1).double().cpu()
             if self.gate == "batch":
-                against = F.normalize(own.mean(0, keepdim=True)) @ F.normalize(theirs).T
+                against = F.normalize(own.mean(0, keepdim=True)) @ theirs.T
                 below = math.inf if against.amax() < 0 else 0.0
         places = chosen(memory, scores.tolist(), chances.T.tolist(), below)
         kept = buffer.store(memory, places, batch.raw, batch.y, batch.task, None, scores)
