@@ -1,5 +1,8 @@
 """Methods as DER's authors' code has them, faults included, to show what a difference from their table comes from.
 
+    hypermnesia run split-mnist python:benchmarks.differences:UnrehearsedICaRL method.merged=true memory.size=500 \\
+        net.init=xavier optimizer.name=sgd optimizer.lr=0.1 train.batch_size=10 \\
+        --seeds 0..9 --stack auto
     hypermnesia run split-mnist python:benchmarks.differences:BlackICaRL method.merged=true memory.size=500 \\
         net.init=xavier optimizer.name=sgd optimizer.lr=0.1 train.batch_size=10 --seeds 0..4 --stack auto
     hypermnesia run split-mnist python:benchmarks.differences:WarmLwF net.init=xavier optimizer.name=sgd \\
@@ -35,6 +38,17 @@ class BlackICaRL(ICaRL):
             return Remembered(replace(state.memory, x=(state.memory.x == 255).to(torch.uint8)))
 
         return [replace(phase, beside=phase.beside and black) for phase in super().phases(learner)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnrehearsedICaRL(ICaRL):
+    """iCaRL whose exemplars make the class means and are never trained on: that code's loop did not call `begin_task`.
+
+    Herding, class means and old answers are as they were.
+    """
+
+    def phases(self, learner: Learner) -> Sequence[Phase]:
+        return (Phase(),)
 
 
 @dataclass(frozen=True, kw_only=True)

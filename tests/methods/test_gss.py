@@ -81,6 +81,24 @@ def test_a_batch_passes_the_gate_by_its_own_gradient(against: bool, monkeypatch:
     assert keys == pytest.approx([0.0, 1 + 0.5**0.5, *[0.1] * 4] if against else [0.1] * 6)
 
 
+def test_samples_enter_with_their_batchs_score_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first that no longer finds room comes with its own, if its batch may challenge at all."""
+    gated = GSS(compared=2, gate="batch", memory=MemoryOptions(size=8, batch_size=2, policy="greedy"))
+    learner = make_learner(task=0)
+    state = offer(gated, gated.init(learner), learner, make_batch(learner, 6, seed=1))
+    slopes = torch.tensor(
+        [[-4.0, 3.0], [-4.0, -3.0], [-1.0, 0.0]]
+    )  # together against (1, 0), at an angle of 180°
+    monkeypatch.setattr(gss, "gradients", lambda _, x, y, t: slopes if len(y) == 3 else torch.eye(2)[[0, 0]])
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, 0.001, dtype=torch.float64))
+    keys = offer(gated, state, learner, make_batch(learner, 3, seed=2)).memory.keys.tolist()
+    assert keys == pytest.approx([0.0, *[0.1] * 5, 0.0, 0.0])
+    own = GSS(compared=2, memory=gated.memory)
+    state = offer(own, own.init(learner), learner, make_batch(learner, 6, seed=1))
+    keys = offer(own, state, learner, make_batch(learner, 3, seed=2)).memory.keys.tolist()
+    assert keys == pytest.approx([0.0, *[0.1] * 5, 0.2, 0.2])
+
+
 def test_bad_input() -> None:
     with pytest.raises(HypermnesiaError, match=r"^gss: memory\.policy=ring must be greedy$"):
         GSS(memory=MemoryOptions(policy="ring"))

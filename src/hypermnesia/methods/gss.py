@@ -38,7 +38,8 @@ class GSS(ReplayMethod):
     probability C_i / (C_i + c); C are the scores with which the held samples came.
 
     `gate="batch"` is the rule of DER's authors' code: a batch challenges if 1 + the largest cosine of its own gradient, the
-    mean of its samples', is below 1, and then with all its samples, whatever their own scores.
+    mean of its samples', is below 1, and then with all its samples, whatever their own scores. While there is room its
+    samples enter with that score of the batch.
 
     Differences: (1) all samples of a batch are compared with the same draw from memory, and not with one another. (2) On
     weights that depend on the task, gradients are those of each sample's own task with respect to what trains now.
@@ -70,8 +71,9 @@ class GSS(ReplayMethod):
                 own = gradients(learner, batch.raw, batch.y, tasks)
             scores = 1 + (F.normalize(own) @ theirs.T).amax(1).double().cpu()
             if self.gate == "batch":
-                against = F.normalize(own.mean(0, keepdim=True)) @ theirs.T
-                below = math.inf if against.amax() < 0 else 0.0
+                whole = 1 + float((F.normalize(own.mean(0, keepdim=True)) @ theirs.T).amax())
+                below = math.inf if whole < 1 else 0.0
+                scores[: memory.capacity - memory.filled] = whole
         places = chosen(memory, scores.tolist(), chances.T.tolist(), below)
         kept = buffer.store(memory, places, batch.raw, batch.y, batch.task, None, scores)
         return replace(state, memory=kept)
