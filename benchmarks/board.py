@@ -34,7 +34,7 @@ from hypermnesia.methods.combine import combine
 from hypermnesia.methods.er import ER
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.penalties.drift import Drift
-from hypermnesia.methods.replay.rehearsal import MemoryOptions
+from hypermnesia.methods.replay.rehearsal import Fill, MemoryOptions
 from hypermnesia.nets import LeNetOptions, MLPOptions
 from hypermnesia.training.events import StepDone
 from hypermnesia.training.loop import Fit
@@ -63,7 +63,10 @@ class Race:
     """Samples kept and replayed with each batch; 0 = a hypernetwork in place of a memory."""
     task_given: bool = False
     """Whether a test image's answer is looked for among its task's classes."""
-    sides: tuple[str, ...] = ("ours", "ours, compiled", "Avalanche", "Mammoth-style")
+    sides: tuple[str, ...] = (
+        *("ours", "ours, compiled", "ours, filled at task ends"),
+        *("Avalanche", "Mammoth-style"),
+    )
 
 
 @dataclass
@@ -121,7 +124,7 @@ def data_of(race: Race, stream: Stream, seed: int) -> Data:
     return Data(train, tests, [task.classes for task in stream.tasks], race, seed)
 
 
-def ours(race: Race, stream: Stream, data: Data, compile: bool = False) -> None:
+def ours(race: Race, stream: Stream, data: Data, compile: bool = False, fill: Fill = "step") -> None:
     steps = len(data.train[0][0]) // race.batch_size
 
     def net(outputs: int) -> nn.Module:
@@ -129,7 +132,7 @@ def ours(race: Race, stream: Stream, data: Data, compile: bool = False) -> None:
 
     train = TrainOptions(iterations=steps, batch_size=race.batch_size, threads=1, compile=compile)
     if race.memory:
-        method: Any = ER(memory=MemoryOptions(size=race.memory, batch_size=race.batch_size))
+        method: Any = ER(memory=MemoryOptions(size=race.memory, batch_size=race.batch_size, fill=fill))
         model = model_for(stream, net, seed=data.seed)
         optimizer = OptimizerOptions(name="sgd", lr=race.lr)
     else:
@@ -246,9 +249,14 @@ def compiled(race: Race, stream: Stream, data: Data) -> None:
     ours(race, stream, data, compile=True)
 
 
+def filled_at_task_ends(race: Race, stream: Stream, data: Data) -> None:
+    ours(race, stream, data, fill="task")
+
+
 SIDES = {
     "ours": ours,
     "ours, compiled": compiled,
+    "ours, filled at task ends": filled_at_task_ends,
     "Avalanche": avalanche,
     "Mammoth-style": mammoth_style,
     "hypnettorch": hypnettorch,
@@ -384,8 +392,8 @@ Written by `python -m benchmarks.board --data-dir DIR`. In a race all train the 
 on the same samples, one pass over each task. *to N %*: training until the mean accuracy over all tasks of the stream, looked at
 twenty times during the last task on 200 test images of each, is first that high. Processor time without evaluation; compiling
 is part of it, loading data is not. Seconds are medians over the seeds, accuracies mean and standard deviation.
-*Mammoth-style* is a twin of that library's loop and buffer. Avalanche's memory takes samples of a task when it has ended, the
-others' after each step, so that these rehearse samples of the current task as well.
+*Mammoth-style* is a twin of that library's loop and buffer. Avalanche's memory takes samples of a task when it has ended, as ours
+with `memory.fill=task`; the others' after each step, so that these rehearse samples of the current task as well.
 """
 
 if __name__ == "__main__":

@@ -50,11 +50,13 @@ class Row:
     steps: int = field(default=12, kw_only=True)
     """Optimizer and other steps of a whole run with these words; 0 where nothing is trained."""
     benchmark: str = field(default="split-digits", kw_only=True)
+    variant: str = field(default="", kw_only=True)
+    """What tells it from the approach's own row."""
 
     @property
     def name(self) -> str:
         """What tests are called by."""
-        return self.approach if self.benchmark == "split-digits" else f"{self.approach}-of-numbers"
+        return self.approach + self.variant
 
 
 _MEMORY = ("memory.size=12", "memory.batch_size=6")
@@ -193,13 +195,24 @@ ROWS = (
 BY_NAME = {row.approach: row for row in ROWS}
 
 OF_NUMBERS = tuple(
-    replace(BY_NAME[name], benchmark="split-diabetes", same=())
+    replace(BY_NAME[name], benchmark="split-diabetes", same=(), variant="-of-numbers")
     for name in (
         *("finetune", "joint", "separate", "frozen-heads", "hnet", "phn", "hypermask"),
         *("er", "derpp", "ewc", "si"),
     )
 )
 """Those that learn numbers (task=regression), once more on a stream of these."""
+
+FILLED_AT_TASK_ENDS = tuple(
+    replace(
+        BY_NAME[name],
+        words=(*BY_NAME[name].words, "memory.fill=task"),
+        same=(),
+        variant="-filled-at-task-ends",
+    )
+    for name in ("er", "er-ace", "derpp")
+)
+"""Some of those whose memory can be filled once a task has ended, without logits, with a state of their own and with logits."""
 
 
 def words_of(row: Row, *more: str) -> list[str]:

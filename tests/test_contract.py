@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import small
 import torch
-from contract import BY_NAME, GENERATORS, OF_NUMBERS, ROWS, Row, Same, words_of
+from contract import BY_NAME, FILLED_AT_TASK_ENDS, GENERATORS, OF_NUMBERS, ROWS, Row, Same, words_of
 from exact import Make, assert_equal_runs, finished, resumed
 from torch import Tensor
 from torch.func import grad, vmap
@@ -28,7 +28,7 @@ from hypermnesia.training.loop import Fit
 from hypermnesia.training.step import Gradients, Held, StepRequest, by_graph, others
 
 torch.set_num_threads(1)
-EVERY = (*ROWS, *OF_NUMBERS)
+EVERY = (*ROWS, *OF_NUMBERS, *FILLED_AT_TASK_ENDS)
 each_row = pytest.mark.parametrize("row", EVERY, ids=lambda row: row.name)
 each_trained_row = pytest.mark.parametrize(
     "row", [row for row in EVERY if row.steps], ids=lambda row: row.name

@@ -43,6 +43,8 @@ class Method:
     """Whether it learns numbers as well as classes: its loss is what `fitting` gives for the targets (task=regression)."""
     trains_reader: ClassVar[bool] = False
     """Whether it trains what computes task embeddings from samples (`generator.condition=set`)."""
+    fills_at_task_end: ClassVar[bool] = False
+    """Whether it takes `memory.fill=task`: methods that keep whatever comes by, and not a choice of their own."""
     written_models: ClassVar[tuple[str, ...]] = ()
     """Those of `extra_models` whose weights a generator writes. A drift penalty has to hold each, or they forget; a
     configuration adds it (section `drift_NAME`), `combine` on its own does not."""
@@ -58,6 +60,11 @@ class Method:
                 f"{type(self).__name__}(memory={memory!r}): expected a number of samples, or MemoryOptions(size=200)"
             )
         check_options(self, "method")
+        if getattr(getattr(self, "memory", None), "fill", "step") == "task" and not self.fills_at_task_end:
+            raise HypermnesiaError(
+                f"{type(self).__name__.lower()}: memory.fill=task is for replay that keeps whatever comes by (er, der, derpp, "
+                "er-ace, mir, hcr); this method fills its memory in its own way: leave memory.fill=step"
+            )
 
     @property
     def needs_boundaries(self) -> bool:

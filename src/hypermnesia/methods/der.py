@@ -36,6 +36,7 @@ class DER(LogitReplay):
     own task's network and is compared on that task's outputs.
     """
 
+    fills_at_task_end: ClassVar[bool] = True
     term: ClassVar[str] = "logits"
 
     alpha: NotNegative = 0.3
@@ -65,6 +66,7 @@ class DERPP(ReplayMethod):
     network and is compared on that task's outputs.
     """
 
+    fills_at_task_end: ClassVar[bool] = True
     keeps_logits: ClassVar[bool] = True
     tells_numbers: ClassVar[bool] = True
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.methods.learner import Learner, Step
 from hypermnesia.methods.replay import loss_aware
 from hypermnesia.methods.replay.method import ReplayMethod
@@ -24,10 +25,18 @@ class ER(ReplayMethod):
     its cross-entropy runs over that task's outputs.
     """
 
+    fills_at_task_end: ClassVar[bool] = True
     tells_numbers: ClassVar[bool] = True
 
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir, as many samples rehearsed as the batch holds."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory.policy == "lars" and self.memory.fill == "task":
+            raise HypermnesiaError(
+                "er: memory.policy=lars goes by the losses of each step: take memory.fill=step, or another policy"
+            )
 
     def after_step(
         self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator

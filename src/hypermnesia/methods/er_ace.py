@@ -1,6 +1,7 @@
 """ER-ACE: replay in which the stream's own loss never pushes down the old classes that its batch does not hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from hypermnesia.methods.replay.rehearsal import (
     empty_memory,
     forward,
     rehearse,
-    remember,
 )
 
 CLOSED = -1e9
@@ -54,6 +54,8 @@ class ERACE(ReplayMethod):
     cosines, which is a matter of the network: weights.classifier=cosine. (4) On weights that depend on the task, each
     remembered sample passes its own task's network, and only outputs of the batch's own task can be closed.
     """
+
+    fills_at_task_end: ClassVar[bool] = True
 
     task_free: bool = False
     """Mask and rehearse in the first task too. Always so on a stream without task boundaries."""
@@ -97,6 +99,5 @@ class ERACE(ReplayMethod):
         return own + remembered, Aux(terms, logits.detach())
 
     def after_step(self, state: ERACEState, learner: Learner, step: Step, rng: torch.Generator) -> ERACEState:
-        return ERACEState(
-            remember(state.memory, step.batch, rng), state.seen.index_fill(0, step.batch.y, True)
-        )
+        kept = super().after_step(state, learner, step, rng)
+        return replace(kept, seen=state.seen.index_fill(0, step.batch.y, True))

@@ -70,6 +70,7 @@ class HCR(ReplayMethod):
     matter of the network.
     """
 
+    fills_at_task_end: ClassVar[bool] = True
     keeps_logits: ClassVar[bool] = True
 
     alpha: NotNegative = 0.01

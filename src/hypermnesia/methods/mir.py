@@ -3,6 +3,7 @@ arXiv:1908.04742).
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,8 @@ class MIR(ReplayMethod):
     task, each remembered sample passes its own task's network, and the best of each task of the draw are chosen in equal
     shares. (3) Penalties that hold weights have no part in θᵛ.
     """
+
+    fills_at_task_end: ClassVar[bool] = True
 
     candidates: Count = 50
     """Samples drawn for a step, of which `memory.batch_size` are rehearsed; at least as many as these."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.fitting import fitting
+from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal, together
@@ -16,7 +17,8 @@ from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplaySt
 
 
 class ReplayMethod(Method):
-    """Draws from a memory in each step, and offers each batch to the memory after it.
+    """Draws from a memory in each step, and offers each batch to the memory after it; with `memory.fill=task` a task's samples
+    when it has ended.
 
     Not a dataclass: a method declares the field `memory` at its own place among its options. A state other than
     `ReplayState` has a field `memory`, and an `init` of its own.
@@ -31,6 +33,10 @@ class ReplayMethod(Method):
 
     def begin_task(self, state: Any, learner: Learner) -> Any:
         return replace(state, memory=rehearsal.with_more_outputs(state.memory, learner))
+
+    @property
+    def needs_boundaries(self) -> bool:
+        return self.memory.fill == "task" or type(self).end_task is not ReplayMethod.end_task
 
     def draw(self, state: Any, learner: Learner, batch: Batch, rng: torch.Generator) -> Any:
         return rehearsal.rehearse(state.memory, learner, self.memory, rng)
@@ -54,8 +60,17 @@ class ReplayMethod(Method):
         return value, Aux({name: value.detach()}, logits.detach())
 
     def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
+        if self.memory.fill == "task":
+            return state
         logits = step.aux.logits if self.keeps_logits else None
         return replace(state, memory=rehearsal.remember(state.memory, step.batch, rng, logits))
+
+    def end_task(self, state: Any, learner: Learner, task: Task, rng: torch.Generator) -> Any:
+        if self.memory.fill == "step":
+            return state
+        if self.keeps_logits:
+            return replace(state, memory=rehearsal.with_answers(state.memory, learner, task, rng))
+        return replace(state, memory=rehearsal.with_all(state.memory, task, rng))
 
 
 class Projecting(ReplayMethod):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from hypermnesia.methods.learner import Batch, Learner, Net
 from hypermnesia.methods.replay.buffer import Drawn, Memory, Policy, check, draw, empty, insert
 from hypermnesia.weights.model import evaluating
 
+Fill = Literal["step", "task"]
 Prepare = Callable[[Tensor, torch.Generator], Tensor]
 """(stored samples, generator) → network input."""
 ROWS = 256
@@ -35,6 +37,9 @@ class MemoryOptions(Checked, section="memory"):
     policy: Policy = "reservoir"
     """Which samples stay: reservoir, class-balanced, frequency-aware, ring (the latest of each task's classes), lars (er alone:
     those that are answered badly); greedy and herding belong to gss and to icarl and lucir."""
+    fill: Fill = "step"
+    """When samples enter: after every step, so that the current task is rehearsed as well (published), or once a task has
+    ended, all of its samples being offered (task), so that every draw is of earlier tasks."""
     tasks_per_step: Count = 5
     """With task-specific weights: at most so many earlier tasks are rehearsed in one step, each by an equal share."""
 
@@ -177,6 +182,13 @@ def with_task(memory: Memory, task: Task, count: int, rng: torch.Generator) -> M
     """The memory with up to `count` samples of a finished task, chosen uniformly."""
     raw, y = task.train.batch(torch.randperm(len(task.train), generator=rng)[:count])
     return insert(memory, raw, y, task.index, None, rng)
+
+
+def with_all(memory: Memory, task: Task, rng: torch.Generator) -> Memory:
+    """The memory to which all samples of a finished task were offered, in random order."""
+    for raw, y in shuffled(task, rng):
+        memory = insert(memory, raw, y, task.index, None, rng)
+    return memory
 
 
 def shuffled(task: Task, rng: torch.Generator, rows: int = ROWS) -> Iterator[tuple[Tensor, Tensor]]:
