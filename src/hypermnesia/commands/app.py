@@ -184,7 +184,10 @@ def _show(summary: Mapping[str, Any], directory: Path) -> None:
 def resume(
     directory: Directory,
     words: Words = None,
-    data_dir: DataDir = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where data sets lie as NAME/*.parquet.", metavar="DIR", show_default="as before"),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="as before")] = None,
     track: Track = None,
     trust_code: TrustCode = False,
@@ -272,7 +275,8 @@ def learn(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="NEW_DATA", help="A folder with a sub-folder for each class, or parquet files."
+            metavar="NEW_DATA",
+            help="A folder with a sub-folder for each class; parquet, CSV or .npz files; or hub:OWNER/NAME.",
         ),
     ],
     words: Words = None,

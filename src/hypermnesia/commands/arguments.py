@@ -22,9 +22,9 @@ Seeds = Annotated[str, typer.Option(help="0,1,2 or 0..4 (both ends included).")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        help="Where data sets lie as NAME/*.parquet. Default: $HYPERMNESIA_DATA.",
-        metavar="P",
-        show_default=False,
+        help="Where data sets lie as NAME/*.parquet; what is not there comes from the Hugging Face hub.",
+        metavar="DIR",
+        show_default="$HYPERMNESIA_DATA",
     ),
 ]
 Out = Annotated[

@@ -41,7 +41,9 @@ def _benchmarks() -> Table:
             ", ".join(entry.scenario.evaluated),
         )
     for form in PREFIXES.values():
-        table.add_row(form, "your own images, split by classes", "", "task, class")
+        scenario = find_benchmark(form).scenario
+        said = "each sub-folder a task" if scenario.name == "tasks" else "split by classes"
+        table.add_row(form, f"your own data, {said}", "", ", ".join(scenario.evaluated))
     table.add_row(
         "python:MODULE:NAME", "your own: a hypermnesia.Stream, or a function that returns one", "", ""
     )
@@ -203,7 +205,7 @@ def listed(kind: str, words: Sequence[str], ledger: Path) -> Table | Group:
         names = [word for word in words if "=" not in word]
         if not 1 <= len(names) <= 2:
             raise HypermnesiaError(
-                "list options APPROACH [BENCHMARK] [key=value …]; for example: list options hnet"
+                "hypermnesia list options APPROACH [BENCHMARK] [key=value …]; for example: hypermnesia list options hnet"
             )
         return option_table(names[0], names[1] if len(names) > 1 else "split-digits", settings)
     if kind == "runs" and len(words) < 2:

@@ -55,7 +55,10 @@ def metrics(
 def list_(
     what: Annotated[
         str,
-        typer.Argument(metavar="benchmarks|approaches|nets|generators|inferences|recipes|options|runs"),
+        typer.Argument(
+            metavar="WHAT",
+            help="benchmarks, approaches, nets, generators, inferences, recipes, options or runs.",
+        ),
     ],
     words: Words = None,
     ledger: Annotated[Path, typer.Option(help="Where recipes' reproductions are recorded.")] = LEDGER,
@@ -71,7 +74,13 @@ def report(
     directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, or parents of runs.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", show_default="report.html; others to the terminal"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where it goes.",
+            metavar="FILE",
+            show_default="report.html; other formats to the terminal",
+        ),
     ] = None,
     format: Annotated[str, typer.Option(help="html, md, latex or csv.")] = "html",
     columns: Annotated[
@@ -98,7 +107,10 @@ def export(
         int | None, typer.Option(help="One task's network, from 1; by default the whole classifier.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="OUT", show_default="DIR/seed-K/export")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Where the files go.", metavar="OUT", show_default="DIR/seed-K/export"
+        ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file, too.")] = False,
     peft: Annotated[
@@ -141,14 +153,17 @@ def _task_number(task: str) -> int | None:
 
 def predict(
     directory: Directory,
-    images: Annotated[list[Path], typer.Argument(metavar="FOLDER|IMAGE...")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="FOLDER|FILE...", help="Files of images or texts, or folders of them."),
+    ],
     task: Task = "auto",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV: file, answer, confidence, task.")] = False,
     device: Device = "auto",
     trust_code: TrustCode = False,
 ) -> None:
-    """Classify images, or texts, with a run's learner: files, and all that are below folders."""
+    """Name the class of images or texts, with a confidence."""
     import csv
     import json
 

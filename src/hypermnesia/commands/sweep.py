@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hypermnesia.commands import arguments
+from hypermnesia.commands.arguments import DataDir, Device
 from hypermnesia.core.errors import HypermnesiaError, unknown
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from hypermnesia.sweep import Engine, SweepResult
 
-# What is heavy is imported inside the functions, as in cli.py.
+# What is heavy is imported inside the functions, as in app.py.
 
 ENGINES: dict[str, tuple[str, ...]] = {
     "local": ("workers", "threads", "gpus"),
@@ -70,7 +71,8 @@ def sweep(  # as long as its options
     gpus: Annotated[
         float | None,
         typer.Option(
-            help="GPUs in all (local), of a trial (ray, slurm); ray takes fractions.", show_default="0"
+            help="GPUs in all (local), of a trial (ray, slurm); ray takes fractions.",
+            show_default="all (local), 0 (ray, slurm)",
         ),
     ] = None,
     address: Annotated[
@@ -95,14 +97,11 @@ def sweep(  # as long as its options
             "Equal but for rounding; not for tpe and pruning."
         ),
     ] = "off",
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Where data sets lie as NAME/*.parquet.", metavar="P", show_default=False),
-    ] = None,
+    data_dir: DataDir = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the search goes.", metavar="DIR", show_default="below runs/")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Search for good settings without looking at the test part: sweep BENCHMARK APPROACH SPACE...
 
