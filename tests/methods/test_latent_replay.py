@@ -170,6 +170,7 @@ def test_a_memory_too_small_for_every_class_is_told() -> None:
 
 def test_bad_settings_say_what_exists() -> None:
     with pytest.raises(
-        HypermnesiaError, match=r"memory\.policy=herding .* there are: reservoir, class-balanced"
+        HypermnesiaError,
+        match=r"memory\.policy=herding .* there are: reservoir, class-balanced, frequency-aware, ring",
     ):
         LatentReplay(memory=MemoryOptions(policy="herding"))

@@ -12,7 +12,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
-from hypermnesia.methods.replay.buffer import Memory, check, empty, insert
+from hypermnesia.methods.replay.buffer import INSERTING, Memory, check, empty, insert
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, logits, rehearse
 from hypermnesia.nets.stages import stages
 from hypermnesia.weights import body
@@ -47,10 +47,10 @@ class LatentReplay(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.memory.policy == "herding":
+        if self.memory.policy not in INSERTING:
             raise HypermnesiaError(
-                "memory.policy=herding chooses by features that iCaRL computes; for latent replay there are: "
-                "reservoir, class-balanced, frequency-aware"
+                f"memory.policy={self.memory.policy} belongs to another method; for latent replay there are: "
+                f"{', '.join(INSERTING)}"
             )
 
     def init(self, learner: Learner) -> LatentState:

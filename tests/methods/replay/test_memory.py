@@ -42,8 +42,9 @@ def test_errors_say_what_to_do():
         hm.ReplayMemory(2).draw(1)
     with pytest.raises(hm.HypermnesiaError, match="memory.size=0: a replay memory needs at least one slot"):
         hm.ReplayMemory(0)
-    with pytest.raises(hm.HypermnesiaError, match="unknown memory policy 'herding'"):
-        hm.ReplayMemory(2, "herding")
+    for policy in ("herding", "greedy", "lars"):
+        with pytest.raises(hm.HypermnesiaError, match=f"unknown memory policy '{policy}'; .*frequency-aware"):
+            hm.ReplayMemory(2, policy)
 
 
 def test_a_loop_by_hand_is_er():

@@ -41,6 +41,8 @@ Policy = Literal["reservoir", "class-balanced", "frequency-aware", "ring", "lars
 POLICIES: tuple[str, ...] = get_args(Policy)
 _OWNERS = {"herding": "icarl and lucir", "greedy": "gss", "lars": "er"}
 """Policies that go by more than the samples → the methods that know it."""
+INSERTING = tuple(policy for policy in POLICIES if policy not in _OWNERS)
+"""Policies for any method, and for a memory by itself."""
 Places = tuple[list[int], list[int]]  # slots to write, each once, and the rows of the batch that go there
 
 

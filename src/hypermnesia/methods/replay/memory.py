@@ -9,11 +9,9 @@ from hypermnesia.core.rng import generator
 from hypermnesia.methods.replay import buffer
 from hypermnesia.methods.replay.buffer import Drawn, Memory, Policy
 
-INSERTING = tuple(policy for policy in buffer.POLICIES if policy != "herding")
-
 
 class ReplayMemory:
-    """Up to `size` samples of what was added, chosen by `policy`: reservoir, class-balanced or frequency-aware.
+    """Up to `size` samples of what was added, chosen by `policy`: reservoir, class-balanced, frequency-aware or ring.
 
     The first batch says what a sample is: images, tokens or vectors, with logits or without, on the CPU or a GPU. `seed`
     draws which stay and which are rehearsed, as the method of a run with that seed does.
@@ -21,8 +19,8 @@ class ReplayMemory:
 
     def __init__(self, size: int = 200, policy: Policy = "reservoir", seed: int = 0) -> None:
         buffer.check(size, num_classes=0)
-        if policy not in INSERTING:
-            raise unknown("memory policy", policy, INSERTING)
+        if policy not in buffer.INSERTING:
+            raise unknown("memory policy", policy, buffer.INSERTING)
         self.size = size
         self.policy: Policy = policy
         self.held: Memory | None = None
