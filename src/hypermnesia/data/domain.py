@@ -35,7 +35,7 @@ def permuted(
 ) -> Stream:
     """Each task shuffles the pixels of all images in its own way, after `pad` black pixels on every side.
 
-    `first_permuted=False` leaves the first task's images as they are (von Oswald et al. 2019); the replay
+    `first_permuted=False` leaves the first task's images as they are (von Oswald et al. 2020); the replay
     papers permute all of them. Of vectors the features are permuted, after they were standardised. `source`, `test`: as
     in `split`.
     """

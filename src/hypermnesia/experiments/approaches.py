@@ -56,7 +56,7 @@ _ALL = (
     ),
     Approach(
         "hnet",
-        "a hypernetwork writes all weights from a task embedding (von Oswald et al. 2019)",
+        "a hypernetwork writes all weights from a task embedding (von Oswald et al. 2020)",
         "finetune:Finetune",
         {"weights.kind": "hyper"},
     ),
@@ -79,12 +79,12 @@ _ALL = (
     ),
     Approach(
         "hnet-replay",
-        "replay from an autoencoder that a hypernetwork writes: HNET+R (von Oswald et al. 2019)",
+        "replay from an autoencoder that a hypernetwork writes: HNET+R (von Oswald et al. 2020)",
         "hnet_replay:HNETReplay",
     ),
     Approach(
         "hnet-tir",
-        "hnet, and a task-inference network trained by such replay: HNET+TIR (von Oswald et al. 2019)",
+        "hnet, and a task-inference network trained by such replay: HNET+TIR (von Oswald et al. 2020)",
         "hnet_tir:HNETTIR",
         {"weights.kind": "hyper", "infer.name": "tir"},
     ),

@@ -116,7 +116,7 @@ class Model(nn.Module):
             )
         if compose is None and any(role in ("masked", "added") for role in self.roles.values()):
             raise HypermnesiaError(
-                "masked or added parameters need `compose`, for example hyper.SemiBinaryMask()"
+                "masked or added parameters need `compose`, for example weights.compose.SemiBinaryMask()"
             )
 
     def _modules_at_rest(self) -> dict[nn.Module, bool]:

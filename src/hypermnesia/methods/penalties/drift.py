@@ -1,4 +1,4 @@
-"""The drift penalty: what a generator writes for earlier tasks stays where it was (von Oswald et al. 2019, eq. 2)."""
+"""The drift penalty: what a generator writes for earlier tasks stays where it was (von Oswald et al. 2020, eq. 2)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
