@@ -13,7 +13,7 @@ from hypermnesia.data.preprocess import Preprocess
 from hypermnesia.data.sources.decode import with_channels
 from hypermnesia.data.sources.given import Data
 from hypermnesia.data.sources.registry import source_of
-from hypermnesia.data.sources.source import Images, Source
+from hypermnesia.data.sources.source import Images, Source, require_text
 from hypermnesia.data.stream import Stream
 
 
@@ -131,4 +131,6 @@ def task_folders(path: Path) -> list[Path]:
     found = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not found:
         raise HypermnesiaError(f"folder {str(path)!r} has no sub-folder; expected one for each task")
+    for folder in found:
+        require_text(folder.name, f"folder {str(path)!r}: the name of the task")
     return found

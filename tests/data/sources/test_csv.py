@@ -33,6 +33,16 @@ def test_texts(tmp_path: Path):
     assert open_source(f"csv:{tmp_path / 'data.csv'}").kind == "texts"
 
 
+def test_texts_of_several_lines_in_a_file_of_several_blocks(tmp_path: Path):
+    text = "a line of words\n" * 100
+    (tmp_path / "data.csv").write_text(
+        "text,label\n" + "".join(f'"{text}number {i}",{i % 2}\n' for i in range(800))
+    )
+    assert (tmp_path / "data.csv").stat().st_size > 2**20
+    source = open_source(f"csv:{tmp_path / 'data.csv'}")
+    assert (source.kind, len(source.train) + len(source.test)) == ("texts", 800)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

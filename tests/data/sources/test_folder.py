@@ -1,9 +1,11 @@
+import os
 import re
 from pathlib import Path
 
 import pytest
 from data.conftest import gray_images
 
+import hypermnesia as hm
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import open_source
 
@@ -84,3 +86,16 @@ def test_a_class_that_only_the_test_folder_has(tmp_path: Path):
         fill(tmp_path / folder, 1)
     with pytest.raises(HypermnesiaError, match="test' has class 'c', which train has not; expected a, b"):
         open_source(f"folder:{tmp_path}")
+
+
+def test_a_name_that_is_no_text_is_told_before_anything_is_trained(tmp_path: Path):
+    fill(tmp_path / "a", 3)
+    fill(tmp_path / os.fsdecode(b"caf\xe9"), 3)
+    with pytest.raises(
+        HypermnesiaError, match=r"class name 'caf\\udce9' holds bytes that are not UTF-8; rename it"
+    ):
+        open_source(f"folder:{tmp_path}")
+    with pytest.raises(
+        HypermnesiaError, match=r"name of the task 'caf\\udce9' holds bytes that are not UTF-8"
+    ):
+        hm.load(f"folders:{tmp_path}")

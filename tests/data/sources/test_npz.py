@@ -45,6 +45,15 @@ def saved(**arrays: Any) -> bytes:
     return out.getvalue()
 
 
+def damaged() -> bytes:
+    """A compressed file with a byte that no compressor writes."""
+    out = io.BytesIO()
+    np.savez_compressed(out, x=IMAGES, y=Y)
+    name = b"x.npy"
+    start = out.getvalue().index(name) + len(name) + 20
+    return out.getvalue()[:start] + b"\xff" * 8 + out.getvalue()[start + 8 :]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -53,6 +62,7 @@ def saved(**arrays: Any) -> bytes:
         (saved(x=np.array([{}], dtype=object)), "cannot be read as .npz (Object arrays cannot be loaded"),
         (claims((10**6, 10**6)), "its arrays have 7450.6 GiB, more than the 32 GiB allowed"),
         (claims((10,)), "cannot be read as .npz"),
+        (damaged(), "cannot be read as .npz (Error -3 while decompressing data"),
         (saved(a=IMAGES), "it holds the arrays a; expected train_x, train_y or x_train, y_train or x, y"),
         (saved(x=IMAGES, y=Y[:4]), "12 samples with 4 labels"),
     ],

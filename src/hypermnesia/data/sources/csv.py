@@ -55,7 +55,8 @@ def _read_file(path: Path) -> pa.Table:
     if path.stat().st_size > MAX_BYTES:
         raise HypermnesiaError(f"{path}: larger than the {MAX_BYTES / 2**30:.0f} GiB allowed")
     try:
-        table = csv.read_csv(path)
+        # Text may hold line breaks in quotes, where a block must not end.
+        table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise HypermnesiaError(
             f"{path}: cannot be read as CSV ({error}); expected a line of column names, then a line for each sample"

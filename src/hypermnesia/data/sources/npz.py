@@ -1,6 +1,7 @@
 """Sources in NumPy's .npz files."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,9 @@ def read_npz(
         EOFError,
         KeyError,
         MemoryError,
+        RuntimeError,  # an encrypted one, or a compression that this Python does not have
         zipfile.BadZipFile,
-        NotImplementedError,
+        zlib.error,
     ) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise HypermnesiaError(

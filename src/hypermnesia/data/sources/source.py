@@ -53,6 +53,8 @@ class Source:
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        for title in self.class_names:
+            require_text(title, f"{self.name}: the class name")
         for part, images in (("train", self.train), ("test", self.test)):
             _check_tensors(f"{self.name}, {part}", images)
         train, test = self.train.x, self.test.x
@@ -132,7 +134,13 @@ def from_tensors(
     if class_names is None:
         largest = max((int(part.y.max()) for part in parts if len(part)), default=-1)
         class_names = [str(label) for label in range(largest + 1)]
-    return Source(name, parts[0], parts[1], tuple(class_names))
+    return Source(name, parts[0], parts[1], tuple(map(str, class_names)))
+
+
+def require_text(name: str, what: str) -> None:
+    """Raises `HypermnesiaError` for a name, such as a folder's, that cannot be written to a file of text."""
+    if not name.isascii() and not name.isprintable() and any("\ud800" <= c <= "\udfff" for c in name):
+        raise HypermnesiaError(f"{what} {name!r} holds bytes that are not UTF-8; rename it")
 
 
 def require_classes(source: Source, name: str) -> None:
