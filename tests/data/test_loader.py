@@ -53,6 +53,10 @@ def test_sizes_are_checked():
         hm.loader(stream, stream.tasks[0].train, 0)
     with pytest.raises(hm.HypermnesiaError, match="loader: steps=0: expected a whole number, at least 1"):
         hm.loader(stream, stream.tasks[0].train, steps=0)
+    nothing = stream.tasks[0].train.subset(torch.arange(0))
+    with pytest.raises(hm.HypermnesiaError, match="loader: this part holds no samples to make batches of"):
+        hm.loader(stream, nothing, steps=1)
+    assert not list(hm.loader(stream, nothing))
     for part, got in ((stream.tasks[0], "Task"), (stream.tasks[0].validation, "NoneType")):
         with pytest.raises(
             hm.HypermnesiaError, match=f"such as task.train or task.test, got {got}; validation parts"

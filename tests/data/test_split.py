@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 import torch
 from data.conftest import MakeSource
@@ -36,6 +37,13 @@ def test_global_ids_number_the_classes_as_the_tasks_bring_them(make_source):
     assert stream.class_names == ("class 3", "class 1", "class 4", "class 0")
     part = stream.tasks[1].train
     assert [stream.class_names[y] for y in part.y] == [f"class {y}" for y in part.images.y[part.ids]]
+
+
+def test_an_order_may_be_an_array(make_source):
+    source = make_source(classes=3)
+    expected = split(source, order=[2, 0, 1]).class_names
+    for order in (np.array([2, 0, 1]), torch.tensor([2, 0, 1])):
+        assert split(source, order=order).class_names == expected
 
 
 def test_seeded_order(make_source):

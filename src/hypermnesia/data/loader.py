@@ -35,6 +35,10 @@ def loader(
     check_count("loader: batch_size", batch_size)
     if steps is not None:
         check_count("loader: steps", steps)
+        if not len(part):
+            raise HypermnesiaError(
+                "loader: this part holds no samples to make batches of; an opened run has none"
+            )
     order = _Order(len(part), batch_size, None if stream.ordered else rng, steps)
     return DataLoader(_Whole(stream, part, rng), batch_size=None, sampler=order)
 
@@ -61,7 +65,7 @@ class _Order(Sampler[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.steps is None:
-            yield from self._pass().split(self.batch_size)
+            yield from self._pass().split(self.batch_size) if self.size else ()
             return
         left = self._pass()
         for _ in range(self.steps):

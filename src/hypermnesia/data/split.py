@@ -44,7 +44,7 @@ def split(
     """
     source = source_of(source, test)
     if source.tells_numbers:
-        if classes_per_task is not None or order != "label":
+        if classes_per_task is not None or not isinstance(order, str) or order != "label":
             raise HypermnesiaError(
                 f"{name}: numbers have no classes to order or to count: give stream.tasks alone"
             )
@@ -109,6 +109,7 @@ def cut_classes(source: Source, classes: Sequence[int], code: int = 0) -> Cut:
 def class_order(source: Source, order: Order, seed: int) -> list[int]:
     """The source's class ids in `order`."""
     count = len(source.class_names)
+    order = order if isinstance(order, str) else [int(c) for c in order]  # arrays and tensors, too
     if order == "label":
         return list(range(count))
     if order == "seed":
@@ -119,9 +120,9 @@ def class_order(source: Source, order: Order, seed: int) -> list[int]:
     if wrong or len(set(order)) < len(order):
         fault = f"class {wrong[0]} does not exist" if wrong else "a class occurs twice"
         raise HypermnesiaError(
-            f"stream.order {list(order)}: {fault}; expected classes 0..{count - 1}, each at most once"
+            f"stream.order {order}: {fault}; expected classes 0..{count - 1}, each at most once"
         )
-    return list(order)
+    return order
 
 
 def groups(

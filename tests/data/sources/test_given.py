@@ -86,7 +86,7 @@ def test_a_torch_data_set_is_read_once_and_names_its_classes():
     stream = hm.split(pairs, tasks=3)
     assert pairs.read == N
     assert stream.class_names == ("ant", "bee", "cow")
-    arrays = hm.from_arrays(PIXELS, Y, class_names=["ant", "bee", "cow"])
+    arrays = hm.from_arrays(PIXELS, Y, class_names=np.array(["ant", "bee", "cow"]))
     assert whole(hm.from_arrays(pairs)) == whole(arrays)
 
 

@@ -54,6 +54,7 @@ def from_arrays(
     Raises `HypermnesiaError`, which says what to do, for anything else.
     """
     form = text or TextForm()
+    class_names = None if class_names is None else [str(title) for title in class_names]
     train, test = _pair(x, y), None if test_x is None else _pair(test_x, test_y)
     splits = [part for part in (train, test) if part is not None]
     if _is(train, "datasets", "DatasetDict") and test is None:
