@@ -122,6 +122,7 @@ def test_names_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert named("tables") == f"parquet:{tmp_path}/tables"
     assert named("tables/train.parquet") == f"parquet:{tmp_path}/tables/train.parquet"
     assert (named("hub:owner/name"), named("digits")) == ("hub:owner/name", "digits")
+    assert named("fashion-mnist") == "fashion-mnist"
     for missing in ("no/such/folder", "folder:nothing"):
         with pytest.raises(
             HypermnesiaError, match="no such file or folder; expected a folder with a sub-folder for each"

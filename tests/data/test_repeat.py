@@ -131,6 +131,7 @@ def test_classes_return_with_their_probability():
 def test_weights_of_the_generators():
     assert geometric(3, 0.5).tolist() == [1, 0.5, 0.25]
     assert dual(5, 0.5, 0.1, 1.0).tolist() == [0.1, 0.1, 1, 1, 1]
+    assert int((dual(100, 0.29, 0.1, 1.0) < 1).sum()) == 29
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def named(data: str) -> str:
         return data
     path = expanded(user.where if user else data)
     if not path.exists():
-        if user is None and data.isidentifier():
-            return data  # a known data set
+        if user is None and data.replace("-", "_").isidentifier():
+            return data  # a known data set, or a slip that the list of these will tell
         raise HypermnesiaError(
             f"{data}: no such file or folder; expected a folder with a sub-folder for each class, or parquet, CSV or .npz files"
         )

@@ -138,7 +138,7 @@ def geometric(tasks: int, p: float) -> Tensor:
 def dual(classes: int, fraction: float, low: float, high: float) -> Tensor:
     """Recurrence (classes,) of an unbalanced stream: `low` for this fraction of classes, else `high`."""
     chances = torch.full((classes,), high, dtype=torch.float64)
-    chances[: int(fraction * classes)] = low
+    chances[: int(fraction * classes + 1e-9)] = low  # 0.29 · 100 is a hair below 29
     return chances
 
 
