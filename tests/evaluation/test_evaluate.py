@@ -243,6 +243,17 @@ def test_confusion_says_which_task_was_taken() -> None:
     assert found(learner_of(stream, "plain"), stream).confusion is None
 
 
+@torch.no_grad()
+def test_a_test_part_without_samples_keeps_its_row_of_the_confusion() -> None:
+    stream = small.split_stream()
+    empty = replace(stream.tasks[0], test=stream.tasks[0].test.subset(torch.arange(0)))
+    tasks = (empty, *stream.tasks[1:])
+    gone = replace(stream, tasks=tasks, tests=tuple(task.test for task in tasks))
+    learner = learner_of(stream, "hyper", "per_task", task=2)
+    whole, rest = found(learner, stream).confusion, found(learner, gone).confusion
+    assert whole is not None and rest == [[None] * 3, *whole[1:]]
+
+
 def test_fewer_samples_are_a_fixed_choice() -> None:
     stream = small.split_stream()
     learner = learner_of(stream, "hyper", task=2)

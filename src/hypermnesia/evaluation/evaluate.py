@@ -49,8 +49,9 @@ class Evaluation:
     """Accuracies after some task, one per test part, by scenario."""
 
     scenarios: dict[str, Row]
-    confusion: list[list[float]] | None = field(default=None)
-    """(tests, tasks) share of each test part's samples that were taken for each task, where the task was inferred."""
+    confusion: list[Row] | None = field(default=None)
+    """(tests, tasks) share of each test part's samples that were taken for each task, where the task was inferred; None for a
+    test part without samples."""
     errors: Row | None = None
     """Of numbers: the mean absolute error on each test part, in the target's own units; `scenarios` then hold R²."""
 
@@ -192,7 +193,7 @@ def _task_specific(
     """Weights that differ by task: with the task given they are known, otherwise the inference names it."""
     infers = learner.task >= 0 and bool({"class", "domain"} & set(names))
     rows: dict[str, Row] = {name: [] for name in names}
-    confusion: list[list[float]] = []
+    confusion: list[Row] = []
     latest, overlays = max(learner.task, 0), learner.overlays()
     for i, part in enumerate(counted(tests, "evaluating tests")):
         hits: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -211,10 +212,11 @@ def _task_specific(
                 _unknown_task(learner, scores, y, owner if by_task else None, hits)
         for name in names:
             rows[name].append(_mean(hits[name]))
-        if sum(map(len, guesses)):
+        if guesses:
             counts = torch.bincount(torch.cat(guesses), minlength=learner.task + 1)
-            confusion.append((counts / counts.sum()).tolist())
-    return Evaluation(rows, confusion or None)
+            some = bool(counts.any())  # an earlier task may be without samples: its row stays in its place
+            confusion.append((counts / counts.sum()).tolist() if some else [None] * len(counts))
+    return Evaluation(rows, confusion if any(row[0] is not None for row in confusion) else None)
 
 
 def _task_given(

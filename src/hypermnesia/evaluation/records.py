@@ -18,7 +18,7 @@ class Records:
     """scenario → accuracies of the untrained network."""
     anytime: dict[str, list[list]] = field(default_factory=dict)
     """scenario → [task, step, row] of evaluations on the way."""
-    confusion: list[list[float]] | None = None
+    confusion: list[Row] | None = None
     """(tests, tasks) share of each test part's samples that were last taken for each task, where it was inferred."""
     errors: list[Row] = field(default_factory=list)
     """Of numbers: the mean absolute error on every test part after each task learned, in the target's own units."""

@@ -20,7 +20,7 @@ class Measured(NamedTuple):
 
     scenarios: dict[str, Row]
     validation: dict[str, Row] | None
-    confusion: list[list[float]] | None = None
+    confusion: list[Row] | None = None
     errors: Row | None = None
     """Of numbers, on every test part."""
 
