@@ -28,6 +28,29 @@ def test_trials_hold_a_validation_part_back_and_the_winner_does_not():
     assert said.final({}).sections["stream"].validation is None
 
 
+def test_a_winner_that_looks_at_a_validation_part_keeps_it():
+    for words, held in (
+        (["train.select=best_validation"], 0.1),
+        (["optimizer.schedule=plateau", "validation=0.3"], 0.3),
+    ):
+        found = problem(*words)
+        assert (
+            found.trial({}).sections["stream"].validation
+            == found.final({}).sections["stream"].validation
+            == held
+        )
+
+
+def test_trials_of_a_recipe_hold_back_what_it_says():
+    recipe = Recipe(
+        name="r", benchmark="split-digits", approach="er", source="s", settings={"stream.validation": 0.25}
+    )
+    assert (
+        Problem("split-digits", "er", (), SweepOptions(), recipe).trial({}).sections["stream"].validation
+        == 0.25
+    )
+
+
 def test_first_tasks_ends_the_stream_of_the_trials_alone():
     found = problem(protocol="first-tasks", first_tasks=2)
     assert len(build(found.trial({}), sealed=True).stream.tasks) == 2

@@ -100,6 +100,8 @@ def test_a_finished_search_is_not_run_again(grid):
     engine = Inline()
     again = tiny(grid.directory, options={"final_seeds": 2}, engine=engine)
     assert values(again) == values(grid) and again.final == grid.final
+    fewer = tiny(grid.directory, options={"final_seeds": 1}, engine=Inline())
+    assert fewer.final == grid.final, "the seeds that are told are those that its figures are over"
     assert sum(engine.batches) == 2, "the winner's two runs are looked at, and found finished"
 
 

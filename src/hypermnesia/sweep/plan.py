@@ -25,10 +25,11 @@ from hypermnesia.evaluation.figures import METRICS
 from hypermnesia.experiments import config
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.recipes import Recipe
-from hypermnesia.experiments.resolve import SELECTORS, Config, resolve
+from hypermnesia.experiments.resolve import SELECTORS, Config, resolve, with_words
 from hypermnesia.runs.directory import default_directory
 from hypermnesia.sweep.record import space_json
 from hypermnesia.sweep.space import Space, corners, parse_space, published_words, setting_words, size
+from hypermnesia.training.selection import looks
 
 Algorithm = Literal["grid", "random", "tpe"]
 
@@ -128,19 +129,27 @@ class Problem:
     def trial(self, settings: Mapping[str, Any]) -> Config:
         """The configuration of a trial."""
         words = [*self.fixed, *setting_words(settings)]
-        if not any(_is_validation(word) for word in words):
-            words.append(f"stream.validation={VALIDATION}")
         if self.options.protocol == "first-tasks":
             words.append(f"stream.first_tasks={self.options.first_tasks}")
         if self.options.transfer is not None:
-            return resolve(self.options.transfer, self.approach, words)
-        return resolve(self.benchmark, self.approach, words, recipe=self.recipe)
+            return _holding_back(resolve(self.options.transfer, self.approach, words))
+        return _holding_back(resolve(self.benchmark, self.approach, words, recipe=self.recipe))
 
     def final(self, settings: Mapping[str, Any]) -> Config:
-        """The configuration of the winner's runs on test: no sample is held back."""
+        """The configuration of the winner's runs on test: no sample is held back, unless training itself looks at some."""
         words = [word for word in self.fixed if not _is_validation(word)]
         words += setting_words(settings)
-        return resolve(self.benchmark, self.approach, words, recipe=self.recipe)
+        cfg = resolve(self.benchmark, self.approach, words, recipe=self.recipe)
+        if looks(cfg.sections["train"], cfg.sections["optimizer"]):
+            return _holding_back(cfg, [*filter(_is_validation, self.fixed)])
+        return cfg
+
+
+def _holding_back(cfg: Config, words: Sequence[str] = ()) -> Config:
+    """The configuration with a validation part: by its own settings, else by `words`, else by our default."""
+    if cfg.sections["stream"].validation is not None:
+        return cfg
+    return with_words(cfg, words or [f"stream.validation={VALIDATION}"])
 
 
 @dataclass(frozen=True)

@@ -278,7 +278,7 @@ def run_winner(
         "trial": best.number,
         "settings": best.settings,
         "directory": directory,
-        "seeds": seeds,
+        "seeds": summary["seeds"],
         "failed": {str(seed): reason for seed, reason in failed.items()},
         "scenarios": {
             name: {figure: value["mean"] for figure, value in figures.items()}
