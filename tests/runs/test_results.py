@@ -1,11 +1,13 @@
 """What result.json says: its keys, and which tests count for which task."""
 
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import small
+import torch
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
@@ -19,7 +21,7 @@ from hypermnesia.methods.er import ER
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.penalties.drift import Drift
 from hypermnesia.methods.replay.rehearsal import MemoryOptions
-from hypermnesia.runs.results import costs, read_figure, result_of, seen_tests, summary_of
+from hypermnesia.runs.results import _peak_memory, costs, read_figure, result_of, seen_tests, summary_of
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.weights.options import Mask, Plain
@@ -229,3 +231,9 @@ def test_figures_by_their_paths() -> None:
         read_figure(result, "costs.stpes")
     with pytest.raises(HypermnesiaError, match="'scenarios' is no number in a result"):
         read_figure(result, "scenarios")
+
+
+def test_macos_tells_memory_in_bytes(monkeypatch) -> None:
+    here = _peak_memory(torch.device("cpu"))
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert here / 1024 <= _peak_memory(torch.device("cpu")) < here / 500

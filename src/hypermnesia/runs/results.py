@@ -3,6 +3,7 @@
 import base64
 import io
 import resource
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -138,7 +139,8 @@ def _peak_memory(device: torch.device) -> int:
     """Bytes: on an accelerator what torch has allocated there, else the process's resident set; since `start_peak`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def start_peak(device: torch.device) -> None:

@@ -149,3 +149,10 @@ def test_gpus_are_dealt_to_the_workers(monkeypatch):
     assert _visible(1) == "1"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     assert _visible(1) == "7"
+    with pytest.raises(HypermnesiaError, match="CUDA_VISIBLE_DEVICES=4,7 leaves 2: ask for fewer"):
+        _visible(2)
+
+
+def test_processors_are_counted_where_the_system_does_not_say_which_are_ours(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert Local().workers == os.cpu_count()

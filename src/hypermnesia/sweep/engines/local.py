@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from hypermnesia.core.checks import check_count
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.sweep.engines.base import Engine, WorkerLost
 
 GRACE = 30.0
@@ -34,7 +35,7 @@ class Local(Engine):
     name = "local"
 
     def __init__(self, workers: int | None = None, threads: int | None = None, gpus: int = 0) -> None:
-        cores = len(os.sched_getaffinity(0))
+        cores = _processors()
         self.workers = workers if workers is not None else gpus or cores
         self.threads: int | None = threads if threads is not None else max(1, cores // max(1, self.workers))
         check_count("workers", self.workers)
@@ -149,7 +150,21 @@ def _leave_with(driver: int) -> None:
     os._exit(1)  # saved: nobody gives it another job
 
 
+def _processors() -> int:
+    """Those that this process may use; where the system does not say (macOS), all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _visible(gpu: int) -> str:
     """GPU `gpu` of those that this process itself may use, as CUDA_VISIBLE_DEVICES has it."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return allowed.split(",")[gpu].strip() if allowed else str(gpu)
+    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if said is None:
+        return str(gpu)
+    allowed = [one.strip() for one in said.split(",") if one.strip()]
+    if gpu >= len(allowed):
+        raise HypermnesiaError(
+            f"gpus={gpu + 1} or more, and CUDA_VISIBLE_DEVICES={said} leaves {len(allowed)}: ask for fewer"
+        )
+    return allowed[gpu]
