@@ -137,6 +137,15 @@ def test_what_fit_gave_is_saved_and_opened(kind: str, stream: Stream, tmp_path: 
         )
 
 
+def test_a_save_that_fails_leaves_nothing(stream: Stream, tmp_path: Path):
+    result = hm.fit(small.mlp, stream, hm.Finetune(), TRAIN)
+    with torch.no_grad():
+        next(result.learner.model.parameters()).fill_(torch.nan)
+    with pytest.raises(hm.RunFailed, match="is not finite"):
+        result.save(tmp_path / "kept")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_on_disk_is_opened_copied_and_recognised(on_disk: hm.Result, tmp_path: Path):
     assert on_disk.directory is not None and on_disk.directory.name == "seed-0"
     again = hm.run("split-digits", "er", WORDS, out=on_disk.directory.parent)
@@ -188,7 +197,10 @@ def test_a_run_on_disk_learns_from_a_folder(on_disk: hm.Result, tmp_path: Path):
         for i in range(8):
             image = rng.integers(low, low + 100, (8, 8), dtype=np.uint8)
             Image.fromarray(image).save(tmp_path / "more" / name / f"{i}.png")
-    found = on_disk.learn(tmp_path / "more", ["train.iterations=5"], out=tmp_path / "later")
+    on_disk.save(tmp_path / "copy")
+    (tmp_path / "copy" / "seed-0").rename(tmp_path / "mine")  # a directory may be called anything
+    mine = hm.open_run(tmp_path / "mine")
+    found = mine.learn(tmp_path / "more", ["train.iterations=5"], out=tmp_path / "later")
     assert found.directory == tmp_path / "later" / "seed-0"
     assert {"dark", "light"} < set(found.stream.class_names)
     with pytest.raises(HypermnesiaError, match="a run on disk learns from a folder"):

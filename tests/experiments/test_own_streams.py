@@ -74,3 +74,10 @@ def test_errors_say_what_to_do(streams):
         hm.HypermnesiaError, match="python:own_streams:flats has no stream.size; its options: stream.bl"
     ):
         hm.load(NAME, options=hm.StreamOptions(size=8))
+
+
+def test_the_directory_of_a_long_path_has_a_name_that_can_be_made(tmp_path):
+    cfg = hm.resolve(f"npz:/{'/'.join(['ü' * 60] * 3)}/end", "finetune")
+    place = default_directory(cfg, tmp_path)
+    place.mkdir(parents=True)
+    assert place.parent.name.endswith("_end")

@@ -190,7 +190,7 @@ class Result:
                 )
             listen = _listen(progress)
             found = learn(self.directory, str(data), words, out=out, apart=apart, listen=listen)
-            return open_run(found.directory / self.directory.name)
+            return open_run(found.directory)  # of this one seed, whatever the directory was called
         if not isinstance(data, Stream) or words or out is not None:
             raise HypermnesiaError(
                 "learn: a run of fit learns from a stream, and is told how to train by options: "

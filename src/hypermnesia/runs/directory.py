@@ -153,12 +153,18 @@ def default_directory(cfg: Config, root: Path = Path("runs")) -> Path:
     replaced. A run that lies under the name without settings, as version 0.1 gave it, keeps that.
     """
     benchmark, approach = (path_safe(name).strip(".") for name in (cfg.benchmark, cfg.approach.name))
+    if len(os.fsencode(benchmark)) > _MOST_BYTES:
+        benchmark = benchmark[-_MOST_OF_NAME:].lstrip(
+            "."
+        )  # a long path, whose end tells most; the hash tells the rest
     parent, end = root / (benchmark or "stream"), cfg.sha256[:8]
     plain, said = parent / f"{approach}-{end}", _settings(cfg)
     return parent / f"{approach}-{said}-{end}" if said and not exists(plain) else plain
 
 
 _MOST_OF_NAME = 60
+_MOST_BYTES = 255
+"""Of the name of a file, in every file system."""
 
 
 def _settings(cfg: Config) -> str:

@@ -1,6 +1,7 @@
 """A run that was put together in Python, on disk and back: all that it has learned but the code of its network."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def save(run: Fit, directory: Path, figures: Mapping[str, Any]) -> None:
         fresh.rename(directory)
     except OSError as error:
         raise HypermnesiaError(f"cannot write to {directory}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)  # of a save that failed
 
 
 def restored(
