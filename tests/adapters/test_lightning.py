@@ -73,6 +73,8 @@ def test_a_row_of_accuracies_for_each_fit(tmp_path):
     found = matrix.summary()
     assert found["average_accuracy"] == pytest.approx(sum(matrix.rows[2]) / 3)
     said = [line for line in log.lines if "average_accuracy" in line]
+    learned_by_then = [sum(row[: t + 1]) / (t + 1) for t, row in enumerate(matrix.rows)]
+    assert [line["average_accuracy"] for line in said] == pytest.approx(learned_by_then)
     assert [line["accuracy/0"] for line in said] == [row[0] for row in matrix.rows]
     assert said[-1]["forgetting"] == found["forgetting"] and "forgetting" not in said[0]
     restored = AccuracyMatrix(matrix.tests)

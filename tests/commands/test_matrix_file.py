@@ -32,6 +32,7 @@ def test_forms(text):
 
 def test_absent_entries_and_short_rows():
     assert parse_matrix("0.9,,nan\n0.5,-,None\n0.1") == [[0.9, None, None], [0.5, None, None], [0.1]]
+    assert parse_matrix("-,-\n0.5,0.6") == [[None, None], [0.5, 0.6]]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,19 @@ def test_results_with_variants():
     )  # an entry above the diagonal is absent
 
 
+def test_seeds_whose_streams_differ_in_length_are_shown():
+    page = Console(file=io.StringIO(), width=120, markup=False, highlight=False)
+    about = {"benchmark": "cir-pets", "approach": "er", "class_names": ["cat", "dog"], "task_names": []}
+    matrices = [[[0.5, 0.25]], [[0.75, 0.25], [1.0, 0.5]]]
+    results = [
+        about | {"seed": seed, "scenarios": {"class": metrics.summarise(rows)}}
+        for seed, rows in enumerate(matrices)
+    ]
+    tables.show_results(page, results, with_variants=False)
+    assert isinstance(page.file, io.StringIO)
+    assert "accuracy in %, seed 0 (the streams of the seeds differ in length)" in page.file.getvalue()
+
+
 def test_pasted_matrices_that_are_not_square_say_so():
     page = Console(file=io.StringIO(), width=120, markup=False, highlight=False)
     tables.pasted(page, [[0.5, 0.5]])

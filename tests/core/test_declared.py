@@ -79,7 +79,7 @@ def test_lists_become_tuples_and_whole_numbers_numbers():
     ("hint", "low", "high", "inside", "outside"),
     [
         (Count, 1, None, (1, 7), (0, -1, 1.0)),
-        (NotNegative, 0, None, (0, 0.0, 3), (-1e-9, math.nan)),
+        (NotNegative, 0, None, (0, 0.0, 3), (-1e-9, math.nan, math.inf, 10**400)),
         (Positive, 0, None, (1e-9,), (0, 0.0)),
         (Probability, 0, 1, (0, 0.999), (1, -0.1)),
         (Fraction, 0, 1, (0, 1), (1.1, -0.1)),

@@ -38,8 +38,8 @@ class AccuracyMatrix(Callback):
         """Accuracies in 0..1: a row for each task learned, a column for each test."""
 
     def summary(self) -> dict[str, Any]:
-        """The metrics of the matrix so far: `evaluation.metrics.summarise`."""
-        return metrics.summarise(self.rows)
+        """The metrics of the matrix so far, over the tests of the tasks learned by then: `evaluation.metrics.summarise`."""
+        return metrics.summarise(self.rows, seen=[range(t + 1) for t in range(len(self.rows))])
 
     @torch.no_grad()
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

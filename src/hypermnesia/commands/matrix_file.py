@@ -36,7 +36,7 @@ def parse_matrix(text: str, where: str = "matrix") -> list[_Row]:
     If any value is above 1, all are read as percentages.
     """
     cells = [(_cells(line), number) for number, line in _lines(text)]
-    if cells and not any(_is_number(cell) for cell in cells[0][0]):
+    if cells and not any(_is_number(cell) for cell in cells[0][0]) and not all(map(_is_absent, cells[0][0])):
         cells = cells[1:]  # names of columns
     rows = [[_value(cell, f"{where}, line {number}") for cell in row] for row, number in cells]
     values = [value for row in rows for value in row if value is not None]
@@ -70,8 +70,12 @@ def _is_number(cell: str) -> bool:
         return False
 
 
+def _is_absent(cell: str) -> bool:
+    return cell.lower() in _ABSENT
+
+
 def _value(cell: str, where: str) -> float | None:
-    if cell.lower() in _ABSENT:
+    if _is_absent(cell):
         return None
     if not _is_number(cell):
         raise HypermnesiaError(f"{where}: {cell[:40]!r} is no number")

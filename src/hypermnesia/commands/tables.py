@@ -172,12 +172,15 @@ def show_results(console: Console, results: Sequence[Mapping[str, Any]], with_va
     console.print(f"{told if target is None else f'numbers: {printable(target)}'}\n", soft_wrap=True)
     for name in results[0]["scenarios"]:
         scenarios = [result["scenarios"][name] for result in results]
-        rows = mean_matrix([scenario["matrix"] for scenario in scenarios])
+        every = [scenario["matrix"] for scenario in scenarios]
+        alike = len({(len(one), len(one[0])) for one in every}) == 1
+        rows = mean_matrix(every if alike else every[:1])
         tests = len(rows[0]) if rows else 0
         names = next((first[of] for of in ("task_names", "class_names") if len(first[of]) == tests), ())
         over = f", mean of {len(results)} seeds" if len(results) > 1 else ""
+        shown = over if alike else f", seed {first['seed']} (the streams of the seeds differ in length)"
         of = worded("accuracy in %", target is not None)
-        console.print(matrix(rows, f"{scenario_title(name)}: {of}{over}", console.width, names))
+        console.print(matrix(rows, f"{scenario_title(name)}: {of}{shown}", console.width, names))
         if target is not None:
             console.print(Text(_errors([scenario.get(ERROR.name) for scenario in scenarios], target)))
         if with_variants:

@@ -10,9 +10,9 @@ The reader of words and files and the constructors in Python hold values against
 """
 
 import json
-import math
 import operator
 import re
+import sys
 from dataclasses import fields
 from functools import cache
 from types import NoneType, UnionType
@@ -156,7 +156,7 @@ def convert(hint: object, value: object) -> object:
         hint is float
         and isinstance(value, int | float)
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and abs(value) <= sys.float_info.max  # false of NaN, too
     ):
         return float(value)
     if hint not in _NOUNS:
