@@ -1,6 +1,8 @@
 """The Python road: what `fit`, `run` and `open_run` give, and what can be done with it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +190,21 @@ def test_a_result_learns_on_and_stays_as_it_is(kind: str, tmp_path: Path, stream
     result.save(tmp_path / "kept")
     later = hm.open_run(tmp_path / "kept", small.mlp).learn(more, apart=True)
     assert later.rows["task"][3] == [None, None, None, found.rows["task"][3][3]]
+
+
+@pytest.mark.parametrize("condition", ["prototypes", "similar"])
+def test_embeddings_that_samples_decide_are_kept_and_learned_on(
+    condition: Any, stream: Stream, tmp_path: Path
+):
+    writer = replace(small.WRITERS["hyper"], condition=condition, support=3)
+    result = hm.fit(small.model(stream, "hyper", writer=writer), stream, HNET, replace(TRAIN, iterations=3))
+    result.save(tmp_path / "kept")
+    opened, raw = hm.open_run(tmp_path / "kept", small.mlp), samples(stream)[0]
+    assert torch.equal(opened.answer(raw).scores, result.answer(raw).scores)
+    found = opened.learn(hm.split(small.source(2, seed=3), tasks=1, preprocess=stream.preprocess), apart=True)
+    own = found.learner.model.generator
+    assert own is not None and own.num_tasks == 4 and own.support == 3
+    assert (own.reader is None) == (condition == "similar") == (own.answered is not None)
 
 
 def test_a_run_on_disk_learns_from_a_folder(on_disk: hm.Result, tmp_path: Path):

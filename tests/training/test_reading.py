@@ -50,8 +50,9 @@ def test_an_embedding_starts_as_that_of_the_task_that_is_like_it(
     assert "generator.answered.0" in run.learner.model.stored()
 
 
-def test_numbers_have_no_right_answers_to_count() -> None:
+@pytest.mark.parametrize("condition", ["similar", "prototypes"])
+def test_numbers_have_no_classes_to_go_by(condition: str) -> None:
     with pytest.raises(
-        HypermnesiaError, match="condition=similar counts right answers, and the targets of this stre"
+        HypermnesiaError, match=f"condition={condition} goes by the samples of each class, and the targets"
     ):
-        hm.build(hm.resolve("split-diabetes", "hnet", ["generator.condition=similar"]))
+        hm.build(hm.resolve("split-diabetes", "hnet", [f"generator.condition={condition}"]))

@@ -24,7 +24,7 @@ from hypermnesia.training import anywhere
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.training.position import Position
-from hypermnesia.weights.build import build_model
+from hypermnesia.weights.build import build_model, let_read
 from hypermnesia.weights.model import Model
 
 
@@ -113,9 +113,10 @@ def onwards(finished: Fit, more: Stream, train: TrainOptions | None = None, apar
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = like(old.target, head.width)
-    models = {"main": build_model(net, head, old.weights, generator(seed, "generator"))}
+    model = build_model(net, head, old.weights, generator(seed, "generator"))
+    let_read(model, stream, seed)
     run = Fit(
-        models | finished.method.extra_models(stream, seed),
+        {"main": model} | finished.method.extra_models(stream, seed),
         stream,
         finished.method,
         train or finished.train,

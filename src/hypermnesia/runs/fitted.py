@@ -12,6 +12,7 @@ from torch import nn
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.files import make_directory, temporary_beside, write_synced
 from hypermnesia.core.rng import generator
+from hypermnesia.data import Stream
 from hypermnesia.data.outline import from_outline, outline
 from hypermnesia.evaluation.schema import read_object
 from hypermnesia.methods.base import Method
@@ -19,7 +20,7 @@ from hypermnesia.runs.directory import Unusable, reporter
 from hypermnesia.training import checkpoint
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.serialise import PackingError, pack, unpack
-from hypermnesia.weights.build import build_model
+from hypermnesia.weights.build import build_model, let_read
 from hypermnesia.weights.model import Model
 
 FILE = "fit.json"
@@ -92,7 +93,7 @@ def restored(
             raise HypermnesiaError(f"{directory}/{FILE}: {name} {error}{hint}") from error
 
     own = method or option("method")
-    model = net if isinstance(net, Model) else _built(net, option("head"), option("weights"))
+    model = net if isinstance(net, Model) else _built(net, option("head"), option("weights"), stream)
     run = Fit(
         {"main": model} | own.extra_models(stream, 0),
         stream,
@@ -110,11 +111,13 @@ def restored(
     return run, about["figures"]
 
 
-def _built(net: nn.Module | Callable[[int], nn.Module], head: Any, weights: Any) -> Model:
+def _built(net: nn.Module | Callable[[int], nn.Module], head: Any, weights: Any, stream: Stream) -> Model:
     if weights is None:
         raise HypermnesiaError("this model was put together by hand: pass a Model made in the same way")
     module = net if isinstance(net, nn.Module) else net(head.width)
-    return build_model(module, head, weights, generator(0, "generator"))
+    model = build_model(module, head, weights, generator(0, "generator"))
+    let_read(model, stream, 0)
+    return model
 
 
 def _read(directory: Path) -> Mapping[str, Any]:

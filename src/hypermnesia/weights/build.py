@@ -10,7 +10,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import derive, generator
 from hypermnesia.data import Stream
 from hypermnesia.weights.check_net import try_out
-from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
+from hypermnesia.weights.hypernets.base import GeneratorOptions
 from hypermnesia.weights.hypernets.condition import reader
 from hypermnesia.weights.hypernets.layers import TaskRows
 from hypermnesia.weights.model import WRITTEN, Model, Role
@@ -102,21 +102,23 @@ def model_for(
             try_out(prepared, stream.shape, head.width, stream.dtype)
 
     model = build_model(net, head, options, generator(seed, "generator"), trial)
-    if model.generator is not None and options.generator is not None:
-        _let_read(model.generator, options.generator, stream, head, seed)
+    let_read(model, stream, seed)
     return model
 
 
-def _let_read(writer: Generator, options: GeneratorOptions, stream: Stream, head: Head, seed: int) -> None:
-    """Give a generator what computes its embeddings from samples, where the options ask for it."""
-    if options.condition == "free":
+def let_read(model: Model, stream: Stream, seed: int) -> None:
+    """Give the generator of a model that `build_model` made what computes its embeddings from the samples of `stream`, where
+    the options ask for it."""
+    writer, head, options = model.generator, model.head, model.weights.generator
+    if writer is None or head is None or options.condition == "free":
         return
+    if stream.target is not None:
+        raise HypermnesiaError(
+            f"generator.condition={options.condition} goes by the samples of each class, and the targets of this stream are "
+            "numbers (task=regression): leave it free"
+        )
     writer.support = options.support
     if options.condition == "similar":
-        if stream.target is not None:
-            raise HypermnesiaError(
-                "generator.condition=similar counts right answers, and the targets of this stream are numbers: leave it free"
-            )
         writer.answered, writer.alike = TaskRows((), std=0.0), options.alike
         return
     own = writer.task_rows()
