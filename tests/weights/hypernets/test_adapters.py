@@ -103,6 +103,10 @@ def test_on_the_command_line() -> None:
     [
         (["written=summed", "generator=lowrank"], "weights.written=summed goes with generator=adapters"),
         (["generator=adapters"], "weights.written=generated goes with generator=lowrank or the like"),
+        (
+            ["written=stored", "generator.condition=similar"],
+            "condition=similar is for generators that are given an",
+        ),
         (["written=stored", "generator.magnitudes=true"], "magnitudes=true is for weights.written=summed"),
         (["written=stored", "generator.sharing=shared"], "written=stored: leave generator.sharing out"),
         (["written=lent"], "written"),

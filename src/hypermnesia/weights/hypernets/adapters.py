@@ -36,6 +36,11 @@ class AdapterOptions(GeneratorOptions):
         super().__post_init__()
         if self.magnitudes and self.sharing != "summed":
             raise HypermnesiaError("generator.magnitudes=true is for weights.written=summed")
+        if self.condition != "free":
+            raise HypermnesiaError(
+                f"generator.condition={self.condition} is for generators that are given an embedding of each task; "
+                "additions that are stored have none: leave it free"
+            )
 
     @classmethod
     def writing(cls, role: str | None) -> Self:
