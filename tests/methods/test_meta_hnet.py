@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import small
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError
@@ -12,11 +13,12 @@ from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.methods.learner import Batch, Learner, Net, Phase
 from hypermnesia.methods.meta_hnet import EPISODES, Episode, MetaHNet, Support
-from hypermnesia.training.events import TaskEnded
+from hypermnesia.training.events import StepDone, TaskEnded
 from hypermnesia.training.loop import Fit
+from hypermnesia.training.stacked import together
 
 TINY = (
-    *("stream.tasks=3", "stream.classes_per_task=2", "train.iterations=5", "train.batch_size=16"),
+    *("stream.tasks=3", "stream.classes_per_task=2", "train.batch_size=16"),
     *("train.threads=1", "evaluate.samples=6"),
 )
 
@@ -24,8 +26,8 @@ TINY = (
 SET = ("generator.condition=set", "generator.encoder=[8]")
 
 
-def run_of(*words: str, approach: str = "meta-hnet") -> Fit:
-    return build(resolve("split-digits", approach, [*TINY, *words]), seed=0)
+def run_of(*words: str, approach: str = "meta-hnet", steps: int = 5) -> Fit:
+    return build(resolve("split-digits", approach, [*TINY, f"train.iterations={steps}", *words]), seed=0)
 
 
 def to_the_end_of(run: Fit, task: int) -> Learner:
@@ -119,13 +121,33 @@ def test_what_is_held_is_what_was_read_when_the_task_ended() -> None:
     apart = 0.5 * (generator.reader(x, target) - then).square().sum()
     assert apart > 0 and aux.terms["hold"] == apart
     torch.testing.assert_close(loss, alone + apart)
-    again, aux = replace(method, rehearse=2.0).loss(Net(learner.model), state, batch, draw)
+    both = replace(method, rehearse=2.0)
+    draw = both.draw(state, learner, batch, rng_of(0))
+    again, aux = both.loss(Net(learner.model), state, batch, draw)
     kept = 2 * torch.nn.functional.cross_entropy(learner.model(x, 0), target)  # at the code that is stored
     torch.testing.assert_close(aux.terms["rehearse"], kept)
     torch.testing.assert_close(again, loss + kept)
     for _ in run:
         pass
     assert learner.state.method.raw == {}  # after the base nothing is left to hold
+
+
+def test_runs_that_differ_in_strengths_are_stacked() -> None:
+    words = ("method.base_tasks=2", "optimizer.name=sgd", "optimizer.lr=0.02", *SET)
+
+    def several() -> list[Fit]:
+        strengths = (("method.hold=0.1", "method.rehearse=0.1"), ("method.hold=3.0", "method.rehearse=9.0"))
+        return [run_of(*words, *each, steps=2) for each in strengths]
+
+    stacked, single = several(), several()
+    for _ in together(stacked):
+        pass
+    small.all_of(single)
+    found, expected = ([run.learner.model.stored() for run in each] for each in (stacked, single))
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(
+        found[0]["generator.reader.out.weight"], found[1]["generator.reader.out.weight"]
+    )
 
 
 def test_holding_keeps_what_is_read_of_the_first_task() -> None:
@@ -158,6 +180,20 @@ def test_codes_are_those_of_the_tasks_end_and_stay() -> None:
     assert torch.equal(generator.embeddings[0], stored)
 
 
+@pytest.mark.parametrize(
+    "words", [["evaluate.steps=2"], ["train.select=best_validation", "look_every=2", "stream.validation=0.3"]]
+)
+def test_who_asks_in_the_middle_of_an_episode_is_answered_by_what_reads_now(words: list[str]) -> None:
+    run = run_of(*SET, *words)
+    for event in run:
+        if isinstance(event, StepDone) and event.step == 4:
+            break
+    generator, task = run.learner.model.generator, run.stream.tasks[0]
+    assert generator is not None and generator.reader is not None
+    raw, y = task.train.batch(first(task.train.y, generator.support))
+    assert torch.equal(generator.reader(run.learner.preprocess(raw, None), y), generator.embeddings[0])
+
+
 def test_a_task_after_the_base_takes_no_step_and_moves_nothing_earlier() -> None:
     run = run_of()
     learner = to_the_end_of(run, 0)
@@ -187,6 +223,9 @@ def test_what_nothing_trains_or_reads_is_told() -> None:
                 ["method.rehearse=1", "method.base_tasks=2", "stream.classes_per_task=[4,2]"],
             )
         )
+    for words in (["weights.head=sliced"], ["weights.per_task=[*.bias]"]):
+        with pytest.raises(HypermnesiaError, match="at an earlier task's code, and here that task has more"):
+            run_of("method.rehearse=1", "method.base_tasks=2", *SET, *words)
     with pytest.raises(HypermnesiaError, match="generator of the autoencoder keeps free embeddings"):
         build(resolve("split-digits", "hnet-replay", ["replay.generator.condition=set"]))
 

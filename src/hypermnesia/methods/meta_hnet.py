@@ -42,10 +42,10 @@ class Support:
     x: Tensor
     """(n, …) network input."""
     target: Tensor
-    code: Tensor
-    """What was read from them when the task had ended."""
-    stored: Tensor
-    """The task's own code, which all its support samples were read for."""
+    code: Tensor | None
+    """What was read from them when the task had ended, where what reads is held to it."""
+    stored: Tensor | None
+    """The task's own code, which all its support samples were read for, where they are rehearsed."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,12 @@ class MetaHNet(Method):
             raise HypermnesiaError(
                 "method.rehearse is for base tasks of as many classes each: take method.hold alone, or other tasks"
             )
+        head = learner.model.head
+        if self.rehearse and (head is None or head.kind == "sliced" or learner.model.stores):
+            raise HypermnesiaError(
+                "method.rehearse asks what is written at an earlier task's code, and here that task has more of its own: take "
+                "head=per_task, and neither weights nor statistics that are stored for each task (weights.statistics=shared)"
+            )
         return Held() if self._holds else None
 
     def phases(self, learner: Learner) -> Sequence[Phase]:
@@ -137,8 +143,9 @@ class MetaHNet(Method):
         task = list(state.raw)[int(torch.randint(len(state.raw), (), generator=rng))]
         generator, x = learner.model.generator, learner.preprocess(state.raw[task], None)
         assert generator is not None
-        stored = generator.embeddings[int(task)].detach()
-        return Episode(read, asked, Support(x, state.target[task], state.code[task], stored))
+        code = state.code[task] if self.hold else None
+        stored = generator.embeddings[int(task)].detach() if self.rehearse else None
+        return Episode(read, asked, Support(x, state.target[task], code, stored))
 
     def loss(self, net: Net, state: Held | None, batch: Batch, draw: Episode | None) -> tuple[Tensor, Aux]:
         if draw is None:
@@ -162,12 +169,12 @@ class MetaHNet(Method):
         value = total / draw.asked.sum().clamp(min=1)
         terms = {"cross_entropy": value.detach()}
         if draw.held is not None:
-            if self.hold:
+            if draw.held.code is not None:
                 given = (draw.held.x, draw.held.target)
                 again = functional_call(generator.reader, own, given, tie_weights=False)
                 apart = self.hold * (again - draw.held.code).square().sum()
                 value, terms["hold"] = value + apart, apart.detach()
-            if self.rehearse:
+            if draw.held.stored is not None:
                 then = net.at({row: draw.held.stored})(draw.held.x, batch.task)
                 kept = self.rehearse * F.cross_entropy(then, draw.held.target)
                 value, terms["rehearse"] = value + kept, kept.detach()

@@ -285,6 +285,7 @@ class Fit:
         position = self.position
         if self._schedule.due(position.step):
             position.taken = taken
+            reading.renew(self.learner, task)
             measured = self._measured(position.step)
             position.taken = None
             if measured is not None:

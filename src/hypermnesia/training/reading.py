@@ -40,6 +40,12 @@ def end(learner: Learner, task: Task) -> None:
                 model.generator.answered[task.index].fill_(_answered(learner, model, task, task.index))
 
 
+def renew(learner: Learner, task: Task) -> None:
+    """Read the code of `task` again where what reads is being trained, for who asks the network in the middle of the task."""
+    if learner.method is not None and learner.method.trains_reader:
+        read(learner, task)
+
+
 @torch.no_grad()
 def read(learner: Learner, task: Task) -> None:
     """Put the code of `task` into every generator that reads it from samples, as what reads is now.

@@ -11,6 +11,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Stream, Task
 from hypermnesia.evaluation.evaluate import EvaluateOptions, batches
 from hypermnesia.methods.learner import Learner, Phase
+from hypermnesia.training import reading
 from hypermnesia.training.batches import Order
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.training.step import precision
@@ -40,6 +41,7 @@ class Selection:
         """
         if done < whole and done % (self.train.look_every or order.steps_per_epoch()):
             return self
+        reading.renew(learner, task)
         with precision(self.train, learner.device):
             accuracy = accuracy_of(learner, task, self.evaluation)
         after = looked(self, accuracy, learner.model)

@@ -99,6 +99,7 @@ class Model(nn.Module):
             for key, _ in module.named_buffers(recurse=False)
             if statistics == "per_task" and module not in self.resting
         ]
+        self.stores = bool(self._stored or self._own_statistics)  # values of tasks that no generator writes
         self._release_generated()
         self.register_state_dict_post_hook(self._without_meta)
 
@@ -211,8 +212,7 @@ class Model(nn.Module):
     def depends_on_task(self) -> bool:
         """Whether two tasks may get different logits for the same input."""
         sliced = self.head is not None and self.head.kind != "shared"
-        writes = self.generator is not None and self.generator.differs
-        return bool(writes or self._stored or self._own_statistics or sliced)
+        return self.stores or sliced or (self.generator is not None and self.generator.differs)
 
     def begin_task(self, rng: torch.Generator) -> None:
         """Add the rows of one more task: its embedding, stored parameters and statistics."""
