@@ -166,11 +166,3 @@ def test_a_cut_freezes_a_body_whatever_the_weights_are(kind: Kind) -> None:
 def test_a_memory_too_small_for_every_class_is_told() -> None:
     with pytest.warns(UserWarning, match=r"memory\.size=3 is smaller than the 6 classes"):
         LatentReplay(memory=MemoryOptions(size=3)).init(on_a_frozen_body())
-
-
-def test_bad_settings_say_what_exists() -> None:
-    with pytest.raises(
-        HypermnesiaError,
-        match=r"memory\.policy=herding .* there are: reservoir, class-balanced, frequency-aware, ring",
-    ):
-        LatentReplay(memory=MemoryOptions(policy="herding"))

@@ -12,6 +12,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Stream, Task
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step, WeightRequest
+from hypermnesia.methods.replay.buffer import OWNERS, of_owner
 from hypermnesia.weights.model import Model
 
 
@@ -45,6 +46,8 @@ class Method:
     """Whether it trains what computes task embeddings from samples (`generator.condition=set`)."""
     fills_at_task_end: ClassVar[bool] = False
     """Whether it takes `memory.fill=task`: methods that keep whatever comes by, and not a choice of their own."""
+    policies: ClassVar[tuple[str, ...]] = ()
+    """Those of `memory.policy` that go by more than the samples and that it can follow; all others any method can."""
     written_models: ClassVar[tuple[str, ...]] = ()
     """Those of `extra_models` whose weights a generator writes. A drift penalty has to hold each, or they forget; a
     configuration adds it (section `drift_NAME`), `combine` on its own does not."""
@@ -60,6 +63,9 @@ class Method:
                 f"{type(self).__name__}(memory={memory!r}): expected a number of samples, or MemoryOptions(size=200)"
             )
         check_options(self, "method")
+        policy = getattr(getattr(self, "memory", None), "policy", None)
+        if policy in OWNERS and policy not in self.policies:
+            raise of_owner(policy)
         if getattr(getattr(self, "memory", None), "fill", "step") == "task" and not self.fills_at_task_end:
             raise HypermnesiaError(
                 f"{type(self).__name__.lower()}: memory.fill=task is for replay that keeps whatever comes by (er, der, derpp, "

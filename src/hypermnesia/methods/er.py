@@ -27,6 +27,7 @@ class ER(ReplayMethod):
 
     fills_at_task_end: ClassVar[bool] = True
     tells_numbers: ClassVar[bool] = True
+    policies: ClassVar[tuple[str, ...]] = ("lars",)
 
     memory: MemoryOptions = MemoryOptions()
     """The replay memory; published: reservoir, as many samples rehearsed as the batch holds."""

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import itemgetter
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,8 @@ class GSS(ReplayMethod):
     Differences: (1) all samples of a batch are compared with the same draw from memory, and not with one another. (2) On
     weights that depend on the task, gradients are those of each sample's own task with respect to what trains now.
     """
+
+    policies: ClassVar[tuple[str, ...]] = ("greedy",)
 
     compared: Count = 10
     """Samples of the memory that each new one is compared with, ≥ 1. Published: 10 to 128."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,8 @@ class ICaRL(Method):
     task, exemplars pass their own task's network; the old answers about the batch are those of the previous
     task's network, and there are none where the batch's task has outputs of its own.
     """
+
+    policies: ClassVar[tuple[str, ...]] = ("herding",)
 
     flip: bool | None = None
     """Whether class means include mirror images of the exemplars. none = where training mirrors images too."""

@@ -12,7 +12,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
-from hypermnesia.methods.replay.buffer import INSERTING, Memory, check, empty, insert
+from hypermnesia.methods.replay.buffer import Memory, check, empty, insert
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, logits, rehearse
 from hypermnesia.nets.stages import stages
 from hypermnesia.weights import body
@@ -44,14 +44,6 @@ class LatentReplay(Method):
     """Weight of the replay, ≥ 0; 1 and 0 (its ablation) are published."""
     memory: MemoryOptions = MemoryOptions(size=200, batch_size=64, policy="class-balanced")
     """The memory of features. Published: 200 (CIFAR-100) or 400 (Tiny ImageNet), 64 in a step."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.memory.policy not in INSERTING:
-            raise HypermnesiaError(
-                f"memory.policy={self.memory.policy} belongs to another method; for latent replay there are: "
-                f"{', '.join(INSERTING)}"
-            )
 
     def init(self, learner: Learner) -> LatentState:
         cut(learner.model)  # an error now, not after the first task

@@ -5,6 +5,7 @@ margin between old and new classes (Hou, Pan, Loy, Wang & Lin 2019).
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -57,6 +58,8 @@ class LUCIR(ReplayMethod):
     are merged into the task's data. (2) There is no second training of the classifier on the balanced memory. (3) Old weights
     get no gradient, but weight decay shortens them, which the cosine does not notice.
     """
+
+    policies: ClassVar[tuple[str, ...]] = ("herding",)
 
     strength: NotNegative = 5.0
     """λ at as many old classes as new ones, ≥ 0. Published: 5 (CIFAR-100), 10 (ImageNet)."""

@@ -9,6 +9,8 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.methods.der import DER
 from hypermnesia.methods.er import ER
+from hypermnesia.methods.gss import GSS
+from hypermnesia.methods.latent_replay import LatentReplay
 from hypermnesia.methods.learner import Net, Step
 from hypermnesia.methods.replay.buffer import empty
 from hypermnesia.methods.replay.loss_aware import chosen
@@ -55,12 +57,8 @@ def test_losses_are_the_latest_that_are_known() -> None:
 
 
 def test_methods_that_know_no_losses_refuse_it() -> None:
-    method = DER(memory=MemoryOptions(size=8, policy="lars"))
-    learner = make_learner(task=0)
-    batch = make_batch(learner)
-    state = method.init(learner)
-    _, aux = method.loss(Net(learner.model), state, batch, None)
-    with pytest.raises(
-        HypermnesiaError, match=r"^memory\.policy=lars is a part of er: choose another policy$"
-    ):
-        method.after_step(state, learner, Step(batch, None, aux), generator(0))
+    for method in (DER, LatentReplay, GSS):
+        with pytest.raises(
+            HypermnesiaError, match=r"^memory\.policy=lars is a part of er: choose another policy$"
+        ):
+            method(memory=MemoryOptions(size=8, policy="lars"))

@@ -39,9 +39,9 @@ from hypermnesia.methods.replay.herding import herding
 
 Policy = Literal["reservoir", "class-balanced", "frequency-aware", "ring", "lars", "greedy", "herding"]
 POLICIES: tuple[str, ...] = get_args(Policy)
-_OWNERS = {"herding": "icarl and lucir", "greedy": "gss", "lars": "er"}
+OWNERS = {"herding": "icarl and lucir", "greedy": "gss", "lars": "er"}
 """Policies that go by more than the samples → the methods that know it."""
-INSERTING = tuple(policy for policy in POLICIES if policy not in _OWNERS)
+INSERTING = tuple(policy for policy in POLICIES if policy not in OWNERS)
 """Policies for any method, and for a memory by itself."""
 Places = tuple[list[int], list[int]]  # slots to write, each once, and the rows of the batch that go there
 
@@ -124,6 +124,11 @@ def check(capacity: int, num_classes: int) -> None:
         )
 
 
+def of_owner(policy: str) -> HypermnesiaError:
+    """The error for one of `OWNERS` where it is another's; for raising."""
+    return HypermnesiaError(f"memory.policy={policy} is a part of {OWNERS[policy]}: choose another policy")
+
+
 def empty(
     capacity: int,
     shape: Sequence[int],
@@ -164,8 +169,8 @@ def insert(
     generator, whatever happens.
     """
     _check_batch(memory, x, y, logits)
-    if owner := _OWNERS.get(memory.policy):
-        raise HypermnesiaError(f"memory.policy={memory.policy} is a part of {owner}: choose another policy")
+    if memory.policy in OWNERS:
+        raise of_owner(memory.policy)
     draws = torch.rand(len(y), dtype=torch.float64, generator=rng)
     if memory.policy == "reservoir":
         places = _reservoir(memory, draws.tolist())
