@@ -47,6 +47,13 @@ def test_without_augmentation_a_generator_is_not_touched():
     assert torch.equal(rng.get_state(), before)
 
 
+def test_generated_images_are_painted_anew_as_whole_grey_levels():
+    x = 255 * torch.rand(60, 3, 8, 8, generator=generator(0))
+    preprocess = Preprocess(flip=True, jitter=0.3, autoaugment="cifar10")
+    found = preprocess(x, generator(1))
+    assert torch.equal(found, preprocess(x.round().to(torch.uint8), generator(1)))
+
+
 def test_every_offset_and_both_directions_occur():
     marked = torch.zeros(400, 1, 3, 3, dtype=torch.uint8)
     marked[:, 0, 1, 0] = 255

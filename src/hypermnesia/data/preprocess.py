@@ -78,9 +78,11 @@ class Preprocess:
 
     def augment(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         """Each image at random cropped, flipped, made brighter or darker, and changed by AutoAugment's policy, as far as these
-        are on and in this order: uint8 (B, C, H, W) → uint8 (B, C, H, W)."""
+        are on and in this order: uint8, or generated, (B, C, H, W) → the same; whole grey levels where it is painted anew."""
         if self.crop or self.flip:
             raw = crop_and_flip(raw, self.crop, *self.choices(len(raw), generator))
+        if self.repaints and raw.is_floating_point():
+            raw = raw.round().to(torch.uint8)
         if self.jitter:
             raw = jitter(raw, self.jitter, generator)
         return autoaugment(raw, generator) if self.autoaugment else raw
