@@ -9,6 +9,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Part
 from hypermnesia.evaluation.infer import RidgeInference
 from hypermnesia.methods.closed_form import RanPAC, Ridge
+from hypermnesia.runs.continuation import onwards
 from hypermnesia.training.events import TaskStarted
 from hypermnesia.weights import HeadsOptions
 from hypermnesia.weights.options import LoRA, Partial, Plain
@@ -45,6 +46,18 @@ def test_it_is_ridge_regression_without_adapters(mode: str, width: int | None) -
         for task in range(3):
             rows = found.tasks == task
             assert torch.equal(found.classes[rows], run.learner.answer(raw[rows], task).classes)
+
+
+def test_classes_that_are_being_learned_further_are_not_known_yet() -> None:
+    run = finished(RidgeInference(mode="class", of="input"), LoRA(written="stored"))
+    more = hm.split(small.source(2, seed=3), tasks=1, preprocess=run.stream.preprocess)
+    later = onwards(run, more, apart=True)
+    for event in later:
+        if isinstance(event, TaskStarted):
+            raw = more.tasks[0].train.batch(torch.arange(4))[0]
+            found = later.learner.answer(raw)
+            assert int(found.classes.max()) < 6 and found.scores.shape == (4, 8)
+            assert bool((found.scores[:, 6:] == -torch.inf).all())
 
 
 def test_on_inputs_it_names_the_task_whatever_the_network() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.declared import Checked, Count, Positive
@@ -83,6 +84,10 @@ class RidgeInference(Checked, section="ridge"):
         guess = owner[best]
         if self.mode == "task":
             return chosen(guess, all_logits(learner, overlays, x))
+        unknown = (
+            learner.num_classes - scored.shape[1]
+        )  # classes of the task that goes on, until it has ended
+        scored = F.pad(scored, (0, unknown), value=-torch.inf)
         local, scores = torch.zeros_like(best), []
         assert learner.model.head is not None
         for task in range(len(overlays)):
