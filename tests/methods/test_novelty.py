@@ -50,6 +50,7 @@ def test_a_class_that_was_never_shown_is_strange_and_so_is_one_that_was_taken_ou
     x, y = stream.tasks[0].train.batch(torch.arange(len(stream.tasks[0].train)))
     run.learner.state = run.method.forget(run.learner.state, run.learner, stream.preprocess(x, None), y)
     assert share(0) > 0.7 and share(1) < 0.3
+    assert run.learner.state.spread[:2].sum() == 0, "learned again, they are known by their new samples alone"
 
 
 def test_without_the_option_nothing_is_kept_and_nothing_said() -> None:

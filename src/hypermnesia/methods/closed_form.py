@@ -125,11 +125,8 @@ class ClosedForm(Method):
     def strange(self, state: ClosedFormState, learner: Learner, x: Tensor) -> Tensor | None:
         if state.spread is None or state.moments is None:
             return None
-        spread = (
-            state.spread * state.moments.seen[: len(state.spread), None]
-        )  # what was taken out is near nothing
         h = self._integers(state, _features(learner, x)).cpu()
-        return novelty.strange(spread, h, self._sums(state.moments), self.novel)
+        return novelty.strange(state.spread, h, self._sums(state.moments), self.novel)
 
     @torch.no_grad()
     def forget(self, state: ClosedFormState, learner: Learner, x: Tensor, y: Tensor) -> ClosedFormState:
@@ -142,7 +139,10 @@ class ClosedForm(Method):
                 "the network adapted to the first task (method.adapt=true), whose classes it cannot be rid of; those of "
                 "later tasks can be taken out"
             )
-        return self.solved(self.shown(state, _features(learner, x), y, learner.num_classes, sign=-1))
+        state = self.shown(state, _features(learner, x), y, learner.num_classes, sign=-1)
+        if state.spread is not None and state.moments is not None:  # what was taken out is near nothing
+            state = replace(state, spread=state.spread * state.moments.seen[: len(state.spread), None])
+        return self.solved(state)
 
     def solved(self, state: ClosedFormState) -> ClosedFormState:
         """The state with the classifier of its moments."""
