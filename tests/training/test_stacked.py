@@ -12,6 +12,7 @@ import torch
 from running import said
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.data import Preprocess
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import Config, resolve
 from hypermnesia.runs.directory import environment_of, read_result
@@ -116,6 +117,9 @@ def test_runs_that_differ_in_more_than_numbers() -> None:
     def said(approach: str, *each: str) -> str:
         return why_apart([runs(approach, *words.split(), seeds=(0,))[0] for words in each])
 
+    several = runs("finetune", seeds=(0, 1))
+    several[1].learner.preprocess = Preprocess(mean=(0.1,))
+    assert why_apart(several) == "their samples are normalised by numbers of their own"
     assert said("er", "memory.size=20", "memory.size=30") == "their methods differ in more than numbers"
     assert said("finetune", "optimizer.betas=[0.9,0.99]", "optimizer.betas=[0.8,0.99]") == (
         "their optimizers differ in more than learning rates"

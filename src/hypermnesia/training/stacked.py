@@ -72,6 +72,8 @@ def why_apart(runs: Sequence[Fit]) -> str:
         return "it does more than train on each task's samples"
     if any(_not_alike(m) for m in first.learner.model.modules()):
         return "the network has dropout, noise or running statistics, which change outside of the gradient"
+    if any(run.learner.preprocess != first.learner.preprocess for run in runs):
+        return "their samples are normalised by numbers of their own"
     forms = [{n: v.shape for n, v in run.learner.model.named_parameters()} for run in runs]
     if any(form != forms[0] for form in forms):
         return "their networks differ in form"

@@ -13,8 +13,9 @@ import hypermnesia as hm
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.core.rng import generator
+from hypermnesia.core.trees import flat
 from hypermnesia.experiments.resolve import resolve
-from hypermnesia.methods.penalties.inflora import InfLoRA, _rows, widened
+from hypermnesia.methods.penalties.inflora import InfLoRA, InfLoRAState, _rows, widened
 from hypermnesia.training.events import TaskEnded, TaskStarted
 from hypermnesia.weights.hypernets.adapters import AdapterOptions, Adapters
 from hypermnesia.weights.options import LoRA
@@ -30,6 +31,11 @@ def run(iterations: int = 3, **options: float) -> hm.Fit:
         hm.TrainOptions(iterations=iterations, batch_size=8, threads=1),
         optimizer=OptimizerOptions(name="sgd", lr=0.1),
     )
+
+
+def test_no_step_reads_what_is_kept() -> None:
+    """So seeds whose spaces differ in size are stacked."""
+    assert flat(InfLoRAState({"w": torch.zeros(2, 1)})) == flat(InfLoRAState({"w": torch.zeros(2, 2)}))
 
 
 def writer_of(fit: hm.Fit) -> Adapters:

@@ -25,6 +25,9 @@ CHUNK = 256
 class InfLoRAState:
     """What finished tasks use."""
 
+    opaque: ClassVar[bool] = True
+    """No loss reads them."""
+
     spaces: Tensors = field(default_factory=dict)
     """(in, k) float64 by the name of an adapted matrix: an orthonormal basis of the inputs that earlier tasks gave it."""
 
