@@ -25,6 +25,8 @@ from hypermnesia.commands.reproduction import page as reproduction_page
 from hypermnesia.data import BENCHMARKS, find_benchmark
 from hypermnesia.experiments import recipes
 from hypermnesia.experiments.approaches import APPROACHES
+from hypermnesia.experiments.config import keys
+from hypermnesia.experiments.config.words import write_value
 from hypermnesia.experiments.resolve import resolve, takes
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +43,7 @@ PAGES = [
 NEEDED = {"docs/adapters.md": ("lightning", "avalanche", "datasets")}
 """Packages that a page is about, and that need not be installed."""
 ALL_PAGES = sorted(
-    str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
@@ -199,6 +201,32 @@ def test_every_command_and_every_approach_has_its_line():
     assert {name for row in names for name in re.findall(r"`([^`]+)`", row)} == set(APPROACHES)
 
 
+def test_the_defaults_on_a_methods_page_are_those_of_the_code():
+    wrong, seen = [], 0
+    for name in APPROACHES:
+        page = ROOT / f"docs/methods/{name}.md"
+        text = page.read_text("utf-8").partition("| option | default |")[2] if page.is_file() else ""
+        if not text:
+            continue
+        known = keys(resolve("split-digits", name).sections)
+        for cell, said in re.findall(r"^\| (`[^|*]+) \| ([^|]+) \|", text.partition("\n\n")[0], re.MULTILINE):
+            options = [option.strip(".") for option in re.findall(r"`([\w.]+)`", cell)]
+            given = said.split(", ") if len(options) > 1 else [said.split()[0].rstrip(":,")]
+            for option, value in zip(options, given, strict=True):
+                own = next(info.default for key, info in known.items() if f".{key}".endswith(f".{option}"))
+                wrong += [] if same(value.strip("`"), own) else [(name, option, value, own)]
+                seen += 1
+    assert wrong == [] and seen > 90
+
+
+def same(said: str, value: object) -> bool:
+    """Whether a page says the value of an option."""
+    try:
+        return float(said) == value
+    except ValueError:
+        return said == write_value(list(value) if isinstance(value, tuple) else value).strip("[]")
+
+
 def test_every_methods_page_shows_what_the_package_drew():
     for page in (ROOT / "docs/methods").glob("*.md"):
         if page.stem in APPROACHES:
@@ -315,7 +343,7 @@ def test_the_files_that_pages_name_are_there():
         (page, path)
         for page in ALL_PAGES
         for path in re.findall(r"`([\w./]+/\w+\.py)`", (ROOT / page).read_text("utf-8"))
-        if page != "docs/new-method.md"  # the reader's own
+        if page not in ("docs/new-method.md", "CHANGELOG.md")  # the reader's own; what was
     }
     assert len(named) > 20
     assert [found for found in named if not any(file.endswith(f"/{found[1]}") for file in files)] == []
