@@ -66,6 +66,10 @@ def test_options_show_the_values_of_that_benchmark():
     assert lines["weights.generator.chunk"] == "42000" and lines["train.iterations"] == "2000"
     assert lines["net.hidden"] == "[400,400]" and lines["train.epochs"] == "none"
     assert values("hnet")["train.iterations"] != "2000"
+    assert lines["stream.tasks"] == "5" and values("er", "rotated-mnist")["stream.tasks"] == "20"
+    assert values("er", "rotated-mnist", "stream.tasks=3")["stream.tasks"] == "3"
+    assert values("er", "split-digits", "stream.classes_per_task=[4,3,3]")["stream.tasks"] == "none"
+    assert values("finetune", "split-cifar100-5x20-fecam")["stream.order"].startswith("[87,0,52,58,")
 
 
 def test_options_follow_the_words():

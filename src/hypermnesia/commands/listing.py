@@ -113,6 +113,10 @@ def _reproduced(budget: str, entry: Any) -> str:
         ) from error
 
 
+LONG = 40
+"""Signs of a value; what is longer, such as an order of a hundred classes, is cut short."""
+
+
 def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Group:
     """Every key that the approach has on the benchmark, with its type, its value there, and what it means."""
     cfg = resolve(benchmark, approach, words)
@@ -122,19 +126,20 @@ def option_table(approach: str, benchmark: str, words: Sequence[str] = ()) -> Gr
     for key, name in chosen(cfg.sections).items():
         word = selectors[key]
         table.add_row(word, name, "text", f"which {word}; `hypermnesia list` shows all")
-    takes = find_benchmark(benchmark).takes
+    entry = find_benchmark(benchmark)
     joining: dict[str, Any] = {name: kind() for name, kind in JOINING.items() if name not in cfg.sections}
     if isinstance(cfg.sections["method"], tuple(JOINING.values())):
         joining = {}
-    for key, info in config.keys({**cfg.sections, **joining}).items():
+    stream = cfg.sections["stream"].over(entry.defaults)
+    for key, info in config.keys({**cfg.sections, "stream": stream, **joining}).items():
         section, _, name = key.partition(".")
-        if section == "stream" and name not in takes:
+        if section == "stream" and name not in entry.takes:
             continue
         if section in joining:
             table.add_row(key, units.MISSING, info.type, f"{info.doc} (Said, it joins {approach}.)")
             continue
         shown = "must be given" if info.required else write_value(_plain(info.default))
-        table.add_row(key, shown, info.type, info.doc)
+        table.add_row(key, shown if len(shown) < LONG else f"{shown[: LONG - 2]} …", info.type, info.doc)
     return block(table, f"{approach} on {benchmark}")
 
 

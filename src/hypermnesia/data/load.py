@@ -57,8 +57,6 @@ def load(
         name, entry = own.name, Benchmark("your own data", (), ANY_SPLIT, Normalisation(flip=None))
     refuse_others(name, given, entry.takes)
     chosen = given.over(entry.defaults)
-    if isinstance(given.classes_per_task, tuple) and given.tasks is None:
-        chosen = replace(chosen, tasks=None)  # as many as are listed
     seed = seed if chosen.seed is None else chosen.seed
 
     def preprocess(source: Source) -> Preprocess:

@@ -86,8 +86,9 @@ class StreamOptions(Checked, section="stream"):
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
     def over(self, defaults: "StreamOptions") -> "StreamOptions":
-        """These options, with `defaults` where they say nothing."""
-        return replace(defaults, **self.given())  # pyright: ignore[reportArgumentType]
+        """These options, with `defaults` where they say nothing; a list of classes brings as many tasks as it names."""
+        listed = isinstance(self.classes_per_task, tuple) and self.tasks is None
+        return replace(defaults, **({"tasks": None} if listed else {}), **self.given())  # pyright: ignore[reportArgumentType]
 
 
 def refuse_others(name: str, options: StreamOptions, accepted: Sequence[str]) -> None:
