@@ -28,7 +28,7 @@ WITHOUT_TORCH = (
     *("evaluation/schema.py", "evaluation/figures.py", "evaluation/event_lines.py"),
 )
 """The report, and all that it imports: reading runs takes no torch."""
-METHODS_SHARE = ("base", "combine", "learner", "replay", "penalties")
+METHODS_SHARE = ("base", "combine", "learner", "stages", "replay", "penalties")
 """What a method may import of its own room: no method imports another."""
 MOST_LINES = 400
 

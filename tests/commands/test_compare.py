@@ -157,11 +157,11 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path):
 
 
 def test_seeds_can_be_stacked(tmp_path, capsys):
-    found = compare("split-digits", ["er", "agem"], SHORT, [0, 1], out=tmp_path, bounds=False, stack=True)
-    assert "the seeds of agem run one after another: its gradients are more than" in capsys.readouterr().err
-    assert {row.group.label: len(row.group.seeds) for row in found.summary.rows} == {"er": 2, "agem": 2}
+    found = compare("split-digits", ["er", "mir"], SHORT, [0, 1], out=tmp_path, bounds=False, stack=True)
+    assert "the seeds of mir run one after another: its gradients are computed in" in capsys.readouterr().err
+    assert {row.group.label: len(row.group.seeds) for row in found.summary.rows} == {"er": 2, "mir": 2}
     stacked = {path.parts[-2]: "stacked_with" in environment_of(path) for path in tmp_path.glob("*/*/seed-1")}
-    assert {name.split("-")[0]: together for name, together in stacked.items()} == {"er": True, "agem": False}
+    assert {name.split("-")[0]: together for name, together in stacked.items()} == {"er": True, "mir": False}
 
 
 def test_a_stack_that_fails_leaves_its_seeds_to_run_alone(tmp_path, capsys, monkeypatch):

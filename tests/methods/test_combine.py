@@ -371,9 +371,10 @@ def test_targets_of_a_learner() -> None:
 
 
 def test_whatever_a_method_says_is_asked_of_it() -> None:
-    """But for drawing together, which a stack of runs with penalties does one by one."""
+    """But for drawing together, which a stack of runs with penalties does one by one, and for what it checks itself."""
     own = {name for name in vars(Method) if not name.startswith("_")}
     assert own - {name for name in vars(Combined) if not name.startswith("_")} == {
         "needs_boundaries",
+        "fills_at_task_end",
         "draw_together",
     }

@@ -19,7 +19,7 @@ from hypermnesia.training.events import StepDone, TaskEnded
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.training.selection import Selection, accuracy_of, looked
-from hypermnesia.training.stacked import why_apart
+from hypermnesia.training.stackable import why_apart
 
 BEST = TrainOptions(iterations=12, batch_size=4, select="best_validation", look_every=3)
 PLATEAU = OptimizerOptions(lr=0.5, schedule="plateau", gamma=0.5, patience=1)

@@ -38,8 +38,8 @@ def view(optimizer: torch.optim.Optimizer) -> OptimizerView:
 def candidate(
     optimizer: torch.optim.Optimizer,
     gradients: Mapping[str, Tensor],
-    given: OptimizerView | None = None,
     plain: bool = False,
+    given: OptimizerView | None = None,
 ) -> Tensors:
     """The change Δθ that the optimizer would make with these gradients, by name; it and its state stay untouched.
 

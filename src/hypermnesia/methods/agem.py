@@ -1,5 +1,6 @@
 """A-GEM: the gradient of the batch, less the part that would raise the loss on remembered samples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,8 +11,7 @@ from torch import Tensor
 from hypermnesia.core.declared import Count
 from hypermnesia.core.tensors import NamedTensors, Tensors, add, dot
 from hypermnesia.data import Task
-from hypermnesia.methods.base import Lookahead
-from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.learner import Aux, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.method import Projecting
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
@@ -53,16 +53,12 @@ class AGEM(Projecting):
     def _share(self, learner: Learner) -> int:
         return self.task_samples or rehearsal.share_of_a_task(learner, self.memory)
 
-    def gradients(
-        self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Lookahead
-    ) -> tuple[Tensors, Tensor, Aux]:
-        value, aux = self.loss(net, state, batch, draw)
-        gradient = net.gradients(value)
-        if draw is None:
-            return gradient, value.detach(), aux
+    def references(self, net: Net, draw: Replay) -> tuple[Sequence[Tensor], Aux]:
         remembered = F.cross_entropy(rehearsal.logits(net, draw), draw.target)
-        terms = {**aux.terms, "memory": remembered.detach()}
-        return project(gradient, net.gradients(remembered)), value.detach(), Aux(terms, aux.logits)
+        return [remembered], Aux({"memory": remembered.detach()})
+
+    def turned(self, gradient: Tensors, references: Sequence[Tensors]) -> Tensors:
+        return project(gradient, references[0])
 
     def after_step(
         self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator

@@ -1,8 +1,8 @@
 """What a continual-learning method is, and what a penalty is that joins one (see `combine`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,8 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Stream, Task
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step, WeightRequest
 from hypermnesia.methods.replay.buffer import OWNERS, of_owner
+from hypermnesia.methods.stages import Ahead, Gradients, Lookahead, Stage, gradients
 from hypermnesia.weights.model import Model
-
-
-class Lookahead(Protocol):
-    """Gradients by name → the change of the parameters that the optimizer would make with them."""
-
-    def __call__(self, gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
-        """`plain`: the change that SGD at the optimizer's learning rates would make, whatever the optimizer is."""
-        ...
 
 
 class Method:
@@ -80,7 +73,12 @@ class Method:
     @property
     def custom_gradients(self) -> bool:
         """Whether `gradients` is more than the gradient of `loss`."""
-        return type(self).gradients is not Method.gradients
+        return not self.staged or type(self).stages is not Method.stages
+
+    @property
+    def staged(self) -> bool:
+        """Whether `stages` say all of `gradients`, so that several runs can be one program."""
+        return type(self).gradients is Method.gradients
 
     @property
     def held_models(self) -> frozenset[str]:
@@ -131,11 +129,21 @@ class Method:
         """The scalar to minimise and its auxiliary outputs."""
         raise NotImplementedError
 
-    def gradients(
-        self, net: Net, state: Any, batch: Batch, draw: Any, candidate: Lookahead
-    ) -> tuple[Tensors, Tensor, Aux]:
-        """(gradients by name, loss, aux). Default: the gradient of `loss`."""
+    def stages(self) -> Sequence[Stage]:
+        """What a step's gradient is made of, one after the other. Default: the gradient of `loss`."""
+        return (Stage(self._alone),)
+
+    def _alone(
+        self, net: Net, state: Any, batch: Batch, draw: Any, gradient: Tensors, candidate: Lookahead
+    ) -> tuple[Sequence[Tensor], Aux]:
         value, aux = self.loss(net, state, batch, draw)
+        return [value], aux
+
+    def gradients(self, net: Net, state: Any, batch: Batch, draw: Any, candidate: Lookahead) -> Gradients:
+        """(gradients by name, loss, aux). Default: by `stages`; only what they cannot say needs its own."""
+        if self.custom_gradients:
+            return gradients(self.stages(), net, state, batch, draw, candidate)
+        value, aux = self.loss(net, state, batch, draw)  # one stage, at less cost
         return net.gradients(value), value.detach(), aux
 
     def after_step(self, state: Any, learner: Learner, step: Step, rng: torch.Generator) -> Any:
@@ -216,7 +224,7 @@ class Penalty:
         """State after a task's last step. Default: unchanged."""
         return state
 
-    def ahead(self) -> Literal["optimizer", "sgd"] | float | None:
+    def ahead(self) -> Ahead | float | None:
         """Where the penalty is evaluated: at the parameters (None), where the optimizer would move them with the
         method's gradient, or where plain SGD would, of the optimizer's learning rate (sgd) or of the given one.
         Default: None."""

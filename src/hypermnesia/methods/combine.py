@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.tensors import Tensors, add, scale
+from hypermnesia.core.tensors import Tensors, scale
 from hypermnesia.data import Stream, Task
-from hypermnesia.methods.base import Lookahead, Method, Penalty, of_classes_alone, without_boundaries
+from hypermnesia.methods.base import Method, Penalty, of_classes_alone, without_boundaries
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Samples, Step, WeightRequest
+from hypermnesia.methods.stages import EITHER, Gradients, Lookahead, Stage, gradients
 from hypermnesia.weights.model import Model
 
 
@@ -53,6 +54,10 @@ class Combined(Method):
     @property
     def custom_gradients(self) -> bool:
         return self.method.custom_gradients or any(p.ahead() is not None for p in self.penalties)
+
+    @property
+    def staged(self) -> bool:
+        return self.method.staged
 
     @property
     def watches_parameters(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -128,27 +133,44 @@ class Combined(Method):
                 total, terms[penalty.name] = total + value, value.detach()
         return total, replace(aux, terms=terms)
 
-    def gradients(
-        self, net: Net, state: CombinedState, batch: Batch, draw: Any, candidate: Lookahead
-    ) -> tuple[Tensors, Tensor, Aux]:
+    def stages(self) -> Sequence[Stage]:
         """g = ∇(method) + ∇(penalties), each penalty at θ + Δθ(∇method) if it looks ahead (von Oswald et al., eq. 2)."""
         if not self.custom_gradients:
-            return Method.gradients(self, net, state, batch, draw, candidate)
-        if any(p.through_ahead() for p in self.penalties):
-            total, aux = self.method.loss(net, state.method, batch, draw[0])
-            grads = net.gradients(total, create_graph=True)
-        else:
-            grads, total, aux = self.method.gradients(net, state.method, batch, draw[0], candidate)
-        task_gradient, terms = grads, dict(aux.terms)
+            return super().stages()
+        twice = any(p.through_ahead() for p in self.penalties)
+        return (*(_stage_of_method(stage, twice) for stage in self.method.stages()), self._held())
+
+    def _held(self) -> Stage:
+        """The penalties, as they are evaluated where the method's gradient leads."""
+        return Stage(self._penalties, looks=EITHER & {penalty.ahead() for penalty in self.penalties})
+
+    def _penalties(
+        self,
+        net: Net,
+        state: CombinedState,
+        batch: Batch,
+        draw: Any,
+        gradient: Tensors,
+        candidate: Lookahead,
+    ) -> tuple[Sequence[Tensor], Aux]:
+        values: list[Tensor] = []
+        terms: Tensors = {}
         for i, drawn in draw[1].items():
             penalty = self.penalties[i]
-            value = penalty.value(
-                self._shifted(net, penalty, task_gradient, candidate), state.penalties[i], drawn
-            )
+            shifted = self._shifted(net, penalty, gradient, candidate)
+            value = penalty.value(shifted, state.penalties[i], drawn)
             if value is not None:
-                grads = add(grads, net.gradients(value))
-                total, terms[penalty.name] = total + value.detach(), value.detach()
-        return {name: g.detach() for name, g in grads.items()}, total.detach(), replace(aux, terms=terms)
+                values.append(value)
+                terms[penalty.name] = value.detach()
+        return values, Aux(terms)
+
+    def gradients(
+        self, net: Net, state: CombinedState, batch: Batch, draw: Any, candidate: Lookahead
+    ) -> Gradients:
+        if self.staged:
+            return super().gradients(net, state, batch, draw, candidate)
+        begun = self.method.gradients(net, state.method, batch, draw[0], candidate)
+        return gradients([self._held()], net, state, batch, draw, candidate, begun)
 
     def _shifted(self, net: Net, penalty: Penalty, gradient: Tensors, candidate: Lookahead) -> Net:
         ahead = penalty.ahead()
@@ -198,6 +220,17 @@ class Combined(Method):
 
     def _with_states(self, state: CombinedState) -> list[tuple[Penalty, Any]]:
         return list(zip(self.penalties, state.penalties, strict=True))
+
+
+def _stage_of_method(stage: Stage, twice: bool) -> Stage:
+    """A method's stage, asked with the combined state and draw."""
+
+    def losses(
+        net: Net, state: CombinedState, batch: Batch, draw: Any, gradient: Tensors, candidate: Lookahead
+    ) -> tuple[Sequence[Tensor], Aux]:
+        return stage.losses(net, state.method, batch, draw[0], gradient, candidate)
+
+    return replace(stage, losses=losses, twice=twice)
 
 
 def _of_method(data: Callable[[Any, Learner], Samples]) -> Callable[[Any, Learner], Samples]:

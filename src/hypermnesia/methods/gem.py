@@ -2,6 +2,7 @@
 task's memory (Lopez-Paz & Ranzato 2017, arXiv:1706.08840).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor
 from hypermnesia.core.declared import NotNegative
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
-from hypermnesia.methods.base import Lookahead
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.method import Projecting
@@ -49,18 +49,15 @@ class GEM(Projecting):
         """All that is remembered of earlier tasks."""
         return rehearsal.remembered(state.memory, learner, rng, range(batch.task))
 
-    def gradients(
-        self, net: Net, state: ReplayState, batch: Batch, draw: Replay | None, candidate: Lookahead
-    ) -> tuple[Tensors, Tensor, Aux]:
-        value, aux = self.loss(net, state, batch, draw)
-        gradient = net.gradients(value)
-        if draw is not None:
-            losses = [
-                F.cross_entropy(net(draw.x[b.start : b.stop], b.task), draw.target[b.start : b.stop])
-                for b in draw.blocks
-            ]
-            gradient = project(net, gradient, [net.gradients(loss) for loss in losses], self.gamma)
-        return gradient, value.detach(), aux
+    def references(self, net: Net, draw: Replay) -> tuple[Sequence[Tensor], Aux]:
+        losses = [
+            F.cross_entropy(net(draw.x[b.start : b.stop], b.task), draw.target[b.start : b.stop])
+            for b in draw.blocks
+        ]
+        return losses, Aux()
+
+    def turned(self, gradient: Tensors, references: Sequence[Tensors]) -> Tensors:
+        return project(gradient, references, self.gamma)
 
     def after_step(
         self, state: ReplayState, learner: Learner, step: Step, rng: torch.Generator
@@ -72,22 +69,21 @@ class GEM(Projecting):
         return ReplayState(rehearsal.with_task(state.memory, task, share, rng))
 
 
-def project(net: Net, gradient: Tensors, references: list[Tensors], gamma: float) -> Tensors:
+def project(gradient: Tensors, references: Sequence[Tensors], gamma: float) -> Tensors:
     """`gradient` turned so that it opposes none of `references`, where it opposes one; a name that a side lacks is zero."""
-    names = [name for name in net.params if any(name in one for one in (gradient, *references))]
+    like = {name: g for one in (*references, gradient) for name, g in one.items()}
 
     def flat(one: Tensors) -> Tensor:
         return torch.cat(
-            [one[n].flatten() if n in one else torch.zeros_like(net.params[n]).flatten() for n in names]
+            [one[n].flatten() if n in one else torch.zeros_like(g).flatten() for n, g in like.items()]
         )
 
     g, rows = flat(gradient), torch.stack([flat(one) for one in references])
     products = rows @ g
     weights = multipliers((rows @ rows.T).double(), products.double(), gamma).to(g.dtype)
     turned = torch.where((products < 0).any(), g + weights @ rows, g)
-    sizes = [net.params[name].numel() for name in names]
-    parts = zip(names, turned.split(sizes), strict=True)
-    return {name: part.view_as(net.params[name]) for name, part in parts}
+    parts = zip(like, turned.split([g.numel() for g in like.values()]), strict=True)
+    return {name: part.view_as(like[name]) for name, part in parts}
 
 
 def multipliers(gram: Tensor, products: Tensor, least: float) -> Tensor:

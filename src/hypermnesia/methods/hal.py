@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.declared import Count, NotNegative, Positive, Probability
-from hypermnesia.core.tensors import Tensors, add
+from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
-from hypermnesia.methods.base import Lookahead
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.buffer import Memory
 from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay
+from hypermnesia.methods.stages import Lookahead, Stage
 from hypermnesia.weights.model import evaluating
 
 
@@ -63,15 +63,21 @@ class HAL(ReplayMethod):
     def begin_task(self, state: HALState, learner: Learner) -> HALState:
         return replace(state, centre=torch.zeros(0, device=learner.device))
 
-    def gradients(
-        self, net: Net, state: HALState, batch: Batch, draw: Replay | None, candidate: Lookahead
-    ) -> tuple[Tensors, Tensor, Aux]:
-        value, aux = self.loss(
-            net, state, batch, draw
-        )  # of experience replay: the anchors only bend its gradient
-        gradient = net.gradients(value)
+    def stages(self) -> Sequence[Stage]:
+        """Experience replay's, and the anchors, which only bend its gradient."""
+        return (*super().stages(), Stage(self._held, looks=frozenset({"sgd"})))
+
+    def _held(
+        self,
+        net: Net,
+        state: HALState,
+        batch: Batch,
+        draw: Replay | None,
+        gradient: Tensors,
+        candidate: Lookahead,
+    ) -> tuple[Sequence[Tensor], Aux]:
         if not state.anchors or self.strength == 0:
-            return gradient, value.detach(), aux
+            return [], Aux()
         change = candidate(gradient, plain=True)
         ahead = net.at({name: net.params[name] + moved.detach() for name, moved in change.items()})
         with torch.no_grad():
@@ -80,8 +86,7 @@ class HAL(ReplayMethod):
             (now - then).square() for now, then in zip(_answers(net, state.anchors), there, strict=True)
         ]
         held = self.strength * torch.cat([square.flatten() for square in squares]).mean()
-        aux = replace(aux, terms={**aux.terms, "anchors": held.detach()})
-        return add(gradient, net.gradients(held)), (value + held).detach(), aux
+        return [held], Aux({"anchors": held.detach()})
 
     def after_step(self, state: HALState, learner: Learner, step: Step, rng: torch.Generator) -> HALState:
         with evaluating(learner.model):

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from hypermnesia.core.declared import Count, NotNegative
 from hypermnesia.core.tensors import Tensors, add, scale
-from hypermnesia.methods.base import Lookahead
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
+from hypermnesia.methods.stages import Lookahead
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,11 @@ from torch import Tensor
 from hypermnesia.core.declared import Count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.methods.base import Lookahead
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net
 from hypermnesia.methods.replay import rehearsal
 from hypermnesia.methods.replay.method import ReplayMethod
 from hypermnesia.methods.replay.rehearsal import Block, MemoryOptions, Replay, ReplayState
+from hypermnesia.methods.stages import Lookahead
 from hypermnesia.weights.model import evaluating
 
 

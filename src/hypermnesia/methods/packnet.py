@@ -14,8 +14,9 @@ from torch import Tensor
 from hypermnesia.core.declared import Positive
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.methods.base import Lookahead, Method
+from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Phase, Step
+from hypermnesia.methods.stages import Lookahead
 from hypermnesia.weights.model import Model
 
 FREE = -1

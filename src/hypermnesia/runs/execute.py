@@ -44,7 +44,7 @@ from hypermnesia.training import checkpoint, guards
 from hypermnesia.training.events import Event
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.position import Abandoned
-from hypermnesia.training.stacked import pays, why_apart
+from hypermnesia.training.stackable import pays, why_apart
 
 Stacked = Literal["auto", "on", "off"]
 PATIENCE = 60.0

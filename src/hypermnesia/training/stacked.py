@@ -16,20 +16,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
-from hypermnesia.core import optim, tensors, trees
+from hypermnesia.core import lookahead, optim, tensors, trees
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.tensors import Tensors
 from hypermnesia.core.trees import flat, rebuilt
-from hypermnesia.methods.learner import Aux, Net, Step
+from hypermnesia.methods.learner import Aux, Step
 from hypermnesia.training import determinism
 from hypermnesia.training.events import Event, StepDone
 from hypermnesia.training.graphs import Graphs, Input, made
 from hypermnesia.training.guards import check_tensors
 from hypermnesia.training.loop import Fit
+from hypermnesia.training.program import Given, Program
+from hypermnesia.training.stackable import why_apart
 from hypermnesia.training.step import (
     Layout,
     Stepper,
@@ -42,56 +41,6 @@ from hypermnesia.training.step import (
     precision,
     unpacked,
 )
-from hypermnesia.weights.hypernets.base import Generator
-
-PAYS_BELOW = 400_000
-"""Trainable numbers of one run up to which stacking is the default. Small networks spend their time on calling
-operations, which stacking does once for all seeds; large ones on arithmetic and memory, which it does not spare. By
-`benchmarks/rows/stacked.py`."""
-
-
-def why_apart(runs: Sequence[Fit]) -> str:
-    """Why the steps of these runs cannot be taken together; empty if they can."""
-    first = runs[0]
-    if len(runs) < 2:
-        return "there is only one seed"
-    if trees.numbers([run.method for run in runs]) is None:
-        return "their methods differ in more than numbers"
-    rates = trees.numbers([run.optimizer_options for run in runs])
-    if rates is None or not rates.keys() <= {("lr",), ("embedding_lr",)}:
-        return "their optimizers differ in more than learning rates"
-    if len({run.optimizer_options.apart for run in runs}) > 1:
-        return "the embeddings of some have a learning rate of their own"
-    if first.optimizer_options.schedule == "plateau":
-        return "each run's learning rate follows its own validation accuracy"
-    if len(first.learner.models) > 1:
-        return "the approach trains several models"
-    if first.method.custom_gradients:
-        return "its gradients are more than those of one loss (a projection, or a look-ahead)"
-    if any(p.data or p.restart or not p.trains for p in first.method.phases(first.learner)):
-        return "it does more than train on each task's samples"
-    if any(_not_alike(m) for m in first.learner.model.modules()):
-        return "the network has dropout, noise or running statistics, which change outside of the gradient"
-    if any(run.learner.preprocess != first.learner.preprocess for run in runs):
-        return "their samples are normalised by numbers of their own"
-    forms = [{n: v.shape for n, v in run.learner.model.named_parameters()} for run in runs]
-    if any(form != forms[0] for form in forms):
-        return "their networks differ in form"
-    sizes = [[len(task.train) for task in run.stream.tasks] for run in runs]
-    if any(size != sizes[0] for size in sizes) and first.train.iterations is None:
-        return "their tasks differ in length, and are passed in epochs"
-    return ""
-
-
-def pays(runs: Sequence[Fit]) -> bool:
-    """Whether stacking them is likely to take less time than one run after the other, on a CPU."""
-    return sum(p.numel() for p in runs[0].learner.model.parameters() if p.requires_grad) <= PAYS_BELOW
-
-
-def _not_alike(module: nn.Module) -> bool:
-    noisy = isinstance(module, _DropoutNd) and module.p > 0
-    noisy = noisy or (isinstance(module, Generator) and module.embedding_noise > 0)
-    return noisy or (isinstance(module, _NormBase) and module.track_running_stats)
 
 
 def together(runs: Sequence[Fit]) -> Iterator[tuple[int, Event]]:
@@ -176,6 +125,7 @@ class Stack:
         ):
             self._bound = _Bound(self.runs, requests)
         bound = self._bound
+        bound.set_rates(requests)
         together = bound.draw(requests)
         watched = self.method.watches_parameters
         before = [tensors.copy(w.net.params) if watched else {} for w in requests]
@@ -252,6 +202,11 @@ class _Bound:
                 joined = {key: _joined([s[key] for s in states], whole) for key in states[0]}
                 self.optimizer.state[whole] = joined
 
+    def set_rates(self, requests: Sequence[StepRequest]) -> None:
+        """Take the first run's learning rates of this step."""
+        for group, own in zip(self.optimizer.param_groups, requests[0].optimizer.param_groups, strict=True):
+            group["lr"] = own["lr"]
+
     def draw(self, requests: Sequence[StepRequest]) -> Any:
         """Make the draws of all runs; returns them as one where they are made as one, else None."""
         together = self.methods[0].draw_together(
@@ -286,30 +241,29 @@ class _Bound:
         if together is not None:
             leaves, drawn = flat(together)
             fresh, form = [*fresh, *leaves], [*form, *drawn]
-        edges = [0, *accumulate(map(len, (self.params, self.rest, self._numbers, held, fresh)))]
         first = requests[0]
+        program = Program(
+            self.methods[0],
+            tuple(self._numbers),
+            self.model,
+            self.part,
+            first.state,
+            first.batch,
+            first.draw,
+            self.optimizer,
+        )
+        looks = any(stage.looks for stage in self.methods[0].stages())
+        ahead = lookahead.view(self.optimizer) if looks else None
+        seen, of_optimizer = flat(ahead)
+        parts = (self.params, self.rest, self._numbers, held, fresh, self._ratios, seen)
+        edges = [0, *accumulate(map(len, parts))]
 
-        def loss(
-            params: Tensors, rest: Tensors, own: list[Tensor], held: list[Tensor], fresh: list[Tensor]
-        ) -> Any:
-            method = trees.with_numbers(self.methods[0], dict(zip(self._numbers, own, strict=True)))
-            state = rebuilt(first.state, iter(held))
-            batch, draw = rebuilt((first.batch, first.draw), iter(fresh))
-            value, aux = method.loss(Net(self.model, params, rest, self.part), state, batch, draw)
-            terms[:] = aux.terms
-            return value, [*aux.terms.values()], [] if aux.logits is None else [aux.logits]
-
-        terms: list[str] = []
-
-        def compute(given: list[Tensor]) -> tuple[list[Tensor], Layout]:
-            params, rest, own, held, fresh = (given[a:b] for a, b in pairwise(edges))
+        def compute(tensors: list[Tensor]) -> tuple[list[Tensor], Layout]:
+            params, rest, own, held, fresh, ratios, seen = (tensors[a:b] for a, b in pairwise(edges))
             named = dict(zip(self.params, params, strict=True))
             untrained = dict(zip(self.rest, rest, strict=True))
-            values, parts, logits = vmap(loss)(named, untrained, own, held, fresh)
-            found = torch.autograd.grad(values.sum(), params, allow_unused=True)
-            gradients = {name: g for name, g in zip(named, found, strict=True) if g is not None}
-            shares = dict(zip(terms, (part.detach() for part in parts), strict=True))
-            return packed((gradients, values.detach(), Aux(shares, logits[0].detach() if logits else None)))
+            [view], by_rate = rebuilt((ahead,), iter(seen)), dict(zip(self._ratios, ratios, strict=True))
+            return packed(program.gradients(Given(named, untrained, own, held, fresh), view, by_rate))
 
         inputs: list[Input] = [
             *self.params.values(),
@@ -317,11 +271,13 @@ class _Bound:
             *self._numbers.values(),
             *held,
             *fresh,
+            *self._ratios.values(),
+            *seen,
         ]
         if self._graphs.compile and early(first):
             found = compute(made(inputs))
         else:
-            found = self._graphs([*form, *numbers_of(self.model)], compute, inputs)
+            found = self._graphs([*form, *of_optimizer, *numbers_of(self.model)], compute, inputs)
         gradients, values, aux = unpacked(*found)
         shares = {name: part.unbind() for name, part in aux.terms.items()}
         answers = [None] * len(requests) if aux.logits is None else aux.logits.unbind()
@@ -339,7 +295,7 @@ class _Bound:
 
     def _one_by_one(self, requests: Sequence[StepRequest]) -> tuple[Tensors, Sequence[Tensor], list[Aux]]:
         found = [
-            method.gradients(w.net, w.state, w.batch, w.draw, lambda gradients, plain=False: dict(gradients))
+            method.gradients(w.net, w.state, w.batch, w.draw, partial(lookahead.candidate, w.optimizer))
             for method, w in zip(self.methods, requests, strict=True)
         ]
         stacked = {}
@@ -354,8 +310,6 @@ class _Bound:
     def move(self, gradients: Tensors, requests: Sequence[StepRequest], clip: float | None) -> Tensors:
         """One optimizer step of all runs; returns the gradients as they are before clipping."""
         gradients = {name: optim.laid_out_as(self.params[name], g) for name, g in gradients.items()}
-        for group, own in zip(self.optimizer.param_groups, requests[0].optimizer.param_groups, strict=True):
-            group["lr"] = own["lr"]
         before = {name: self.params[name].detach().clone() for name in self._ratios}
         optim.advance(self.optimizer, _clipped(gradients, clip))
         # Every optimizer's move is proportional to its learning rate.

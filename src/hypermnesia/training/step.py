@@ -139,7 +139,7 @@ def by_graph(graphs: Graphs, method: Method, request: StepRequest, held: Held) -
         (params, rest), (state, batch, draw, view) = rebuilt((own, nested), iter(given))
 
         def candidate(gradients: Mapping[str, Tensor], plain: bool = False) -> Tensors:
-            return lookahead.candidate(optimizer, gradients, view, plain)
+            return lookahead.candidate(optimizer, gradients, plain, view)
 
         return packed(method.gradients(Net(net.model, params, rest, net.part), state, batch, draw, candidate))
 

@@ -9,11 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypermnesia.core.fitting import fitting
+from hypermnesia.core.tensors import Tensors
 from hypermnesia.data import Task
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal, together
 from hypermnesia.methods.replay.rehearsal import MemoryOptions, Replay, ReplayState
+from hypermnesia.methods.stages import Lookahead, Stage
 
 
 class ReplayMethod(Method):
@@ -78,6 +80,25 @@ class Projecting(ReplayMethod):
 
     def loss(self, net: Net, state: Any, batch: Batch, draw: Any) -> tuple[Tensor, Aux]:
         return super().loss(net, state, batch, None)
+
+    def references(self, net: Net, draw: Any) -> tuple[Sequence[Tensor], Aux]:
+        """Losses on what is remembered, whose gradients the batch's is not to oppose; and what they hand out."""
+        raise NotImplementedError
+
+    def turned(self, gradient: Tensors, references: Sequence[Tensors]) -> Tensors:
+        """The gradient so that it opposes none of the references, of which there is at least one."""
+        raise NotImplementedError
+
+    def stages(self) -> Sequence[Stage]:
+        return (*super().stages(), Stage(self._remembered, self._turned, counts=False))
+
+    def _remembered(
+        self, net: Net, state: Any, batch: Batch, draw: Any, gradient: Tensors, candidate: Lookahead
+    ) -> tuple[Sequence[Tensor], Aux]:
+        return ([], Aux()) if draw is None else self.references(net, draw)
+
+    def _turned(self, gradient: Tensors, references: Sequence[Tensors]) -> Tensors:
+        return self.turned(gradient, references) if references else gradient
 
 
 class LogitReplay(ReplayMethod):
