@@ -81,15 +81,17 @@ def looked(before: Selection, accuracy: float, model: Model) -> Selection:
 
 
 def accuracy_of(learner: Learner, task: Task, options: EvaluateOptions) -> float:
-    """Accuracy 0..1 on the task's validation part with the task given, masks at their full sparsity."""
+    """Accuracy 0..1 on the task's validation part with the task given, that is among its classes; masks at their full
+    sparsity."""
     model, part = learner.model, task.validation
     assert part is not None
     progress = model.ramp
     with torch.no_grad(), evaluating(model):
         model.set_progress(1.0)
         overlay = model.overlay(task.index)
+        own = learner.targets(torch.tensor(task.classes, device=learner.device), task.index)
         hits = [
-            model.call(overlay, x, task.index).argmax(1) == learner.targets(y, task.index)
+            own[model.call(overlay, x, task.index)[:, own].argmax(1)] == learner.targets(y, task.index)
             for x, y in (load() for load in batches(part, learner, options))
         ]
     model.ramp = progress
