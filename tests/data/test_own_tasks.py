@@ -42,7 +42,7 @@ def test_different_and_returning_classes():
 def test_classes_of_equal_names_may_be_apart():
     stream = stream_of([(x, Y) for x in X], apart=True)
     assert [task.classes for task in stream.tasks] == [(0, 1), (2, 3), (4, 5)]
-    assert stream.class_names == ("0", "1", "0", "1", "0", "1")
+    assert stream.class_names == ("0", "1", "0 (task 2)", "1 (task 2)", "0 (task 3)", "1 (task 3)")
 
 
 def test_a_stream_of_own_tasks_is_learned():

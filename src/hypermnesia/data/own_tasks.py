@@ -96,19 +96,16 @@ def merged(sources: Sequence[Source], name: str, apart: bool) -> tuple[Source, l
         raise HypermnesiaError(
             f"{name}: some tasks have classes and some numbers (task=regression); expected one of both"
         )
-    known: list[str] = []
+    known: dict[str, int] = {}
     ids: list[list[int]] = []
-    for source in sources:
+    for t, source in enumerate(sources):
         own = []
         for title in source.class_names:
             if telling == {True}:  # one output, whatever each task calls it
-                own.append(0)
-                known = known or [title]
-            elif apart or title not in known:
-                known.append(title)
-                own.append(len(known) - 1)
-            else:
-                own.append(known.index(title))
+                title = next(iter(known), title)
+            while apart and title in known and telling == {False}:  # each class has a name of its own
+                title = f"{title} (task {t + 1})"
+            own.append(known.setdefault(title, len(known)))
         ids.append(own)
     channels = max(source.shape[0] for source in sources)
 
