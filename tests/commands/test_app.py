@@ -178,6 +178,8 @@ def test_metrics_of_a_pasted_matrix(command, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(sys, "stdin", io.StringIO("96 20\n60 98"))
     assert command("metrics", "-").out == done.out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
+    assert "standard input is no UTF-8 text" in command("metrics", "-").err
 
 
 def test_metrics_of_a_run(command, finished):

@@ -60,7 +60,7 @@ def test_files(tmp_path):
     with pytest.raises(HypermnesiaError, match="is no UTF-8 text"):
         read_matrix(binary)
     large.write_bytes(b"0 " * (LARGEST // 2 + 1))
-    with pytest.raises(HypermnesiaError, match="is larger than"):
+    with pytest.raises(HypermnesiaError, match="is longer than"):
         read_matrix(large)
     with pytest.raises(HypermnesiaError, match="there is no file"):
         read_matrix(tmp_path / "d.csv")

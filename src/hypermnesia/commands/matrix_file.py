@@ -4,11 +4,12 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from hypermnesia.core.errors import HypermnesiaError
 
 LARGEST = 10 * 2**20
-"""Bytes of a file."""
+"""Characters of a matrix."""
 _ABSENT = {"", "-", "–", "nan", "none", "null", "na", "n/a", "."}
 _Row = list[float | None]
 
@@ -18,13 +19,21 @@ def read_matrix(path: Path) -> list[_Row]:
     try:
         if not path.is_file():
             raise HypermnesiaError(f"there is no file {path}; expected a matrix as CSV, or a run directory")
-        if path.stat().st_size > LARGEST:
-            raise HypermnesiaError(f"{path} is larger than {LARGEST} bytes: no matrix of accuracies")
-        return parse_matrix(path.read_text(encoding="utf-8-sig"), str(path))
-    except UnicodeDecodeError as error:
-        raise HypermnesiaError(f"{path} is no UTF-8 text: {error.reason} at byte {error.start}") from error
+        with open(path, encoding="utf-8") as file:
+            return read_stream(file, str(path))
     except OSError as error:
         raise HypermnesiaError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_stream(stream: TextIO, where: str) -> list[_Row]:
+    """The matrix that a stream of text holds, called `where` in errors."""
+    try:
+        text = stream.read(LARGEST + 1)
+    except UnicodeDecodeError as error:
+        raise HypermnesiaError(f"{where} is no UTF-8 text: {error.reason} at byte {error.start}") from error
+    if len(text) > LARGEST:
+        raise HypermnesiaError(f"{where} is longer than {LARGEST} characters: no matrix of accuracies")
+    return parse_matrix(text.removeprefix("\ufeff"), where)
 
 
 def parse_matrix(text: str, where: str = "matrix") -> list[_Row]:

@@ -45,9 +45,7 @@ def metrics(
     if source.is_dir():
         tables.show_results(console(), arguments.results(source), with_variants=True)
     elif str(source) == "-":
-        tables.pasted(
-            console(), matrix_file.parse_matrix(sys.stdin.read(matrix_file.LARGEST), "standard input")
-        )
+        tables.pasted(console(), matrix_file.read_stream(sys.stdin, "standard input"))
     else:
         tables.pasted(console(), matrix_file.read_matrix(source))
 
