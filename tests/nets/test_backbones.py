@@ -96,6 +96,12 @@ def test_a_hub_that_does_not_answer() -> None:
     ):
         backbones._hub("timm:resnet18", download)
 
+    def silent() -> torch.nn.Module:
+        raise TimeoutError
+
+    with pytest.raises(HypermnesiaError, match=r"cannot be had \(TimeoutError: TimeoutError\)"):
+        backbones._hub("timm:resnet18", silent)
+
 
 class Evil:
     def __reduce__(self) -> tuple:

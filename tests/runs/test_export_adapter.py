@@ -14,6 +14,7 @@ from hypermnesia.experiments.resolve import resolve
 from hypermnesia.nets.backbones import _import_timm
 from hypermnesia.runs.execute import execute_seeds, restored
 from hypermnesia.runs.export import export_adapter
+from hypermnesia.weights.peft import read_additions
 
 WORDS = ["stream.tasks=2", "train.iterations=3", "train.threads=1", "evaluate.samples=4"]
 VIT = ["net=vit", "net.patch=4", "net.depth=1", "net.width=16", "net.heads=2"]
@@ -89,3 +90,14 @@ def test_what_has_no_adapter(tmp_path: Path) -> None:
     execute_seeds(resolve("split-digits", "finetune", WORDS), [0], tmp_path / "run")
     with pytest.raises(HypermnesiaError, match="it is for runs with weights=lora"):
         export_adapter(tmp_path / "run/seed-0", 0)
+
+
+def test_weights_that_are_kept_turned_over_are_added_to_as_they_lie(tmp_path: Path) -> None:
+    up, down = torch.randn(4, 2), torch.randn(2, 3)
+    name = "base_model.model.attn"
+    save_file(
+        {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, tmp_path / "adapter_model.safetensors"
+    )
+    config = {"peft_type": "LORA", "lora_alpha": 2, "fan_in_fan_out": True}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    torch.testing.assert_close(read_additions(tmp_path)["attn.weight"], (up @ down).T)

@@ -126,9 +126,13 @@ def _hub(name: str, download: Callable[[], nn.Module]) -> nn.Module:
         return download()
     except Exception as error:  # whatever the hub's client raises, in its many versions
         raise HypermnesiaError(
-            f"{name}: its weights cannot be had ({type(error).__name__}: {str(error).splitlines()[0]}). Without a "
+            f"{name}: its weights cannot be had ({type(error).__name__}: {_first_line(error)}). Without a "
             f"network give a file, {name}@weights.safetensors, or take `pretrained`"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _packaged_weights(name: str, package: str) -> Path:
@@ -158,7 +162,7 @@ def read_weights(name: str, file: Path) -> dict[str, Tensor]:
         Exception
     ) as error:  # of unpickling, of safetensors, of zip files: all say that this is no state dict
         raise HypermnesiaError(
-            f"{name}: {file} is no state dict that can be read safely ({str(error).splitlines()[0]}); save it "
+            f"{name}: {file} is no state dict that can be read safely ({_first_line(error)}); save it "
             "as safetensors"
         ) from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):

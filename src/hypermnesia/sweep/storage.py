@@ -118,7 +118,7 @@ def _database(optuna: ModuleType, url: str) -> Any:
         ) from error
     except (SQLAlchemyError, RuntimeError) as error:  # the latter of Optuna, for tables of another version
         raise Unreachable(
-            f"--storage {_shown(parsed)}: {str(error.__cause__ or error).splitlines()[0]}"
+            f"--storage {_shown(parsed)}: {str(error.__cause__ or error).strip().partition(chr(10))[0]}"
         ) from error
 
 

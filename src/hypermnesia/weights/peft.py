@@ -109,7 +109,10 @@ def read_additions(directory: Path) -> Tensors:
         rank = len(down)
         alpha = _of_pattern(config.get("alpha_pattern"), path, config.get("lora_alpha", rank))
         scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
-        found[f"{path}.weight"] = scale * (up.flatten(1) @ down.flatten(1)).view(len(up), *down.shape[1:])
+        change = scale * (up.flatten(1) @ down.flatten(1)).view(len(up), *down.shape[1:])
+        found[f"{path}.weight"] = (
+            change.mT if config.get("fan_in_fan_out") else change
+        )  # as GPT-2 keeps its weights
     if not found:
         raise HypermnesiaError(f"{directory}: {TENSORS} holds no lora_A of any layer")
     return found
