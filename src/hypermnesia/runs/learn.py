@@ -188,7 +188,10 @@ def _built(
 def first_checkpoint(fresh: Path, run: Fit, earlier: Path) -> None:
     """Put the earlier run's log and what it knows, as a first checkpoint, into a directory that is being made."""
     log = fresh / EVENTS
-    write_synced(log, (earlier / EVENTS).read_bytes())
+    before = earlier / EVENTS
+    write_synced(
+        log, before.read_bytes() if before.exists() else b""
+    )  # a log that was removed is missed by nothing
     extra = {bound.KEY: bound.binding(fresh), **events.mark(log)}
     checkpoint.save(run, fresh / "checkpoint", extra)
 

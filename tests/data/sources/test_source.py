@@ -31,6 +31,7 @@ def test_tokens_are_a_source_but_cannot_be_permuted_as_images():
     ("change", "text"),
     [
         ({"train_x": torch.zeros(4, 1, 2, 2)}, "pass (x * 255).round().to(torch.uint8)"),
+        ({"train_x": torch.full((4, 1, 2, 2), 200.0)}, "in 0..255 pass x.round().to(torch.uint8)"),
         ({"train_y": torch.zeros(4)}, "labels are torch.float32, expected integers"),
         ({"train_y": torch.tensor([0, 1])}, "4 samples with labels torch.int64 (2,), expected int64 (4,)"),
         (

@@ -215,7 +215,9 @@ def _check_tensors(what: str, images: Images) -> None:
 def _remedy(x: Tensor) -> str:
     """What to pass instead."""
     if x.is_floating_point() and x.ndim > 2:
-        return "; for float images in 0..1 pass (x * 255).round().to(torch.uint8)"
+        bright = x.numel() and float(x.max()) > 1
+        range_, bytes_ = ("0..255", "x") if bright else ("0..1", "(x * 255)")
+        return f"; for float images in {range_} pass {bytes_}.round().to(torch.uint8)"
     if x.dtype == torch.uint8 and x.ndim == 2:
         return "; flattened images go back to (N, H, W) by reshape, features to float32"
     return ""
