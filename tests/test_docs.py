@@ -201,6 +201,13 @@ def test_every_command_and_every_approach_has_its_line():
     assert {name for row in names for name in re.findall(r"`([^`]+)`", row)} == set(APPROACHES)
 
 
+def test_the_reference_has_every_public_name_by_where_it_is_defined():
+    """A name of a package that is a module of it as well (`hypermnesia.data.load`) would show the module."""
+    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs/reference.md").read_text("utf-8"), re.MULTILINE)
+    public = [getattr(hypermnesia, name) for name in hypermnesia.__all__ if name != "__version__"]
+    assert sorted(listed) == sorted(f"{each.__module__}.{each.__qualname__}" for each in public)
+
+
 def test_the_defaults_on_a_methods_page_are_those_of_the_code():
     wrong, seen = [], 0
     for name in APPROACHES:
