@@ -14,6 +14,7 @@ import hypermnesia as hm
 from hypermnesia.commands import result as road
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Stream
+from hypermnesia.weights.options import Plain
 
 WORDS = ["train.iterations=60", "train.threads=1"]
 TRAIN = hm.TrainOptions(iterations=40, threads=1)
@@ -205,6 +206,19 @@ def test_embeddings_that_samples_decide_are_kept_and_learned_on(
     own = found.learner.model.generator
     assert own is not None and own.num_tasks == 4 and own.support == 3
     assert (own.reader is None) == (condition == "similar") == (own.answered is not None)
+
+
+@pytest.mark.parametrize("classifier", ["cosine", "projected"])
+def test_a_classifier_that_need_not_grow_learns_on_as_it_is(classifier: Any, stream: Stream):
+    model = hm.model_for(stream, small.mlp, Plain(classifier=classifier))
+    result = hm.fit(model, stream, hm.Finetune(), replace(TRAIN, iterations=2))
+    before = {name: value.clone() for name, value in model.stored().items()}
+    again = replace(stream, tasks=stream.tasks[:1], tests=stream.tests[:1])
+    found = result.learn(again, train=hm.TrainOptions(iterations=1, threads=1))
+    assert len(found.learner.classes) == 4
+    assert {n: v.shape for n, v in found.learner.model.stored().items()} == {
+        name: value.shape for name, value in before.items()
+    }
 
 
 def test_a_run_on_disk_learns_from_a_folder(on_disk: hm.Result, tmp_path: Path):

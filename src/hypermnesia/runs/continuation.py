@@ -131,7 +131,8 @@ def onwards(finished: Fit, more: Stream, train: TrainOptions | None = None, apar
 
 
 def like(target: nn.Module, outputs: int) -> nn.Module:
-    """A copy of a model's target network that has its parameters by itself, and so many outputs."""
+    """A copy of a model's target network that has its parameters by itself, and so many outputs of a plain classifier: weights
+    that ask for another put it in again."""
     net = copy.deepcopy(target)
     for module in net.modules():
         for key, value in list(module.named_parameters(recurse=False)):
@@ -140,7 +141,7 @@ def like(target: nn.Module, outputs: int) -> nn.Module:
     path = classifier(net)
     last = net.get_submodule(path)
     assert isinstance(last, nn.Linear)
-    if last.out_features != outputs:
+    if last.out_features != outputs or type(last) is not nn.Linear:
         wider = nn.Linear(last.in_features, outputs, last.bias is not None)
         if not path:
             return wider
