@@ -100,6 +100,7 @@ def test_the_fisher_information_is_of_half_the_squared_error() -> None:
         ("ncm", (), "NCM is for classes"),
         ("er", ("ewc.strength=1", "mas.strength=1"), "the penalty mas is for classes"),
         ("hnet", ("infer=fecam",), "infer=fecam infers the task by classes.*leave infer out, and the task is given"),
+        ("hnet", ("infer=ridge", "infer.of=input"), "infer=ridge infers the task by classes"),
         ("hnet", ("infer.calibrate=true",), "infer=entropy infers the task by classes"),
         ("er", ("memory.policy=class-balanced",), "memory.policy=class-balanced goes by classes"),
         ("ewc", ("ewc.fisher=sampled",), "ewc.fisher=sampled is of classes"),

@@ -3,15 +3,17 @@
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.evaluation.infer import Entropy
+from hypermnesia.evaluation.infer import INFERENCES, Entropy
 from hypermnesia.methods.learner import Learner
 
 
 def check_inference(learner: Learner) -> None:
     """Raise `HypermnesiaError` for a way to infer the task where numbers are told: all of them go by classes."""
     if learner.target is not None and learner.inference not in (None, Entropy()):
+        kind = type(learner.inference)
+        name = {known: name for name, known in INFERENCES.items()}.get(kind, kind.__name__)
         raise HypermnesiaError(
-            f"infer={type(learner.inference).__name__.lower()} infers the task by classes, and the targets of this stream are "
+            f"infer={name} infers the task by classes, and the targets of this stream are "
             "numbers (task=regression): leave infer out, and the task is given"
         )
 

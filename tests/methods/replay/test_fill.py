@@ -1,8 +1,10 @@
 """When a memory is filled: after every step, or once a task has ended."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from methods.helpers import make_batch, make_learner, offer
+from methods.helpers import make_batch, make_learner, make_stream, offer
 from methods.regularisation_helpers import make_task
 
 from hypermnesia.core.errors import HypermnesiaError
@@ -57,6 +59,11 @@ def test_the_error_names_all_that_can() -> None:
 def test_only_the_end_of_a_task_needs_boundaries(kind: type) -> None:
     assert not kind().needs_boundaries
     assert kind(memory=LATE).needs_boundaries
+    kind().check(hidden := replace(make_stream(), boundaries=False))
+    with pytest.raises(
+        HypermnesiaError, match="which the stream split does not tell: leave memory.fill=step"
+    ):
+        kind(memory=LATE).check(hidden)
 
 
 @pytest.mark.parametrize(("kind", "policy"), [(GSS, "greedy"), (GDumb, "class-balanced")])

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.fitting import fitting
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.data import Task
+from hypermnesia.data import Stream, Task
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
 from hypermnesia.methods.replay import rehearsal, together
@@ -29,6 +30,14 @@ class ReplayMethod(Method):
     memory: MemoryOptions
     keeps_logits: ClassVar[bool] = False
     """Whether the memory keeps the logits that `loss` hands out, beside the samples."""
+
+    def check(self, stream: Stream) -> None:
+        if self.memory.fill == "task" and not stream.boundaries:
+            raise HypermnesiaError(
+                f"memory.fill=task lets samples in when their task has ended, which the stream {stream.name} does not tell: "
+                "leave memory.fill=step"
+            )
+        super().check(stream)
 
     def init(self, learner: Learner) -> Any:
         return ReplayState(rehearsal.empty_memory(learner, self.memory, logits=self.keeps_logits))

@@ -149,6 +149,6 @@ def by_chunk(options: Any, shapes: Mapping[str, torch.Size]) -> Any:
 def _cannot(options: Any, total: int, why: str) -> HypermnesiaError:
     kind = type(options).__name__.removesuffix("Options").lower()
     return HypermnesiaError(
-        f"generator.compression={options.compression} for {total:,} numbers written by a {kind} generator: {why}. Ask for "
+        f"generator.compression={options.compression} for {total:,} numbers written by generator={kind}: {why}. Ask for "
         "another share, take generator=chunked, or set the sizes yourself"
     )
