@@ -189,6 +189,13 @@ def test_parts_that_are_left_out(approach: str, words: list[str], gone: str) -> 
         ("split-digit", "er", [], "unknown benchmark 'split-digit'; did you mean 'split-digits'?"),
         ("split-digits", "hnett", [], "unknown approach 'hnett'; did you mean 'hnet'?"),
         ("split-digits", "er", ["net=lenett"], "unknown net 'lenett'; did you mean 'lenet'?"),
+        (
+            "split-digits",
+            "er",
+            ["net=mine"],
+            "lenet, mlp, pretrained, pretrained-1, pretrained-2, python:MODULE:FACTORY",
+        ),
+        ("split-digits", "mine", [], "phn, python:MODULE:CLASS, ranpac"),
         ("split-digits", "er", ["net=[mlp]"], "unknown net"),
         ("split-digits", "hnet", ["generator=desne"], "unknown generator 'desne'; did you mean 'dense'?"),
         ("split-digits", "hnet", ["infer=entropi"], "unknown inference 'entropi'; did you mean 'entropy'?"),

@@ -240,7 +240,10 @@ def test_damage_is_told(finished, tmp_path, name, content, fault):
 
 
 def test_a_directory_without_a_run_is_told(tmp_path):
-    with pytest.raises(Unusable, match="holds no run: expected seed-K/config.toml in it"):
+    with pytest.raises(
+        Unusable,
+        match="holds no run: expected seed-K/config.toml in it; hypermnesia list runs .* shows those below",
+    ):
         seed_directories(tmp_path)
     with pytest.raises(Unusable, match="is no run directory: config.toml cannot be read"):
         resume(tmp_path)

@@ -23,7 +23,7 @@ from hypermnesia.experiments.config.words import write_value
 from hypermnesia.experiments.penalties import JOINING
 from hypermnesia.experiments.resolve import SELECTORS, chosen, resolve
 from hypermnesia.nets import NETS, Pretrained
-from hypermnesia.nets.backbones import PACKAGED
+from hypermnesia.nets.backbones import FORMS
 from hypermnesia.runs.directory import Unusable, environment_of, read_result, seed_directories
 from hypermnesia.runs.results import summary_of
 from hypermnesia.weights import GENERATORS
@@ -80,7 +80,7 @@ def _generators() -> Table:
 
 def _nets() -> Table:
     table = _parts("net", NETS)
-    for form in (*PACKAGED, "timm:NAME", "timm:NAME@FILE", "hf:NAME", "hf:FOLDER"):
+    for form in FORMS:
         table.add_row(
             form, "a pre-trained network, its classifier replaced", ", ".join(config.keys(Pretrained))
         )
@@ -210,7 +210,7 @@ def listed(kind: str, words: Sequence[str], ledger: Path) -> Table | Group:
         names = [word for word in words if "=" not in word]
         if not 1 <= len(names) <= 2:
             raise HypermnesiaError(
-                "hypermnesia list options APPROACH [BENCHMARK] [key=value …]; for example: hypermnesia list options hnet"
+                "name an approach: hypermnesia list options APPROACH [BENCHMARK] [key=value …], such as list options hnet"
             )
         return option_table(names[0], names[1] if len(names) > 1 else "split-digits", settings)
     if kind == "runs" and len(words) < 2:

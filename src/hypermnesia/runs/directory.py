@@ -99,7 +99,9 @@ def seed_directories(directory: Path) -> list[Path]:
         return [directory]
     found = [seed for seed in seeds_in(directory) if (seed / "config.toml").is_file()]
     if not found:
-        raise Unusable(f"{directory} holds no run: expected seed-K/config.toml in it")
+        raise Unusable(
+            f"{directory} holds no run: expected seed-K/config.toml in it; hypermnesia list runs {directory} shows those below"
+        )
     return found
 
 
