@@ -239,6 +239,13 @@ def build_source(
             "needs two or more, of which a fifth is put aside"
         )
     x = _decoded(name, train, test, size, text)
+    for values, what in ((x, "a feature"), (y, "the target")):
+        if values.is_floating_point() and not bool((finite := torch.isfinite(values)).all()):
+            odd = (~finite).nonzero()[0]
+            raise HypermnesiaError(
+                f"{_place(int(odd[0]), train, test)}: {what} is {float(values[tuple(odd)])}; expected finite numbers: fill in or "
+                "drop what is missing"
+            )
     if test is not None:
         cut = len(train.images)
         return Source(name, Images(x[:cut], y[:cut]), Images(x[cut:], y[cut:]), names)
@@ -258,13 +265,18 @@ def _decoded(
             raise HypermnesiaError(
                 f"{name}: train and test samples differ ({' and '.join(kinds)}); expected one shape and dtype"
             )
-        return torch.cat(tensors)
+        return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
     images = [image for part in parts if not isinstance(part, Tensor) for image in part]
 
     def origin(i: int) -> str:
-        return train.place(i) if i < len(train.images) or test is None else test.place(i - len(train.images))
+        return _place(i, train, test)
 
     return tokenise(images, origin, text) if train.texts else decode(images, origin, size)
+
+
+def _place(i: int, train: RawSamples, test: RawSamples | None) -> str:
+    """Where sample i of train, then test, came from."""
+    return train.place(i) if i < len(train.images) or test is None else test.place(i - len(train.images))
 
 
 def _contiguous(

@@ -106,7 +106,9 @@ def _table(data: Any, where: str) -> pa.Table:
     try:
         return pa.Table.from_pandas(data, preserve_index=False)
     except (pa.ArrowException, ValueError, TypeError) as error:
-        raise HypermnesiaError(f"{where}: a column of the frame mixes kinds of values ({error})") from error
+        raise HypermnesiaError(
+            f"{where}: the frame is no table ({error}); expected columns of different names, each of one kind of values"
+        ) from error
 
 
 def _features(frame: Any) -> np.ndarray:
@@ -122,6 +124,8 @@ def _features(frame: Any) -> np.ndarray:
 def _part(data: Data, where: str, size: int | None, task: Targets) -> tuple[Tensor | list[bytes], np.ndarray]:
     """Samples, decoded or as texts, and labels (N,), integers or strings."""
     if isinstance(data, tuple) and len(data) == 2:
+        if any(map(np.ma.is_masked, data)):
+            raise HypermnesiaError(f"{where}: some values are masked; fill them in, or drop their rows")
         samples, labels = samples_of(data[0], where), _labels(data[1], where, task)
     elif (
         hasattr(data, "__getitem__")
@@ -200,7 +204,11 @@ def _labels(y: Any, where: str, task: Targets) -> np.ndarray:
         return array.astype(np.int64)
     if array.dtype.kind in "OUT" and all(isinstance(value, str) for value in array.tolist()):
         return array.astype(object)
-    whole = array.dtype.kind == "f" and bool(np.all(array == np.rint(array)))
+    whole = (
+        bool(np.all(array == np.rint(array)))
+        if array.dtype.kind == "f"
+        else array.dtype.kind in "bO" and all(isinstance(value, int) for value in array.tolist())
+    )
     raise HypermnesiaError(
         f"{where}: labels are {array.dtype}, expected integers or strings"
         + ("; pass y.astype(int)" if whole else "")

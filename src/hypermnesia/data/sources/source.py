@@ -218,6 +218,8 @@ def _remedy(x: Tensor) -> str:
         bright = x.numel() and float(x.max()) > 1
         range_, bytes_ = ("0..255", "x") if bright else ("0..1", "(x * 255)")
         return f"; for float images in {range_} pass {bytes_}.round().to(torch.uint8)"
+    if x.dtype != torch.uint8 and x.ndim > 2:
+        return "; pixels of 0..255 are x.to(torch.uint8), those of 16 bits (x >> 8).to(torch.uint8)"
     if x.dtype == torch.uint8 and x.ndim == 2:
         return "; flattened images go back to (N, H, W) by reshape, features to float32"
     return ""
