@@ -21,8 +21,8 @@ from hypermnesia.runs.recorder import Interrupted
 from hypermnesia.training.events import Evaluated, StepDone, TaskEnded, TaskStarted
 
 
-def console(terminal: bool) -> Console:
-    return Console(file=io.StringIO(), force_terminal=terminal, width=140, markup=False, highlight=False)
+def console(terminal: bool, width: int = 140) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, markup=False, highlight=False)
 
 
 def text(page: Console) -> str:
@@ -39,7 +39,7 @@ CONFIG = resolve("split-digits", "er", SHORT)
 
 
 def test_elsewhere_a_line_for_each_task(tmp_path):
-    page = console(terminal=False)
+    page = console(terminal=False, width=40)
     execute_seeds(CONFIG, [0], tmp_path, listen=showing(page))
     begun, *lines = text(page).splitlines()
     assert begun == (
@@ -54,9 +54,9 @@ def test_elsewhere_a_line_for_each_task(tmp_path):
 
 def test_a_finished_run_is_said_to_be(tmp_path):
     execute_seeds(CONFIG, [0], tmp_path)
-    page = console(terminal=False)
+    page = console(terminal=False, width=40)
     execute_seeds(CONFIG, [0], tmp_path, listen=showing(page))
-    assert text(page).replace("\n", " ").startswith("split-digits · er · seed 0: already finished, in ")
+    assert text(page) == f"split-digits · er · seed 0: already finished, in {tmp_path / 'seed-0'}\n"
 
 
 def test_a_resumed_run_says_so_and_knows_where_it_is(tmp_path):

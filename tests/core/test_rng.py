@@ -1,4 +1,5 @@
 import torch
+from numpy import int64
 
 from hypermnesia.core.rng import derive, generator
 
@@ -7,6 +8,7 @@ def test_derive_is_pinned():
     """These numbers are part of every published result: they may never change."""
     assert derive(0) == 7520536977032167579
     assert derive(42, "stream", 3) == 3240798708094407049
+    assert derive(int64(42), "stream", 3) == 3240798708094407049
 
 
 def test_derive_separates_everything_that_differs():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from numpy import int64
 from running import SHORT, files_below, read, without_times
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
@@ -251,7 +252,10 @@ def test_a_directory_without_a_run_is_told(tmp_path):
 
 def test_seeds_are_sorted_by_number_and_summed_up(tmp_path):
     cfg = config("finetune")
-    summary = execute_seeds(cfg, [10, 2], tmp_path)
+    summary = execute_seeds(cfg, [int64(10), 2], tmp_path)  # pyright: ignore[reportArgumentType]
+    for seed in (-1, True, 0.5, 2**63):
+        with pytest.raises(HypermnesiaError, match=rf"^seed={seed!r}: expected a whole number from 0 to"):
+            execute_seeds(cfg, [seed], tmp_path)  # pyright: ignore[reportArgumentType]
     assert [d.name for d in seed_directories(tmp_path)] == ["seed-2", "seed-10"]
     assert summary["seeds"] == [2, 10] and summary["scenarios"]["task"]["average_accuracy"]["n"] == 2
     assert read(tmp_path / "summary.json") == summary

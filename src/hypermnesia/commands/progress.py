@@ -64,7 +64,7 @@ def showing(console: Console) -> Listen:
 
             yield hear
         if not progress.began:
-            console.print(f"{progress.title}: already finished, in {directory}")
+            console.print(f"{progress.title}: already finished, in {directory}", soft_wrap=True)
 
     return listen
 
@@ -170,7 +170,7 @@ def _lines(console: Console, progress: RunProgress) -> Iterator[Listener]:
 
     def show(event: Event) -> None:
         if isinstance(event, TaskEnded):
-            console.print(progress.task_done(event))
+            console.print(progress.task_done(event), soft_wrap=True)
 
     with showing_work(console):
         yield show

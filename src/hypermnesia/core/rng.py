@@ -6,6 +6,7 @@ never share a sequence, and adding a part moves none of the others.
 
 import hashlib
 import json
+from operator import index
 
 import torch
 
@@ -16,7 +17,7 @@ def derive(seed: int, *names: str | int) -> int:
     Equal arguments give equal seeds on every machine and Python version; a name and a number never collide
     (`1` is not `"1"`), nor do different splits of the same text (`"ab", "c"` is not `"a", "bc"`).
     """
-    path = json.dumps([seed, *names], ensure_ascii=True, separators=(",", ":"))
+    path = json.dumps([index(seed), *names], ensure_ascii=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(path.encode("ascii")).digest()[:8], "big") >> 1
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from hypermnesia.core import trees
+from hypermnesia.core.checks import check_seed
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.files import clear_abandoned
 from hypermnesia.core.locks import forget
@@ -41,7 +42,6 @@ from hypermnesia.runs.recorder import Interrupted, Listener, asked_to_stop, reco
 from hypermnesia.runs.results import summary_of
 from hypermnesia.runs.stacks import Listen, OneFailed, silent
 from hypermnesia.training import checkpoint, guards
-from hypermnesia.training.events import Event
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.position import Abandoned
 from hypermnesia.training.stackable import pays, why_apart
@@ -66,8 +66,9 @@ def execute_seeds(
 
     `stacked`: whether all seeds train as one program (see `training.stacked`), whose results differ from theirs by rounding;
     auto does it where it can be done and is likely to pay. Raises `Unusable` before anything is run when `directory`
-    holds seeds of another configuration.
+    holds seeds of another configuration, and `HypermnesiaError` for what is no seed.
     """
+    seeds = [check_seed(seed) for seed in seeds]
     for other in seeds_in(directory):
         try:
             there = saved_config(other, cfg)
@@ -266,17 +267,13 @@ def execute(cfg: Config, seed: int, place: Place, listener: Listener | None = No
         return finished if finished is not None else _train(run, cfg, seed, place.directory, listener)
 
 
-def _deaf(event: Event) -> None:
-    """Hears nothing."""
-
-
 def _in_a_stack(entry: Entry, listener: Listener | None) -> bool:
     """Go on with a run and all that train together with it, leaving behind those that fail; False if it is by itself."""
     directory = entry.place.directory
 
     @contextlib.contextmanager
     def listen(cfg: Config, seed: int, where: Path) -> Iterator[Listener]:
-        yield listener if where == directory and listener is not None else _deaf
+        yield listener if where == directory and listener is not None else lambda event: None
 
     while True:
         try:

@@ -74,7 +74,7 @@ class SweepOptions(Checked, section="sweep"):
     prune: bool | None = None
     """Give a trial up when its accuracy after a task is below the median of finished trials at that task; None = yes,
     but for a grid."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Natural, ...] = (0,)
     """Seeds of every trial, whose value is their mean."""
     final_seeds: Natural = 3
     """Runs of the winner on test, with the first seeds beyond all of `seeds`; 0 = none."""
