@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Task
@@ -37,7 +38,8 @@ def end(learner: Learner, task: Task) -> None:
     for model in learner.models.values():
         if model.generator is not None and model.generator.answered is not None:
             with torch.no_grad():
-                model.generator.answered[task.index].fill_(_answered(learner, model, task, task.index))
+                own = _answered(model, *_support(learner, model, task), task.index)
+                model.generator.answered[task.index].fill_(own)
 
 
 def renew(learner: Learner, task: Task) -> None:
@@ -55,9 +57,7 @@ def read(learner: Learner, task: Task) -> None:
     for model in learner.models.values():
         if model.generator is None or model.generator.reader is None or model.head is None:
             continue
-        raw, y = task.train.batch(first(task.train.y, model.generator.support))
-        x = learner.preprocess(raw, None)
-        code = model.generator.reader(x, model.head.targets(y, task.index))
+        code = model.generator.reader(*_support(learner, model, task))
         model.generator.embeddings[task.index].copy_(code)
 
 
@@ -66,9 +66,9 @@ def _start_as_similar(learner: Learner, model: Model, task: Task) -> None:
     """Copy the rows of the earlier task whose network answers `task` best, beside its own, if it is enough."""
     generator = model.generator
     assert generator is not None and generator.answered is not None
+    support = _support(learner, model, task)
     shares = [
-        _answered(learner, model, task, j) / max(float(generator.answered[j]), 1e-6)
-        for j in range(task.index)
+        _answered(model, *support, j) / max(float(generator.answered[j]), 1e-6) for j in range(task.index)
     ]
     best = max(range(len(shares)), key=shares.__getitem__, default=None)
     if best is not None and shares[best] >= generator.alike:
@@ -76,11 +76,15 @@ def _start_as_similar(learner: Learner, model: Model, task: Task) -> None:
             rows[task.index].copy_(rows[best])
 
 
-@torch.no_grad()
-def _answered(learner: Learner, model: Model, task: Task, by: int) -> float:
-    """The share of the support samples of `task` that the network of task `by` answers rightly, 0..1."""
+def _support(learner: Learner, model: Model, task: Task) -> tuple[Tensor, Tensor]:
+    """The samples that the generator is given of `task`, as the network sees them, and their positions among its outputs."""
     assert model.generator is not None and model.head is not None
     raw, y = task.train.batch(first(task.train.y, model.generator.support))
+    return learner.preprocess(raw, None), model.head.targets(y, task.index)
+
+
+@torch.no_grad()
+def _answered(model: Model, x: Tensor, target: Tensor, by: int) -> float:
+    """The share of samples x (n, …) to which the network of task `by` answers with the output `target` (n,), 0..1."""
     with evaluating(model):
-        logits = model(learner.preprocess(raw, None), by)
-    return (logits.argmax(1) == model.head.targets(y, task.index)).double().mean().item()
+        return (model(x, by).argmax(1) == target).double().mean().item()

@@ -20,13 +20,15 @@ def rehearse(
     """As `rehearsal.rehearse` from each memory for its own learner, to the bit: (all draws as one (runs, m, …), each run's).
 
     None, before anything is drawn, where each has to draw by itself: memories that hold different numbers of samples, weights
-    or heads that belong to tasks, augmentation.
+    that depend on the task, augmentation.
     """
     first, learner = memories[0], learners[0]
-    head = learner.model.head
-    assert head is not None
-    apart = learner.model.depends_on_task or learner.preprocess.draws or head.kind != "shared"
-    if apart or first.filled == 0 or any(m.filled != first.filled for m in memories):
+    if (
+        learner.model.depends_on_task
+        or learner.preprocess.draws
+        or first.filled == 0
+        or any(m.filled != first.filled for m in memories)
+    ):
         return None
     drawn = draw(memories, options.batch_size, rngs)
     x = learner.preprocess(drawn.x.flatten(0, 1)).view(drawn.x.shape)
