@@ -31,6 +31,14 @@ def test_logits_come_back_with_their_samples_and_shares_with_their_tasks():
     assert torch.equal(drawn.logits, F.one_hot(drawn.y, 2).float())
 
 
+def test_numbers_come_back_as_they_are():
+    memory = hm.ReplayMemory(4)
+    memory.add(torch.ones(2, 3), torch.tensor([0.5, -1.25]))
+    assert sorted(memory.draw(2).y.tolist()) == [-1.25, 0.5]
+    with pytest.raises(hm.HypermnesiaError, match="memory.policy=ring goes by classes; of numbers take"):
+        hm.ReplayMemory(4, "ring").add(torch.ones(2, 3), torch.tensor([0.5, -1.25]))
+
+
 def test_it_keeps_no_graph():
     memory = hm.ReplayMemory(2)
     memory.add(torch.ones(2, 1, requires_grad=True) * 2, torch.zeros(2, dtype=torch.int64))

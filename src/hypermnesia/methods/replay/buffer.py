@@ -144,6 +144,10 @@ def empty(
     check(capacity, num_classes=0)
     if policy not in POLICIES:
         raise unknown("memory policy", policy, POLICIES)
+    if labels.is_floating_point and policy != "reservoir":
+        raise HypermnesiaError(
+            f"memory.policy={policy} goes by classes; of numbers take memory.policy=reservoir"
+        )
     return Memory(
         x=torch.zeros(capacity, *shape, dtype=dtype, device=device),
         y=torch.zeros(capacity, dtype=labels, device=device),

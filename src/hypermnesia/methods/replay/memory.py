@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
@@ -35,7 +36,8 @@ class ReplayMemory:
         return f"ReplayMemory({len(self)} of {self.size} samples, {self.policy})"
 
     def add(self, x: Tensor, y: Tensor, task: int = 0, logits: Tensor | None = None) -> None:
-        """Offer samples x (B, …) with their classes y (B,) int64 and, in all batches or in none, logits (B, outputs)."""
+        """Offer samples x (B, …) with their classes y (B,) int64, or numbers, float32, and, in all batches or in none, logits
+        (B, outputs)."""
         if self.held is None:
             self.held = buffer.empty(
                 self.size,
@@ -43,6 +45,7 @@ class ReplayMemory:
                 outputs=None if logits is None else logits.shape[1],
                 policy=self.policy,
                 dtype=x.dtype,
+                labels=torch.float32 if y.is_floating_point() else torch.int64,
                 device=x.device,
             )
         buffer.insert(self.held, x.detach(), y, task, logits, self._rng)

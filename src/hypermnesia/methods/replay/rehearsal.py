@@ -130,10 +130,6 @@ def empty_memory(learner: Learner, options: MemoryOptions, logits: bool = False)
     model = learner.model
     assert model.head is not None
     check(options.size, learner.num_classes)
-    if learner.target is not None and options.policy != "reservoir":
-        raise HypermnesiaError(
-            f"memory.policy={options.policy} goes by classes; of numbers take memory.policy=reservoir"
-        )
     outputs = max(len(model.head.outputs(t)) for t in range(len(learner.classes))) if logits else None
     return empty(
         options.size,
