@@ -272,6 +272,8 @@ def test_every_seed_learns(pictures: Path, tmp_path: Path):
 
 def test_words_change_how_it_is_trained_and_cut(pictures: Path, tmp_path: Path):
     run = finished("er", tmp_path / "run")
+    with pytest.raises(HypermnesiaError, match=r"^stream\.shots is given twice; give it once$"):
+        learn(run, str(pictures), ["shots=2", "stream.shots=3"], out=tmp_path / "more")
     found = learn(run, str(pictures), ["tasks=2", "train.epochs=1", "lr=0.5"], out=tmp_path / "more")
     end = restored(found.directory / "seed-0")
     assert len(end.learner.classes) == 4

@@ -240,6 +240,8 @@ def _split(data: str, words: Sequence[str], apart: bool, data_dir: Path | None) 
         name = known.get(key) or (key if key in OPTIONS else None)
         if name is None:
             settings.append(word)
+        elif name in given:
+            raise HypermnesiaError(f"stream.{name} is given twice; give it once")
         else:
             given[name] = tuple(value) if isinstance(value, list) else value
     options = config.build(StreamOptions, given, "stream")
