@@ -8,8 +8,10 @@ import hypermnesia as hm
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.tensors import copy
 from hypermnesia.experiments.resolve import from_toml, resolve
+from hypermnesia.methods.penalties.inflora import InfLoRA
 from hypermnesia.methods.penalties.orthogonal import Orthogonal
 from hypermnesia.training.events import TaskEnded
+from hypermnesia.training.stacked import together
 from hypermnesia.weights.hypernets.adapters import AdapterOptions, Adapters
 from hypermnesia.weights.options import LoRA
 
@@ -79,6 +81,24 @@ def test_a_penalty_keeps_them_apart() -> None:
     assert overlap(Orthogonal(strength=50.0)) < 0.1 * overlap()
 
 
+@pytest.mark.parametrize("written", ["stored", "summed"])
+def test_in_a_stack_each_run_is_held_apart_from_its_own_additions(written: str) -> None:
+    options = AdapterOptions(rank=2, sharing=written)  # pyright: ignore[reportArgumentType]
+    weights = LoRA(written=written, generator=options)  # pyright: ignore[reportArgumentType]
+    method, sgd = hm.combine(hm.Finetune(), Orthogonal(strength=5.0)), hm.OptimizerOptions(name="sgd", lr=0.1)
+    train = hm.TrainOptions(iterations=2, batch_size=8)
+
+    def several() -> list[hm.Fit]:
+        return [small.run(None, weights, method, train, seed=seed, optimizer=sgd) for seed in (0, 1)]
+
+    stacked, single = several(), several()
+    for _ in together(stacked):
+        pass
+    small.all_of(single)
+    for ours, theirs in zip(stacked, single, strict=True):
+        torch.testing.assert_close(ours.learner.model.stored(), theirs.learner.model.stored())
+
+
 def test_a_new_task_starts_where_the_network_is() -> None:
     for written in ("stored", "shared", "summed"):
         model = small.grown(small.model(small.split_stream(), LoRA(written=written)), 1)  # pyright: ignore[reportArgumentType]
@@ -120,5 +140,9 @@ def test_what_does_not_go_together(words: list[str], said: str) -> None:
 def test_what_needs_adapters() -> None:
     with pytest.raises(HypermnesiaError, match="take weights=lora with weights.written=summed or stored"):
         small.run(method=hm.combine(hm.Finetune(), Orthogonal()))
+    weights = LoRA(written="summed", generator=AdapterOptions(sharing="summed"))
+    both = small.run(None, weights, hm.combine(hm.Finetune(), Orthogonal(), InfLoRA()))
+    with pytest.raises(HypermnesiaError, match="which inflora sets and lets rest: leave one of the two out"):
+        small.all_of([both])
     with pytest.raises(HypermnesiaError, match="adds to weights that are there: take weights=lora"):
         resolve("split-digits", "hnet", ["generator=adapters"])

@@ -11,6 +11,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.methods.base import Penalty
 from hypermnesia.methods.learner import Learner, Net
 from hypermnesia.weights.hypernets.adapters import Adapters
+from hypermnesia.weights.hypernets.factors import OuterFactor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,13 @@ class Orthogonal(Penalty):
                 "with weights.written=summed or stored"
             )
 
+    def begin_task(self, state: None, learner: Learner) -> None:
+        writer = learner.model.generator
+        if isinstance(writer, Adapters) and writer.reads_rest:
+            raise HypermnesiaError(
+                "orthogonal.strength turns what adapters read, which inflora sets and lets rest: leave one of the two out"
+            )
+
     def value(self, net: Net, state: None, draw: None) -> Tensor | None:
         writer = net.model.generator
         assert isinstance(writer, Adapters)
@@ -40,8 +48,11 @@ class Orthogonal(Penalty):
         if last < 1:
             return None
         total = []
-        for i in range(len(writer.groups)):
-            now = net.params[f"generator.down.{i}.{last}"]
-            earlier = torch.cat([row.detach() for row in list(writer.rows("down")[i])[:last]], -1)
-            total.append((earlier.mT @ now).square().sum())
+        for factor in net.generate(range(last + 1) if writer.differs else [last], factored=True):
+            assert isinstance(factor, OuterFactor)
+            reads = factor.v.movedim(0, -2).flatten(
+                -2
+            )  # (matrices, in, ranks of all tasks one after the other)
+            earlier, now = reads.split([reads.shape[-1] - writer.rank, writer.rank], -1)
+            total.append((earlier.detach().mT @ now).square().sum())
         return self.strength * torch.stack(total).sum()

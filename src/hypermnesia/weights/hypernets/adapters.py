@@ -64,7 +64,7 @@ class Adapters(Generator):
 
     def __init__(self, options: AdapterOptions, shapes: Mapping[str, torch.Size]) -> None:
         super().__init__(shapes, TaskRows((0,)))
-        self.sharing, self.magnitudes = options.sharing, options.magnitudes
+        self.sharing, self.magnitudes, self.rank = options.sharing, options.magnitudes, options.rank
         groups: dict[tuple[int, int], Shapes] = {}
         for name, shape in self.shapes.items():
             groups.setdefault((shape[0], prod(shape[1:])), {})[name] = shape
