@@ -111,13 +111,22 @@ def said_on(page: str) -> list[list[str]]:
     return [words[1:] for words in commands if words[0].endswith("hypermnesia")]
 
 
-@pytest.mark.parametrize("page", [page for page in ALL_PAGES if said_on(page)])
+INLINE = re.compile(r"`hypermnesia\s((?:run|compare)\s[^`…]+)`")
+
+
+def said_within(page: str) -> list[list[str]]:
+    """The words of the runs and comparisons that stand within sentences, but for those with names to fill in."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [shlex.split(said) for said in INLINE.findall(text) if not re.search(r"BENCHMARK|--help", said)]
+
+
+@pytest.mark.parametrize("page", [page for page in ALL_PAGES if said_on(page) or said_within(page)])
 def test_the_commands_of_a_page_are_understood(page: str):
     """Their options are there, and runs of what needs no file of the reader's have their settings."""
-    for name, *words in said_on(page):
+    for name, *words in said_on(page) + said_within(page):
         context = get_command(app).commands[name].make_context(name, list(words))
         names, settings = sorted_words(context.params.get("words"))
-        if name in ("run", "compare") and names and not names[0].startswith("python:"):
+        if name in ("run", "compare") and not any(each.startswith("python:") for each in names):
             plain = [word for word in settings if not re.search(r"python:|\.base=", word)]
             single = [word if "[" in word else word.partition(",")[0] for word in plain]
             for approach in names[1:]:
