@@ -131,9 +131,9 @@ def run(
 ) -> None:
     """Learn a stream of tasks: run [BENCHMARK] [APPROACH] [key=value ...]
 
-    Without words: split-digits hnet. Options of the run are key=value words such as drift.beta=0.1, or beta=0.1 where
-    that is unique; `hypermnesia list options APPROACH` shows them. A finished run is recognised, an interrupted one
-    resumed.
+    Without words: split-digits hnet. `hypermnesia list benchmarks` and `list approaches` show the names, `list options
+    APPROACH` the key=value words, such as drift.beta=0.1, or beta=0.1 where that is unique. A finished run is
+    recognised, an interrupted one resumed.
     """
     from hypermnesia.commands.arguments import parse_seeds
     from hypermnesia.commands.progress import console
