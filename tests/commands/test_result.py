@@ -111,6 +111,14 @@ def test_samples_of_another_kind_are_told(plain: hm.Result, x: object, said: str
         plain.predict(x)
 
 
+def test_a_task_that_was_not_learned_is_told_as_it_was_counted(plain: hm.Result, stream: Stream):
+    for task in (-1, 3):
+        with pytest.raises(
+            HypermnesiaError, match=f"there is no task {task}: this run has learned the tasks 0 to 2"
+        ):
+            plain.predict(stream.tasks[0].test.batch(torch.arange(2))[0], task=task)
+
+
 def test_files_are_read(on_disk: hm.Result, tmp_path: Path):
     image = np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -269,6 +277,17 @@ def test_fit_takes_a_network_and_a_class_of_torch(stream: Stream):
     assert one.rows == other.rows
     for a, b in zip(one.learner.model.parameters(), other.learner.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("cuda", "torch sees no CUDA device here"), ("gpu", "expected cpu or cuda")]
+)
+def test_a_device_that_is_not_there_is_told(device: str, said: str, stream: Stream, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(HypermnesiaError, match=f"^device='{device}': {said}"):
+        hm.fit(small.mlp, stream, hm.Finetune(), TRAIN, device=device)
+    with pytest.raises(HypermnesiaError, match=f"^device='{device}': {said}"):
+        hm.build(hm.resolve("split-digits", "er"), device=device)
 
 
 def test_fit_says_what_it_takes_and_why_a_step_cannot_be(stream: Stream):

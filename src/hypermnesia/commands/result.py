@@ -34,6 +34,7 @@ from hypermnesia.runs import fitted
 from hypermnesia.runs.continuation import onwards
 from hypermnesia.runs.directory import default_directory, read_result, saved_config, seed_directories
 from hypermnesia.runs.execute import execute_seeds, restored
+from hypermnesia.runs.export import is_joint
 from hypermnesia.runs.learn import learn
 from hypermnesia.runs.predict import answered, numbers, read
 from hypermnesia.runs.results import figures_of, summary_of
@@ -134,6 +135,7 @@ class Result:
 
     def answer(self, x: Any, task: int | None = None) -> Answer:
         """Classes, scores and tasks for samples: see `predict`."""
+        self._check_task(task)
         return answered(self._run, self._raw(x), task)
 
     def predict(self, x: Any, task: int | None = None) -> list[str] | list[float]:
@@ -145,9 +147,18 @@ class Result:
         the target's own units; where weights depend on the task it has to be given.
         """
         if self.stream.target is not None:
+            self._check_task(task)
             return numbers(self._run, self._raw(x), task).tolist()
         names = self.stream.class_names
         return [names[c] if c >= 0 else "" for c in self.answer(x, task).classes.tolist()]
+
+    def _check_task(self, task: int | None) -> None:
+        """Raise for a task that was not learned, counted as it was given: from 0."""
+        learned = len(self.stream.tasks) if is_joint(self.learner, self.stream) else self.learner.task + 1
+        if task is not None and not 0 <= task < learned:
+            raise HypermnesiaError(
+                f"there is no task {task}: this run has learned the tasks 0 to {learned - 1}"
+            )
 
     def _raw(self, x: Any) -> torch.Tensor:
         files = [x] if isinstance(x, Path) else x

@@ -17,6 +17,7 @@ from hypermnesia.nets import Factory, Pretrained
 from hypermnesia.nets.options import check_kind
 from hypermnesia.nets.pretrained import Input
 from hypermnesia.training import anywhere
+from hypermnesia.training.guards import device_named
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.weights import Model
@@ -40,7 +41,7 @@ def build(
 
 def assemble(cfg: Config, stream: Stream, seed: int = 0, device: str = "cpu", sealed: bool = False) -> Fit:
     """As `build`, over a stream that is already at hand."""
-    parts, stream = cfg.sections, stream.to(device)
+    parts, stream = cfg.sections, stream.to(device_named(device))
     seeds = _seeds(parts["seeds"], seed)
     trained = stream.joined() if cfg.approach.joined else stream
     method = build_method(cfg)

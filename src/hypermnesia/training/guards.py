@@ -1,4 +1,4 @@
-"""What stops a run with a word: numbers that are not finite, memory that is not there, batches too small for a norm."""
+"""What stops a run with a word: numbers that are not finite, memory and devices that are not there, too small batches."""
 
 import contextlib
 import math
@@ -63,3 +63,16 @@ def told(what: str, error: type[HypermnesiaError] = HypermnesiaError) -> Iterato
 def _is_shortage(fault: Exception) -> bool:
     kinds = (MemoryError, torch.OutOfMemoryError)
     return isinstance(fault, kinds) or any(said in str(fault) for said in _SAID)
+
+
+def device_named(name: str | torch.device) -> torch.device:
+    """The device of that name; raises `HypermnesiaError` for one that torch does not know, or does not see here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise HypermnesiaError(f"device={name!r}: expected cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise HypermnesiaError(
+            f"device={str(name)!r}: torch sees no CUDA device here; leave device out to use the CPU"
+        )
+    return device

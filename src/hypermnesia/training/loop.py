@@ -24,7 +24,7 @@ from hypermnesia.training import anywhere, determinism, reading, selection
 from hypermnesia.training.batches import Batches, Joined, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.features import Features, kept
-from hypermnesia.training.guards import check_loss, check_tensors
+from hypermnesia.training.guards import check_loss, check_tensors, device_named
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.training.position import Abandoned, Position, Taken
 from hypermnesia.training.step import Stepper, StepRequest, StepResult, precision
@@ -89,7 +89,7 @@ class Fit:
             num_classes=stream.num_classes,
             classes=tuple(task.classes for task in stream.tasks),
             boundaries=stream.boundaries,
-            device=torch.device(device),
+            device=device_named(device),
             dtype=stream.dtype,
             target=stream.target,
             method=method,

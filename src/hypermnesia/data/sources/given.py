@@ -170,7 +170,7 @@ def samples_of(x: Any, where: str) -> Tensor | list[bytes]:
     x = x.detach().cpu()
     if x.ndim < 2:
         raise HypermnesiaError(
-            f"{where}: samples have shape {tuple(x.shape)}; one number each is (N, 1): x.reshape(-1, 1)"
+            f"{where}: samples have shape {tuple(x.shape)}; one number each is (N, 1): x.reshape(-1, 1); one sample alone x[None]"
         )
     if x.dtype == torch.uint8 and x.ndim == 3:
         return x.unsqueeze(1)
