@@ -32,7 +32,8 @@ def text(page: Console) -> str:
 
 def outline_of(tasks: int, target: object = None) -> SimpleNamespace:
     """As much of a stream as is shown."""
-    return SimpleNamespace(tasks=["a"] * tasks, target=target)
+    found = [SimpleNamespace(test=object()) for _ in range(tasks)]
+    return SimpleNamespace(tasks=found, tests=[task.test for task in found], target=target)
 
 
 CONFIG = resolve("split-digits", "er", SHORT)

@@ -118,6 +118,18 @@ def test_seeds_whose_streams_differ_in_length_are_shown():
     assert "accuracy in %, seed 0 (the streams of the seeds differ in length)" in page.file.getvalue()
 
 
+def test_tests_of_classes_have_no_transfer_though_they_are_as_many_as_tasks():
+    page = Console(file=io.StringIO(), width=120, markup=False, highlight=False)
+    about = {"benchmark": "cir-pets", "approach": "er", "seed": 0}
+    about |= {"class_names": ["cat", "dog"], "task_names": ["first", "second"]}
+    scenario = metrics.summarise([[0.9, 0.0], [0.5, 0.7]], seen=[[0, 1]] * 2, present=[[0], [1]])
+    tables.show_results(page, [about | {"scenarios": {"class": scenario}}], with_variants=True)
+    assert isinstance(page.file, io.StringIO)
+    text = page.file.getvalue()
+    assert "test 1: cat · test 2: dog" in text
+    assert {cells[1] for cells in rows_of(text) if cells and cells[0] in tables.SOURCES} == {"–"}
+
+
 def test_pasted_matrices_that_are_not_square_say_so():
     page = Console(file=io.StringIO(), width=120, markup=False, highlight=False)
     tables.pasted(page, [[0.5, 0.5]])

@@ -33,6 +33,18 @@ def test_averages_are_undefined_while_a_task_is_absent() -> None:
     assert accuracy._averages(((0.6, 0.8, None),)) == [pytest.approx(0.7)], "not square: what is present"
 
 
+def test_tests_of_classes_that_are_as_many_as_tasks_are_not_the_tasks() -> None:
+    told = make_result("a", 0, tasks=2) | {"class_names": ["p", "q"]}
+    assert accuracy.names_of_tests(Result.model_validate_json(json.dumps(told)), 2) == [
+        "digits 0, 1",
+        "digits 2, 3",
+    ]
+    told["scenarios"] = {"class": told["scenarios"]["class"] | {"missing_class_accuracy": None}}
+    result = Result.model_validate_json(json.dumps(told))
+    assert result.tests_are_classes and accuracy.names_of_tests(result, 2) == ["p", "q"]
+    assert accuracy._averages(((0.9, 0.1), (0.4, 0.8)), by_class=True) == [0.5, pytest.approx(0.6)]
+
+
 def test_names() -> None:
     names = {"task_names": ["x", "y"], "class_names": ["p", "q", "r"]}
     result = Result.model_validate_json(json.dumps(make_result("a", 0) | names))

@@ -14,6 +14,7 @@ from hypermnesia.commands.terminal import console as console
 from hypermnesia.commands.terminal import showing_work
 from hypermnesia.core import units, waiting
 from hypermnesia.data import Stream
+from hypermnesia.evaluation.evaluate import tests_are_tasks
 from hypermnesia.evaluation.figures import beside
 from hypermnesia.evaluation.metrics import accuracy_so_far
 from hypermnesia.experiments.resolve import Config, chosen
@@ -90,7 +91,7 @@ class RunProgress:
         self.task, self.tasks = 0, 1
         self.accuracy = ""
         """Mean accuracy over the tasks so far, by scenario."""
-        self._stream, self._joined, self._of = stream, joined, ""
+        self._stream, self._joined, self._of, self._by_task = stream, joined, "", True
 
     @classmethod
     def of(cls, cfg: Config, seed: int, directory: Path) -> "RunProgress":
@@ -107,6 +108,7 @@ class RunProgress:
         if first:
             stream = self._stream()
             self.tasks = 1 if self._joined else len(stream.tasks)
+            self._by_task = tests_are_tasks(stream)
             self._of = beside(stream.target is not None)
         self.task = getattr(event, "task", self.task)
         if isinstance(event, Evaluated) and event.task >= 0:
@@ -146,7 +148,8 @@ class RunProgress:
         rows = dict(event.scenarios) or {
             f"validation {name}": row for name, row in (event.validation or {}).items()
         }
-        found = {name: accuracy_so_far(row, event.task, self.tasks) for name, row in rows.items()}
+        tasks = self.tasks if self._by_task or not event.scenarios else 0
+        found = {name: accuracy_so_far(row, event.task, tasks) for name, row in rows.items()}
         return " ".join(
             f"{self._of}{name} {100 * value:.1f}%" for name, value in found.items() if value is not None
         )

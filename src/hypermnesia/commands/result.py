@@ -20,7 +20,7 @@ from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.data import Stream
 from hypermnesia.data.sources.given import samples_of
-from hypermnesia.evaluation.evaluate import EvaluateOptions
+from hypermnesia.evaluation.evaluate import EvaluateOptions, tests_are_tasks
 from hypermnesia.evaluation.figures import ERROR, METRICS, beside, worded
 from hypermnesia.evaluation.infer import Inference
 from hypermnesia.evaluation.records import Records, Row
@@ -128,8 +128,10 @@ class Result:
             raise HypermnesiaError(f"there is no scenario {scenario!r} to plot; there are: {there}")
         matrix = rows[name]
         learned = [task.name for task in self._run.stream.tasks][: len(matrix)]
-        tasks = [task.name for task in self.stream.tasks]
-        tests = tasks if len(tasks) == len(matrix[0]) else [str(i + 1) for i in range(len(matrix[0]))]
+        by_task = tests_are_tasks(self.stream) or not self.rows
+        tests = [task.name for task in self.stream.tasks] if by_task else list(self.stream.class_names)
+        if len(tests) != len(matrix[0]):
+            tests = [str(i + 1) for i in range(len(matrix[0]))]
         label = worded(f"{self.title}, {name}: accuracy in %", self.stream.target is not None)
         return Picture.of(heat_map(matrix, label, learned, tests, "after", "tested on"))
 

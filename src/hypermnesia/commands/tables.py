@@ -176,7 +176,9 @@ def show_results(console: Console, results: Sequence[Mapping[str, Any]], with_va
         alike = len({(len(one), len(one[0])) for one in every}) == 1
         rows = mean_matrix(every if alike else every[:1])
         tests = len(rows[0]) if rows else 0
-        names = next((first[of] for of in ("task_names", "class_names") if len(first[of]) == tests), ())
+        by_class = any("missing_class_accuracy" in scenario for scenario in scenarios)  # where classes return
+        called = ("class_names",) if by_class else ("task_names", "class_names")
+        names = next((first[of] for of in called if len(first[of]) == tests), ())
         over = f", mean of {len(results)} seeds" if len(results) > 1 else ""
         shown = over if alike else f", seed {first['seed']} (the streams of the seeds differ in length)"
         of = worded("accuracy in %", target is not None)
@@ -185,7 +187,7 @@ def show_results(console: Console, results: Sequence[Mapping[str, Any]], with_va
             console.print(Text(_errors([scenario.get(ERROR.name) for scenario in scenarios], target)))
         if with_variants:
             console.print()
-            console.print(variants(_mean_variants(scenarios), f"every definition{over}"))
+            console.print(variants(_mean_variants(scenarios, by_class), f"every definition{over}"))
         console.print()
 
 
@@ -200,9 +202,13 @@ def _few(names: Sequence[str], most: int = 40) -> str:
     return ", ".join(map(printable, names[:most])) + more
 
 
-def _mean_variants(scenarios: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Variants of each seed's matrix, averaged. The untrained network's accuracies lie in the run's own figure."""
-    each = [metrics.variants(s["matrix"]) | {"fwt_gem": s["forward_transfer"]} for s in scenarios]
+def _mean_variants(scenarios: Iterable[Mapping[str, Any]], by_class: bool) -> dict[str, float | None]:
+    """Variants of each seed's matrix, averaged, of which tests that are not the tasks' have none. The untrained network's
+    accuracies lie in the run's own figure."""
+    each = [
+        metrics.variants([] if by_class else s["matrix"]) | {"fwt_gem": s["forward_transfer"]}
+        for s in scenarios
+    ]
     return {name: statistics([found[name] for found in each])["mean"] for name in each[0]}
 
 

@@ -348,7 +348,7 @@ def _floats(values: Iterable[float | None]) -> Grid:
 
 
 def accuracy_so_far(row: Sequence[float | None], task: int, tasks: int | None) -> float | None:
-    """Mean accuracy over the tests of tasks 0..`task`; over all tests where these are not the `tasks` trained."""
+    """Mean accuracy over the tests of tasks 0..`task`; over all tests where these are not the `tasks` trained (0: never)."""
     own = row[: task + 1] if tasks is None or tasks == len(row) else row
     known = [value for value in own if value is not None]
     return sum(known) / len(known) if known else None

@@ -169,6 +169,11 @@ class Result(Record):
     search: dict[str, Any] | None = None
     """What the search cost whose winner this is: its space, its trials, their seconds."""
 
+    @property
+    def tests_are_classes(self) -> bool:
+        """Whether classes return, so that there is a test for each class and none for a task, however many there are."""
+        return any("missing_class_accuracy" in found.model_fields_set for found in self.scenarios.values())
+
     @model_validator(mode="after")
     def _accuracies_are_fractions(self) -> Self:
         held = [

@@ -113,7 +113,10 @@ def over_time(summary: Summary) -> Section:
         if not found:
             continue
         tasks = max(max(len(matrices[0]), len(matrices[0][0])) for _, matrices in found)
-        averaged = [(row, _average_after_each(matrices, tasks)) for row, matrices in found]
+        averaged = [
+            (row, _average_after_each(matrices, tasks, row.group.first.result.tests_are_classes))
+            for row, matrices in found
+        ]
         series = [
             Series(row.group.label, points, row.look, level=tasks > 1) for row, points in averaged if points
         ]
@@ -141,9 +144,11 @@ def over_time(summary: Summary) -> Section:
     return Section(summary.worded(_AFTER_EACH), summary.worded(about), blocks)
 
 
-def _average_after_each(matrices: Sequence[Matrix], tasks: int) -> list[tuple[float, float, float | None]]:
-    """Points (tasks learned, mean, half width) in %, of a group's matrices."""
-    rows = [_averages(matrix) for matrix in matrices]
+def _average_after_each(
+    matrices: Sequence[Matrix], tasks: int, by_class: bool
+) -> list[tuple[float, float, float | None]]:
+    """Points (tasks learned, mean, half width) in %, of a group's matrices; `by_class`: tests are not the tasks'."""
+    rows = [_averages(matrix, by_class) for matrix in matrices]
     points = []
     for task in range(len(rows[0])):
         found = statistics([row[task] for row in rows])
@@ -154,9 +159,9 @@ def _average_after_each(matrices: Sequence[Matrix], tasks: int) -> list[tuple[fl
     return points
 
 
-def _averages(matrix: Matrix) -> list[float | None]:
-    """After each task the mean over the tests of the tasks so far; None while one of them is absent."""
-    square = len(matrix) == len(matrix[0])
+def _averages(matrix: Matrix, by_class: bool = False) -> list[float | None]:
+    """After each task the mean over the tests of the tasks so far, or of all classes; None while one of them is absent."""
+    square = len(matrix) == len(matrix[0]) and not by_class
     averages: list[float | None] = []
     for task, row in enumerate(matrix):
         part = row[: task + 1] if square else [value for value in row if value is not None]
@@ -232,7 +237,7 @@ def _matrix_figure(summary: Summary, row: Row, scenario: str) -> Figure | None:
     if all(value is None for line in mean for value in line):
         return None
     result = row.group.first.result
-    square = len(mean) == len(mean[0])
+    square = len(mean) == len(mean[0]) and not result.tests_are_classes
     tests = names_of_tests(result, len(mean[0]))
     rows = (
         ["all tasks"] if len(mean) == 1 and not square else names_of_tasks(result, len(mean), numbered=True)
@@ -270,6 +275,7 @@ def names_of_tasks(result: Result, total: int, *, numbered: bool = False) -> lis
 
 def names_of_tests(result: Result, total: int) -> list[str]:
     """Names of `total` test sets, one per task or, in streams with repetition, one per class."""
-    if total != len(result.task_names) and total == len(result.class_names):
+    by_class = result.tests_are_classes or total != len(result.task_names)
+    if by_class and total == len(result.class_names):
         return list(result.class_names)
     return names_of_tasks(result, total)

@@ -71,6 +71,20 @@ def test_numbers_of_records():
     assert reader.numbers({"event": "run_ended", "steps": 9, "seconds": 1.5}) == {"train_seconds": 1.5}
 
 
+def test_tests_of_classes_that_are_as_many_as_tasks_count_all():
+    reader = Reader([{"event": "task_started", "task": 0, "name": "a", "tasks": 2}], by_task=False)
+    found = reader.numbers(
+        {
+            "event": "evaluated",
+            "task": 0,
+            "step": None,
+            "scenarios": {"class": [0.4, 0.8]},
+            "validation": {"class": [0.1, 0.3]},
+        }
+    )
+    assert found["accuracy/class"] == pytest.approx(0.6) and found["accuracy/validation/class"] == 0.1
+
+
 def test_a_reader_takes_up_where_its_past_ended():
     assert Reader([{"event": "step", "total_steps": 40, "loss": 1.0, "terms": {}}]).total == 40
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hypermnesia.core.secrets import flatten
+from hypermnesia.evaluation.evaluate import tests_are_tasks
 from hypermnesia.evaluation.event_lines import sound_lines
 from hypermnesia.evaluation.metrics import accuracy_so_far
+from hypermnesia.runs.directory import saved_stream
 from hypermnesia.training.events import Event, event_json
 
 Record = Mapping[str, Any]
@@ -34,6 +36,11 @@ class Run:
         return f"{self.benchmark} {self.approach}-{self.config_sha256[:8]} seed {self.seed}"
 
     @property
+    def by_task(self) -> bool:
+        """Whether test i belongs to task i, as its stream.json tells."""
+        return tests_are_tasks(saved_stream(self.directory))
+
+    @property
     def settings(self) -> dict[str, str]:
         """The configuration by dotted keys, without what looks like a secret, and the seed."""
         return flatten(self.config) | {"seed": str(self.seed), "config_sha256": self.config_sha256}
@@ -54,7 +61,8 @@ def history(log: Path, first: Event) -> list[dict[str, Any]]:
 class Reader:
     """Takes the numbers out of a run's records, and keeps what most records do not say."""
 
-    def __init__(self, past: Sequence[Record] = ()) -> None:
+    def __init__(self, past: Sequence[Record] = (), by_task: bool = True) -> None:
+        self._by_task = by_task
         self.total = 0
         """Steps done in the whole run."""
         self.tasks: int | None = None
@@ -75,10 +83,11 @@ class Reader:
             }
         elif record["event"] == "evaluated":
             rows = dict(record["scenarios"])
-            rows |= {f"validation/{name}": row for name, row in (record["validation"] or {}).items()}
-            for scenario, row in rows.items():
+            validation = {f"validation/{name}": row for name, row in (record["validation"] or {}).items()}
+            for scenario, row in (rows | validation).items():
+                tasks = self.tasks if self._by_task or scenario in validation else 0
                 found |= {f"accuracy/{scenario}/{i}": value for i, value in enumerate(row, 1)}
-                found[f"accuracy/{scenario}"] = accuracy_so_far(row, record["task"], self.tasks)
+                found[f"accuracy/{scenario}"] = accuracy_so_far(row, record["task"], tasks)
         elif record["event"] in ("task_ended", "run_ended"):
             found = {"train_seconds": record["seconds"]}
         return {name: value for name, value in found.items() if value is not None}

@@ -17,7 +17,7 @@ def track(run: Run, past: Sequence[dict[str, Any]]) -> Iterator[Tracker]:
 
     `time`: seconds since 1970. `task` counts from 0, −1 for the untrained network. `step`: within the task's phase.
     """
-    reader = Reader()
+    reader = Reader(by_task=run.by_task)
     with open(run.directory / "events.csv", "w", newline="", encoding="utf-8", buffering=1) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

@@ -23,7 +23,7 @@ _LONGEST = 500
 @contextmanager
 def track(run: Run, past: Sequence[dict[str, Any]]) -> Iterator[Tracker]:
     """Log to the run that DIR/seed-K/mlflow-run names; a fresh run makes one and writes its id there."""
-    reader = Reader(past)
+    reader = Reader(past, run.by_task)
     client = mlflow.MlflowClient(tracking_uri=_where(run.directory))
     session = _run_id(client, run, fresh=not past)
     ended = False

@@ -12,7 +12,7 @@ from hypermnesia.runs.trackers.base import Reader, Record, Run, Tracker
 @contextmanager
 def track(run: Run, past: Sequence[dict[str, Any]]) -> Iterator[Tracker]:
     """Write event files; after a resume, what was logged beyond the checkpoint is hidden (`purge_step`)."""
-    reader = Reader(past)
+    reader = Reader(past, run.by_task)
     purge = reader.total + 1 if past else None
     with SummaryWriter(str(run.directory / "tensorboard"), purge_step=purge) as writer:
         table = "\n".join(f"| {key} | {value} |" for key, value in run.settings.items())

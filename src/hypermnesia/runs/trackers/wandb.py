@@ -18,7 +18,7 @@ wandb: Any = import_module("wandb")  # to a type checker without the package, `i
 @contextmanager
 def track(run: Run, past: Sequence[dict[str, Any]]) -> Iterator[Tracker]:
     """Log to the run whose id follows from configuration and seed, so that a resumed run goes on in it."""
-    reader = Reader(past)
+    reader = Reader(past, run.by_task)
     session = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "hypermnesia"),
         id=f"{run.config_sha256[:16]}-{run.seed}",
