@@ -4,7 +4,6 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import small
@@ -17,7 +16,7 @@ from torch.func import grad, vmap
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.lookahead import candidate
 from hypermnesia.core.tensors import Tensors
-from hypermnesia.core.trees import flat, rebuilt
+from hypermnesia.core.trees import _walk, flat, rebuilt, with_numbers
 from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.build import build as build_run
 from hypermnesia.experiments.resolve import resolve
@@ -177,11 +176,6 @@ class Midway:
             return len(run.stream.tasks) - 1  # it trains at the end only
         return min(1, len(run.stream.tasks) - 1)
 
-    def loss(
-        self, params: Tensors, state: Any, batch: Batch, draw: Any, buffers: Tensors | None = None
-    ) -> Tensor:
-        return self.run.method.loss(Net(self.model, params, buffers), state, batch, draw)[0]
-
     def gradients(self) -> tuple[Tensor, Tensors]:
         net = Net(self.model)
         value, _ = self.run.method.loss(net, self.state, self.batch, self.draw)
@@ -190,19 +184,23 @@ class Midway:
 
 @each_trained_row
 def test_two_seeds_are_one_stacked_program(row: Row) -> None:
-    """`vmap` over parameters, buffers, state, batch and draw gives each seed's own gradients."""
+    """`vmap` over parameters, buffers, state, batch, draw and the method's numbers gives each seed's own gradients."""
     pair = [Midway(row, seed) for seed in (0, 1)]
     first = pair[0]
     params = stacked(pair, lambda one: dict(one.model.named_parameters()))
     buffers = stacked(pair, lambda one: dict(one.model.named_buffers()))
     inputs = [flat(one.state, one.batch, one.draw).leaves for one in pair]
     tensors = [torch.stack(both) for both in zip(*inputs, strict=True)]
+    method = first.run.method
+    numbers = {place: value for place, value in _walk(method, ()) if type(value) is float}
 
-    def loss(params: Tensors, buffers: Tensors, tensors: list[Tensor]) -> Tensor:
+    def loss(params: Tensors, buffers: Tensors, tensors: list[Tensor], given: list[Tensor]) -> Tensor:
         state, batch, draw = rebuilt((first.state, first.batch, first.draw), iter(tensors))
-        return first.loss(params, state, batch, draw, buffers)
+        own = with_numbers(method, dict(zip(numbers, given, strict=True)))
+        return own.loss(Net(first.model, params, buffers), state, batch, draw)[0]
 
-    together = vmap(grad(loss))(params, buffers, tensors)
+    given = [torch.full((2,), value) for value in numbers.values()]
+    together = vmap(grad(loss))(params, buffers, tensors, given)
     for i, one in enumerate(pair):
         for name, gradient in one.gradients()[1].items():
             torch.testing.assert_close(together[name][i], gradient, rtol=1e-3, atol=1e-5)

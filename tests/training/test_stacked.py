@@ -12,9 +12,16 @@ import torch
 from running import said
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.data import Preprocess
 from hypermnesia.experiments.build import build
 from hypermnesia.experiments.resolve import Config, resolve
+from hypermnesia.methods.base import Method
+from hypermnesia.methods.combine import combine
+from hypermnesia.methods.finetune import Finetune
+from hypermnesia.methods.hal import HAL
+from hypermnesia.methods.penalties.drift import Drift
+from hypermnesia.methods.replay.rehearsal import MemoryOptions
 from hypermnesia.runs.directory import environment_of, read_result
 from hypermnesia.runs.execute import execute_seeds, resume
 from hypermnesia.runs.recorder import Interrupted, Listener
@@ -22,6 +29,7 @@ from hypermnesia.training import checkpoint
 from hypermnesia.training.events import Event, StepDone, TaskEnded
 from hypermnesia.training.graphs import SIGHTS
 from hypermnesia.training.loop import Fit
+from hypermnesia.training.options import TrainOptions
 from hypermnesia.training.stackable import why_apart
 from hypermnesia.training.stacked import Stack, together
 
@@ -138,6 +146,29 @@ def test_runs_that_differ_in_numbers(approach: str, words: list[str], varied: li
     first, second = values(single[0]), values(single[1])
     apart = max(float((first[name] - second[name]).abs().max()) for name in first)
     assert apart > 5e-3, "the numbers make no difference, and so the test none either"
+
+
+@pytest.mark.parametrize(
+    ("weights", "method"),
+    [
+        ("hyper", lambda number: combine(Finetune(), Drift(scales=(number, 2.0)))),
+        ("plain", lambda number: HAL(strength=number, memory=MemoryOptions(size=8, policy="ring"))),
+    ],
+)
+def test_no_step_asks_what_a_number_is(weights: Any, method: Callable[[float], Method]) -> None:
+    def several() -> list[Fit]:
+        train, sgd = (
+            TrainOptions(iterations=2, batch_size=4, threads=1),
+            OptimizerOptions(name="sgd", lr=0.05),
+        )
+        return [small.run(None, weights, method(number), train, optimizer=sgd) for number in (0.1, 0.9)]
+
+    stacked, single = several(), several()
+    for _ in together(stacked):
+        pass
+    small.all_of(single)
+    for ours, theirs in zip(stacked, single, strict=True):
+        torch.testing.assert_close(values(ours), values(theirs))
 
 
 def test_runs_that_differ_in_more_than_numbers() -> None:

@@ -76,7 +76,7 @@ class HAL(ReplayMethod):
         gradient: Tensors,
         candidate: Lookahead,
     ) -> tuple[Sequence[Tensor], Aux]:
-        if not state.anchors or self.strength == 0:
+        if not state.anchors:
             return [], Aux()
         change = candidate(gradient, plain=True)
         ahead = net.at({name: net.params[name] + moved.detach() for name, moved in change.items()})

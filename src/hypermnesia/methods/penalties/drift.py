@@ -149,7 +149,10 @@ class Drift(Penalty):
         weights = None
         if self.scales:
             factors = [self.scales[j] if j < len(self.scales) else 1.0 for j in draw]
-            weights = torch.tensor(factors, device=next(iter(net.params.values())).device)
+            device = next(iter(net.params.values())).device
+            weights = torch.stack(
+                [torch.as_tensor(own, device=device) for own in factors]
+            )  # in a stack they are tensors
         chosen = None if len(draw) == earlier else torch.tensor(draw)
         generator = net.model.generator
         assert generator is not None
