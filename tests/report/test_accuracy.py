@@ -45,6 +45,15 @@ def test_tests_of_classes_that_are_as_many_as_tasks_are_not_the_tasks() -> None:
     assert accuracy._averages(((0.9, 0.1), (0.4, 0.8)), by_class=True) == [0.5, pytest.approx(0.6)]
 
 
+def test_joint_training_stands_where_the_tasks_end_and_not_the_classes() -> None:
+    told = make_result("joint", 0, tasks=2) | {"class_names": ["p", "q", "r"]}
+    assert accuracy._tasks(Result.model_validate_json(json.dumps(told)), ((0.5, 0.6, 0.7),)) == 2
+    assert (
+        accuracy._tasks(Result.model_validate_json(json.dumps(told | {"task_names": []})), ((0.5, 0.6, 0.7),))
+        == 3
+    )
+
+
 def test_names() -> None:
     names = {"task_names": ["x", "y"], "class_names": ["p", "q", "r"]}
     result = Result.model_validate_json(json.dumps(make_result("a", 0) | names))

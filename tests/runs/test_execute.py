@@ -181,6 +181,14 @@ def test_a_full_disk_fails_the_run_which_can_be_resumed(tmp_path, monkeypatch):
     assert resume(tmp_path / "seed-3")["seed"] == 3
 
 
+def test_a_path_that_is_no_text_is_told_before_anything_is_written(tmp_path):
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    with pytest.raises(HypermnesiaError, match='^"data_dir": ".*caf\udce9" holds bytes that are not UTF-8'):
+        execute_seeds(config("finetune"), [0], tmp_path / "run", data_dir=odd)
+    assert list(tmp_path.iterdir()) == [odd]
+
+
 def test_one_process_for_each_directory(tmp_path):
     with pytest.raises(Interrupted):
         execute(config(), 0, Place(tmp_path / "seed-0"), _interrupt)

@@ -112,7 +112,7 @@ def over_time(summary: Summary) -> Section:
         found = [(row, matrices) for row in summary.rows if (matrices := _matrices(row.group, scenario))]
         if not found:
             continue
-        tasks = max(max(len(matrices[0]), len(matrices[0][0])) for _, matrices in found)
+        tasks = max(_tasks(row.group.first.result, matrices[0]) for row, matrices in found)
         averaged = [
             (row, _average_after_each(matrices, tasks, row.group.first.result.tests_are_classes))
             for row, matrices in found
@@ -142,6 +142,11 @@ def over_time(summary: Summary) -> Section:
     )
     blocks = [Block("", figures, keys)] if figures else []
     return Section(summary.worded(_AFTER_EACH), summary.worded(about), blocks)
+
+
+def _tasks(result: Result, matrix: Matrix) -> int:
+    """Tasks of the stream."""
+    return len(result.task_names) or max(len(matrix), len(matrix[0]))
 
 
 def _average_after_each(

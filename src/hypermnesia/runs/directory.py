@@ -272,6 +272,7 @@ def create(
         | dict(more or {})
     )
     stream = {"sha256": run.tested_on.sha256} | outline(run.tested_on)
+    _require_text(about)
     try:
         make_directory(directory.parent)
         clear_abandoned(directory)
@@ -285,13 +286,26 @@ def create(
         os.replace(fresh, directory)
         sync_directory(directory.parent)
     except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise Unusable(
                 f"{directory} is in use: another process has just begun a run there; {_OTHER}"
             ) from error
         raise HypermnesiaError(
             f"cannot create the run directory {directory}: {error.strerror or error}"
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)  # of one that could not be made
+
+
+def _require_text(about: Mapping[str, Any]) -> None:
+    """Raise for a path that is no text, which nobody could read back."""
+    text = json.dumps(about, indent=1, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line = text[: error.start].rpartition("\n")[2] + text[error.start :].partition("\n")[0]
+        raise HypermnesiaError(
+            f"{line.strip(' ,')} holds bytes that are not UTF-8; rename what it names"
         ) from error
 
 
