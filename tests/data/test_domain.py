@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
+import hypermnesia as hm
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import permuted, rotated
 
@@ -58,3 +60,17 @@ def test_there_is_no_stream_of_no_tasks(make_source, make):
 def test_a_margin_adds_pixels_and_takes_none_away(make_source):
     with pytest.raises(HypermnesiaError, match=r"^pad=-1: expected a whole number, at least 0$"):
         permuted(make_source(), tasks=2, pad=-1)
+
+
+def test_more_tasks_than_a_stream_may_have_are_refused_before_anything_is_drawn(make_source):
+    vectors = hm.from_arrays(
+        np.random.default_rng(0).normal(size=(8, 2)), np.arange(8) / 8.0, task="regression"
+    )
+    made = (
+        lambda: permuted(make_source(), tasks=10**9),
+        lambda: rotated(make_source(), tasks=10**9),
+        lambda: hm.split(vectors, tasks=10**9),
+    )
+    for make in made:
+        with pytest.raises(HypermnesiaError, match="stream.tasks=1000000000: expected at most 99999"):
+            make()

@@ -99,5 +99,5 @@ def test_what_no_outline_may_hold_is_no_source(monkeypatch: pytest.MonkeyPatch):
         from_tensors(x, y, x, y)
     monkeypatch.setattr("hypermnesia.data.build.MOST_TASKS", 9)
     monkeypatch.setattr("hypermnesia.data.sources.source.MOST_VALUES", 8)
-    with pytest.raises(HypermnesiaError, match="10 tasks; expected at most 9"):
+    with pytest.raises(HypermnesiaError, match="^stream.tasks=10: expected at most 9"):
         permuted(from_tensors(x, y, x, y), tasks=10)

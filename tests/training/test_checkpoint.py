@@ -21,6 +21,7 @@ from torch import nn
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
 from hypermnesia.core.optim import OptimizerOptions
 from hypermnesia.data import Preprocess, Stream, from_tensors, split
+from hypermnesia.data.build import MOST_TASKS
 from hypermnesia.methods.combine import combine
 from hypermnesia.methods.finetune import Finetune
 from hypermnesia.methods.penalties.drift import Drift
@@ -155,6 +156,11 @@ def test_leftovers_of_interrupted_writes_go(tmp_path: Path) -> None:
 def test_a_directory_without_checkpoints(tmp_path: Path) -> None:
     extra, said, run = loaded(tmp_path / "nowhere")
     assert (extra, said, run.records.steps) == (None, [], 0)
+
+
+def test_the_last_task_that_a_stream_may_have_has_a_name(tmp_path: Path) -> None:
+    path = write(tmp_path, 7, MOST_TASKS, {}, {}, {})
+    assert [found for found, _ in checkpoint.extras(tmp_path)] == [path]
 
 
 def test_the_newest_is_used(tmp_path: Path) -> None:

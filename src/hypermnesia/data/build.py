@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hypermnesia.core.checks import check_count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
 from hypermnesia.data.preprocess import Preprocess, usual
@@ -14,8 +15,15 @@ from hypermnesia.data.sources.stratify import hold_out, take
 from hypermnesia.data.stream import Part, Stream, Target, Task, concatenate
 from hypermnesia.data.transforms import Code, Identity, Transform
 
-MOST_TASKS = 10**6
-"""Of a stream."""
+MOST_TASKS = 10**5 - 1
+"""Of a stream; names of checkpoints have five digits for them."""
+
+
+def check_tasks(tasks: int) -> None:
+    """Raise unless a stream may have so many tasks; for makers that would draw something for each of them first."""
+    check_count("stream.tasks", tasks)
+    if tasks > MOST_TASKS:
+        raise HypermnesiaError(f"stream.tasks={tasks}: expected at most {MOST_TASKS}")
 
 
 @dataclass(frozen=True)

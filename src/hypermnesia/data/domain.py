@@ -11,7 +11,7 @@ import torch
 from hypermnesia.core.checks import check_count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
-from hypermnesia.data.build import Cut, build
+from hypermnesia.data.build import Cut, build, check_tasks
 from hypermnesia.data.options import Interpolation
 from hypermnesia.data.preprocess import Preprocess, standardised_source
 from hypermnesia.data.sources.given import Data
@@ -40,7 +40,7 @@ def permuted(
     in `split`.
     """
     source = source_of(source, test)
-    check_count("stream.tasks", tasks)
+    check_tasks(tasks)
     check_count("pad", pad, least=0)
     if source.kind == "vectors" and not pad:
         source, preprocess = standardised_source(source), preprocess or Preprocess()
@@ -70,7 +70,7 @@ def rotated(
     """
     source = source_of(source, test)
     require_images(source, name)
-    check_count("stream.tasks", tasks)
+    check_tasks(tasks)
     angles = [
         torch.rand((), generator=generator(seed, "rotation", t), dtype=torch.float64) for t in range(tasks)
     ]

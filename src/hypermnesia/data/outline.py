@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.data.build import MOST_TASKS
 from hypermnesia.data.preprocess import Preprocess
 from hypermnesia.data.sources.source import MOST_CLASSES, MOST_VALUES, Images
 from hypermnesia.data.stream import Part, Stream, Target, Task
@@ -96,7 +95,7 @@ def beginning(stream: Stream, tasks: int, classes: int) -> Stream:
 _IDENTITY = Identity()  # one for all parts: joining them asks for the same transform
 
 
-def _numbers(values: Any, most: int = MOST_TASKS) -> tuple[int, ...]:
+def _numbers(values: Any, most: int = MOST_CLASSES) -> tuple[int, ...]:
     found = tuple(values)
     if len(found) > most or not all(type(v) is int and 0 <= v <= most for v in found):
         raise ValueError(f"{str(found)[:80]} are no whole numbers from 0 to {most}")

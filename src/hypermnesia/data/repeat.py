@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
-from hypermnesia.data.build import Cut, build, rows, tested_by_class
+from hypermnesia.data.build import Cut, build, check_tasks, rows, tested_by_class
 from hypermnesia.data.preprocess import Preprocess
 from hypermnesia.data.sources.source import Source
 from hypermnesia.data.stream import Stream
@@ -36,6 +36,7 @@ def slots(
     class can fill its slots.
     """
     count = len(source.class_names)
+    check_tasks(tasks)
     if classes_per_task > count or tasks * classes_per_task < count:
         raise HypermnesiaError(
             f"{name}: {tasks} tasks of {classes_per_task} slots for the {count} classes of {source.name}; "
@@ -92,6 +93,7 @@ def sampling(
     the others make up for it, so a task is smaller only when its classes have no more. Tasks without a class
     are left out.
     """
+    check_tasks(tasks)
     count = len(source.class_names)
     chances = torch.as_tensor(recurrence, dtype=torch.float64).expand(count)
     if len(first) != tasks or not bool((first >= 0).all() & (first.sum() > 0)):

@@ -7,7 +7,7 @@ import torch
 from hypermnesia.core.checks import check_count
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import generator
-from hypermnesia.data.build import Cut, build, rows
+from hypermnesia.data.build import Cut, build, check_tasks, rows
 from hypermnesia.data.preprocess import Preprocess
 from hypermnesia.data.sources.given import Data
 from hypermnesia.data.sources.registry import source_of
@@ -70,6 +70,7 @@ def regions(
 
     Raises `HypermnesiaError` for a feature that is not there, and where a task would have fewer than two samples.
     """
+    check_tasks(tasks)
     if feature is None:
         own = [
             torch.arange(len(part)).mul(tasks).div(len(part), rounding_mode="floor") for part in source.parts
@@ -131,7 +132,7 @@ def groups(
     """`classes` cut into the classes of each task; see `split`."""
     count = len(classes)
     if tasks is not None:
-        check_count("stream.tasks", tasks)
+        check_tasks(tasks)
     if classes_per_task is None:
         tasks = tasks or max(1, count // 2)
         if tasks > count:
