@@ -1,5 +1,7 @@
 """Ridge regression on the frozen network names the task, whose adapter then answers."""
 
+from dataclasses import replace
+
 import pytest
 import small
 import torch
@@ -46,6 +48,14 @@ def test_it_is_ridge_regression_without_adapters(mode: str, width: int | None) -
         for task in range(3):
             rows = found.tasks == task
             assert torch.equal(found.classes[rows], run.learner.answer(raw[rows], task).classes)
+
+
+def test_tokens_are_no_vectors() -> None:
+    run = small.run(weights="hyper", inference=RidgeInference(of="input"))
+    with pytest.raises(
+        HypermnesiaError, match="these are texts, whose tokens are no numbers: take infer=fecam"
+    ):
+        run.inference.init(replace(run.learner, dtype=torch.int64))
 
 
 def test_classes_that_are_being_learned_further_are_not_known_yet() -> None:

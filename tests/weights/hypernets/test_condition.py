@@ -123,6 +123,10 @@ def test_what_cannot_be_read_is_told():
     ):
         model_for(stream, net, "hyper", ChunkedOptions(condition="prototypes", conditional=True))
     with pytest.raises(
+        HypermnesiaError, match="take generator.condition=set, or leave generator.queries out"
+    ):
+        ChunkedOptions(condition="prototypes", queries=2)
+    with pytest.raises(
         HypermnesiaError, match="rows of 64 numbers that are codes, of 5 here: leave generator.embedding"
     ):
         model_for(stream, net, "hyper", ClasswiseOptions(embedding=5, init="nearest-mean"))

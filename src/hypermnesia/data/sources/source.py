@@ -143,14 +143,6 @@ def require_text(name: str, what: str) -> None:
         raise HypermnesiaError(f"{what} {name!r} holds bytes that are not UTF-8; rename it")
 
 
-def require_classes(source: Source, name: str) -> None:
-    """Raises `HypermnesiaError` when stream `name` cannot be made because targets are numbers."""
-    if source.tells_numbers:
-        raise HypermnesiaError(
-            f"{name} is cut by classes; the targets of {source.name} are numbers (task=regression)"
-        )
-
-
 def joined(sources: Sequence[Source]) -> Source:
     """The sources one after the other as one; class ids of a later source follow the earlier ones."""
     name = "+".join(source.name for source in sources)

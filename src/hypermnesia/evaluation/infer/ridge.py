@@ -59,6 +59,10 @@ class RidgeInference(Checked, section="ridge"):
                 f"infer=ridge looks through the network that all tasks start from, and here {moved[0]} does not rest: take "
                 "weights=lora, a network of which only the classifier is the tasks' own, or infer.of=input"
             )
+        if self.of == "input" and learner.dtype == torch.int64:
+            raise HypermnesiaError(
+                "infer.of=input takes samples as vectors, and these are texts, whose tokens are no numbers: take infer=fecam"
+            )
         if len({c for classes in learner.classes for c in classes}) < sum(map(len, learner.classes)):
             raise HypermnesiaError("infer=ridge names the task of a class, and here tasks share classes")
         return ClosedFormState()

@@ -46,6 +46,14 @@ class GeneratorOptions(Checked, ABC, section="generator"):
     matrices_only: ClassVar[bool] = False
     """Whether it writes no tensor of one dimension: then every task stores its own."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.queries and self.condition != "set":
+            raise HypermnesiaError(
+                f"generator.queries={self.queries} weighs the samples that condition=set reads, and here it is "
+                f"{self.condition}: take generator.condition=set, or leave generator.queries out"
+            )
+
     @classmethod
     def writing(cls, role: str | None) -> Self:
         """Its defaults where a network's weights have this role: `generated`, `masked`, `added`; None: single ones."""
