@@ -105,6 +105,15 @@ def test_a_finished_search_is_not_run_again(grid):
     assert sum(engine.batches) == 2, "the winner's two runs are looked at, and found finished"
 
 
+def test_numbers_are_searched_for_too_where_they_are_told_badly_at_first(tmp_path):
+    words = ["optimizer.lr=1e-5,0.1", "train.iterations=3", "train.threads=1", "net.hidden=[4]"]
+    found = sweep(
+        "split-diabetes", "finetune", words, tmp_path, options=SweepOptions(final_seeds=0), engine=Inline()
+    )
+    assert [trial.state for trial in found.trials] == ["complete", "complete"]
+    assert found.trials[0].value is not None and found.trials[0].value < 0, "R² of an untrained network"
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_stopped_at_any_trial_it_goes_on_to_the_same_end(tmp_path, workers):
     words = ("optimizer.lr=log(1e-4,1e-1)", "memory.size=int(10,40)")

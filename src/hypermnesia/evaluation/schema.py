@@ -286,8 +286,8 @@ class Outcome(Record):
     """Why it failed, was given up or interrupted."""
     seconds: Cost = 0.0
     """Wall-clock time, over all attempts that could tell."""
-    scores: tuple[Fraction | None, ...] = ()
-    """Validation accuracy after each task, of one seed after the other; None where it was not measured."""
+    scores: tuple[Share | None, ...] = ()
+    """Validation accuracy, or R², after each task, of one seed after the other; None where it was not measured."""
     files: dict[str, str] = {}
     """Path below the trial's directory → base64: everything to keep, where the worker sees another disk."""
 
