@@ -14,6 +14,8 @@ import hypermnesia as hm
 from hypermnesia.commands import result as road
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.data import Stream
+from hypermnesia.methods.closed_form import NCM
+from hypermnesia.training.serialise import pack
 from hypermnesia.weights.options import Plain
 
 WORDS = ["train.iterations=60", "train.threads=1"]
@@ -199,6 +201,18 @@ def test_a_result_learns_on_and_stays_as_it_is(kind: str, tmp_path: Path, stream
     result.save(tmp_path / "kept")
     later = hm.open_run(tmp_path / "kept", small.mlp).learn(more, apart=True)
     assert later.rows["task"][3] == [None, None, None, found.rows["task"][3][3]]
+
+
+@pytest.mark.parametrize("method", [hm.ER(memory=9), NCM(), hm.combine(hm.Finetune(), hm.EWC())])
+def test_what_is_learned_on_twice_begins_twice_where_the_result_ended(method: Any, stream: Stream):
+    """Memories and sums are written into, and generators of random numbers go on, while the new run trains."""
+    result = hm.fit(small.mlp, stream, method, replace(TRAIN, iterations=3))
+    state = pack({"state": result.learner.state}, before := {}, "run")
+    more = hm.split(small.source(2, seed=3), tasks=1, preprocess=stream.preprocess)
+    first, second = (result.learn(more, apart=True).learner.model.stored() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert pack({"state": result.learner.state}, after := {}, "run") == state
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 @pytest.mark.parametrize("condition", ["prototypes", "similar"])

@@ -127,6 +127,8 @@ def onwards(finished: Fit, more: Stream, train: TrainOptions | None = None, apar
         device=finished.learner.device,
     )
     take_over(run, finished)
+    own = run.learner  # memories, sums and generators are written into, and the finished run keeps its own
+    own.state, own.inference_state, run.rngs = copy.deepcopy((own.state, own.inference_state, run.rngs))
     return run
 
 
