@@ -230,6 +230,15 @@ def test_embeddings_that_samples_decide_are_kept_and_learned_on(
     assert (own.reader is None) == (condition == "similar") == (own.answered is not None)
 
 
+def test_a_model_that_has_learned_is_not_trained_from_its_first_task_again(
+    written: hm.Result, stream: Stream
+):
+    with pytest.raises(
+        HypermnesiaError, match=r"^Fit: this model has 3 tasks already, of an earlier run: make"
+    ):
+        hm.fit(written.learner.model, stream, HNET, TRAIN)
+
+
 @pytest.mark.parametrize("classifier", ["cosine", "projected"])
 def test_a_classifier_that_need_not_grow_learns_on_as_it_is(classifier: Any, stream: Stream):
     model = hm.model_for(stream, small.mlp, Plain(classifier=classifier))

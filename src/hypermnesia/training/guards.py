@@ -8,8 +8,19 @@ import torch
 from torch import Tensor
 
 from hypermnesia.core.errors import HypermnesiaError, RunFailed
+from hypermnesia.weights.model import Model
 
 ADVICE = "A smaller optimizer.lr or train.clip=1 often helps"
+
+
+def fresh(models: dict[str, Model]) -> dict[str, Model]:
+    """The models, by name. Raises `HypermnesiaError` where one has tasks already: it would train the last one's rows."""
+    if had := max((model.num_tasks for model in models.values()), default=0):
+        raise HypermnesiaError(
+            f"Fit: this model has {had} task{'s' * (had > 1)} already, of an earlier run: make a fresh one for each run, "
+            "model_for(stream, net); what a run has learned goes on with result.learn(…)"
+        )
+    return models
 
 
 def check_loss(loss: Tensor, terms: Mapping[str, Tensor], when: Callable[[], str]) -> None:

@@ -24,7 +24,7 @@ from hypermnesia.training import anywhere, determinism, reading, selection
 from hypermnesia.training.batches import Batches, Joined, Order
 from hypermnesia.training.events import Evaluated, Event, RunEnded, StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.features import Features, kept
-from hypermnesia.training.guards import check_loss, check_tensors, device_named
+from hypermnesia.training.guards import check_loss, check_tensors, device_named, fresh
 from hypermnesia.training.options import Seeds, TrainOptions
 from hypermnesia.training.position import Abandoned, Position, Taken
 from hypermnesia.training.step import Stepper, StepRequest, StepResult, precision
@@ -80,7 +80,7 @@ class Fit:
         if not isinstance(named, Mapping) or not all(isinstance(model, Model) for model in named.values()):
             given = type(models).__name__
             raise HypermnesiaError(f"Fit: {given} is no model; make one of it: model_for(stream, net)")
-        named = dict(named)
+        named = fresh(dict(named))
         reading.check(method, named.values())
         self.learner = Learner(
             models=named,
