@@ -64,7 +64,8 @@ def results(approach: str) -> list[dict[str, Any]]:
 
 def trained(page: Console, watch: Callable[[], None] = lambda: None) -> None:
     """What `page` is shown of two tasks of five; `watch` is called in the middle of things."""
-    stream = SimpleNamespace(tasks=range(5), target=None)
+    tasks = [SimpleNamespace(test=object()) for _ in range(5)]
+    stream = SimpleNamespace(tasks=tasks, tests=[task.test for task in tasks], target=None)
     cfg, directory = resolve("split-digits", "er", ["train.threads=1"]), Path("runs/er/seed-0")
     seen = {"task": [0.99, 0.9, None, None, None], "class": [0.8, 0.7, None, None, None]}
     with (
