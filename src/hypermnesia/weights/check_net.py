@@ -65,7 +65,8 @@ def _parameters(net: nn.Module, name: str) -> dict[str, nn.Parameter]:
             )
         if value.is_meta:
             raise HypermnesiaError(
-                f"{name}: {key} has no values (it lies on the meta device): load them first"
+                f"{name}: {key} has no values (it lies on the meta device): load them first. A network whose weights "
+                "a generator writes gives them up to its model: for another model pass a fresh one"
             )
     if not own:
         raise HypermnesiaError(f"{name} has no floating-point parameters: there is nothing to learn in it")
