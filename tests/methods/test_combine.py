@@ -376,5 +376,6 @@ def test_whatever_a_method_says_is_asked_of_it() -> None:
     assert own - {name for name in vars(Combined) if not name.startswith("_")} == {
         "needs_boundaries",
         "fills_at_task_end",
+        "policies",
         "draw_together",
     }

@@ -90,11 +90,11 @@ def test_a_run_has_the_share():
     [
         (
             ChunkedOptions(compression=0.001),
-            r"compression=0.001 for 88,802 .* chunked .* smallest that it can have is 0.0",
+            r"compression=0.001 for 88,802 .*=chunked: the smallest that it can have is 0.0",
         ),
         (ChunkedOptions(compression=1.0, conditional=True), "leave generator.conditional and"),
         (ChunkedOptions(compression=99.0, hidden=()), "it has no hidden layer whose width could be chosen"),
-        (DenseOptions(compression=0.5), "dense generator: the nearest that its widths give is 2"),
+        (DenseOptions(compression=0.5), "generator=dense: the nearest that its widths give is 2"),
         (DenseOptions(compression=9.0, hidden=()), "it has no hidden layer whose width could be chosen"),
     ],
 )
