@@ -1,5 +1,6 @@
 """What tests of all packages share."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 from running import Said, said
 
+os.environ.setdefault(
+    "HF_HUB_OFFLINE", "1"
+)  # no test asks the network, nor waits for it; read when the hub is imported
 DATA_DIR = Path(__file__).parents[2] / "shared" / "data"
 
 
