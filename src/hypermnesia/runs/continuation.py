@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from hypermnesia.core.errors import HypermnesiaError
-from hypermnesia.core.rng import derive, generator
+from hypermnesia.core.rng import derive
 from hypermnesia.data import Stream
 from hypermnesia.data.extend import Further, extended, followed_by, retested
 from hypermnesia.data.load import load
@@ -24,7 +24,7 @@ from hypermnesia.training import anywhere
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.options import TrainOptions
 from hypermnesia.training.position import Position
-from hypermnesia.weights.build import build_model, let_read
+from hypermnesia.weights.build import model_over
 from hypermnesia.weights.model import Model
 
 
@@ -113,8 +113,7 @@ def onwards(finished: Fit, more: Stream, train: TrainOptions | None = None, apar
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = like(old.target, head.width)
-    model = build_model(net, head, old.weights, generator(seed, "generator"))
-    let_read(model, stream, seed)
+    model = model_over(stream, net, head, old.weights, seed)
     run = Fit(
         {"main": model} | finished.method.extra_models(stream, seed),
         stream,

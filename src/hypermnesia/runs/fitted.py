@@ -11,7 +11,6 @@ from torch import nn
 
 from hypermnesia.core.errors import HypermnesiaError, unknown
 from hypermnesia.core.files import make_directory, temporary_beside, write_synced
-from hypermnesia.core.rng import generator
 from hypermnesia.data import Stream
 from hypermnesia.data.outline import from_outline, outline
 from hypermnesia.evaluation.schema import read_object
@@ -20,7 +19,7 @@ from hypermnesia.runs.directory import Unusable, reporter
 from hypermnesia.training import checkpoint
 from hypermnesia.training.loop import Fit
 from hypermnesia.training.serialise import PackingError, pack, unpack
-from hypermnesia.weights.build import build_model, let_read
+from hypermnesia.weights.build import model_over
 from hypermnesia.weights.model import Model
 
 FILE = "fit.json"
@@ -115,9 +114,7 @@ def _built(net: nn.Module | Callable[[int], nn.Module], head: Any, weights: Any,
     if weights is None:
         raise HypermnesiaError("this model was put together by hand: pass a Model made in the same way")
     module = net if isinstance(net, nn.Module) else net(head.width)
-    model = build_model(module, head, weights, generator(0, "generator"))
-    let_read(model, stream, 0)
-    return model
+    return model_over(stream, module, head, weights, 0)
 
 
 def _read(directory: Path) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.rng import derive, generator
 from hypermnesia.data import Stream
 from hypermnesia.weights.check_net import try_out
-from hypermnesia.weights.hypernets.base import GeneratorOptions
+from hypermnesia.weights.hypernets.base import Generator, GeneratorOptions
 from hypermnesia.weights.hypernets.condition import reader
 from hypermnesia.weights.hypernets.layers import TaskRows
 from hypermnesia.weights.model import WRITTEN, Model, Role
@@ -101,17 +101,31 @@ def model_for(
         if not tried or (changed and not counted):
             try_out(prepared, stream.shape, head.width, stream.dtype)
 
-    model = build_model(net, head, options, generator(seed, "generator"), trial)
-    let_read(model, stream, seed)
+    return model_over(stream, net, head, options, seed, trial)
+
+
+def model_over(
+    stream: Stream,
+    net: nn.Module,
+    head: Head,
+    weights: Weights,
+    seed: int,
+    trial: Callable[[nn.Module], None] | None = None,
+) -> Model:
+    """As `build_model`, for the tasks of a stream: with what computes embeddings from its samples, where the options ask for
+    it. `seed` draws the generator's initial parameters."""
+    model = build_model(net, head, weights, generator(seed, "generator"), trial)
+    if (
+        model.generator is not None
+        and weights.generator is not None
+        and weights.generator.condition != "free"
+    ):
+        _let_read(model.generator, weights.generator, stream, head, seed)
     return model
 
 
-def let_read(model: Model, stream: Stream, seed: int) -> None:
-    """Give the generator of a model that `build_model` made what computes its embeddings from the samples of `stream`, where
-    the options ask for it."""
-    writer, head, options = model.generator, model.head, model.weights.generator
-    if writer is None or head is None or options.condition == "free":
-        return
+def _let_read(writer: Generator, options: GeneratorOptions, stream: Stream, head: Head, seed: int) -> None:
+    """Give a generator what computes its embeddings from samples, by `options.condition`."""
     if stream.target is not None:
         raise HypermnesiaError(
             f"generator.condition={options.condition} goes by the samples of each class, and the targets of this stream are "
