@@ -14,7 +14,7 @@ from hypermnesia.commands.reproduce import Reproduction
 from hypermnesia.core import units
 from hypermnesia.core.printable import printable
 from hypermnesia.evaluation import metrics
-from hypermnesia.evaluation.figures import COSTS, ERROR, METRICS, RETURNING, worded
+from hypermnesia.evaluation.figures import COSTS, ERROR, METRICS, RETURNING, where_classes_return, worded
 from hypermnesia.evaluation.statistics import statistics
 from hypermnesia.report.summary import SCENARIO_NAMES, Column, Row, Summary
 from hypermnesia.runs.predict import ClassAccuracy, Prediction
@@ -176,7 +176,7 @@ def show_results(console: Console, results: Sequence[Mapping[str, Any]], with_va
         alike = len({(len(one), len(one[0])) for one in every}) == 1
         rows = mean_matrix(every if alike else every[:1])
         tests = len(rows[0]) if rows else 0
-        by_class = any("missing_class_accuracy" in scenario for scenario in scenarios)  # where classes return
+        by_class = where_classes_return(scenarios)
         called = ("class_names",) if by_class else ("task_names", "class_names")
         names = next((first[of] for of in called if len(first[of]) == tests), ())
         over = f", mean of {len(results)} seeds" if len(results) > 1 else ""

@@ -1,6 +1,6 @@
 """The numbers of a result, each told once: its name, its title, what is better, its unit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +51,12 @@ METRICS = (
 
 ERROR = Figure("mean_absolute_error", "Mean absolute error", -1, "own", in_search=False)
 """Of every scenario where numbers were learned, in the target's own units. There accuracies are R², a share of the variance."""
+
+
+def where_classes_return(scenarios: Iterable[Collection[str]]) -> bool:
+    """Whether classes return in a run with these figures, by name, of each scenario: there is then a test for each class and
+    none for a task, however many there are."""
+    return any(figure.name in found for found in scenarios for figure in RETURNING)
 
 
 def worded(text: str, numbers: bool) -> str:

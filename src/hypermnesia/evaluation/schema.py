@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hypermnesia.core.errors import HypermnesiaError
 from hypermnesia.core.files import entries, write_json
-from hypermnesia.evaluation.figures import ANYTIME, METRICS
+from hypermnesia.evaluation.figures import ANYTIME, METRICS, where_classes_return
 
 FORMAT = 1
 """The format of result.json and sweep.json; a sweep.json without the key `format` counts as 1."""
@@ -171,8 +171,8 @@ class Result(Record):
 
     @property
     def tests_are_classes(self) -> bool:
-        """Whether classes return, so that there is a test for each class and none for a task, however many there are."""
-        return any("missing_class_accuracy" in found.model_fields_set for found in self.scenarios.values())
+        """Whether tests are of classes, which return, and not of tasks."""
+        return where_classes_return(found.model_fields_set for found in self.scenarios.values())
 
     @model_validator(mode="after")
     def _accuracies_are_fractions(self) -> Self:
