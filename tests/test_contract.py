@@ -21,10 +21,11 @@ from hypermnesia.experiments.approaches import APPROACHES
 from hypermnesia.experiments.build import build as build_run
 from hypermnesia.experiments.resolve import resolve
 from hypermnesia.methods.learner import Batch, Net
+from hypermnesia.methods.stages import Gradients
 from hypermnesia.training.events import StepDone, TaskEnded, TaskStarted
 from hypermnesia.training.graphs import SIGHTS, Graphs
 from hypermnesia.training.loop import Fit
-from hypermnesia.training.step import Gradients, Held, StepRequest, by_graph, others
+from hypermnesia.training.step import Held, StepRequest, by_graph, others
 
 torch.set_num_threads(1)
 EVERY = (*ROWS, *OF_NUMBERS, *FILLED_AT_TASK_ENDS)

@@ -176,6 +176,7 @@ class _Bound:
         self._take_over()
         self._shared = False
         self._ratios = self._ratios_of_rates()
+        self._looks = any(stage.looks for stage in self.methods[0].stages())
 
     def _stacked_rest(self, trained: Mapping[str, Tensor]) -> Tensors:
         found = [others(net.model, trained) for net in self.nets]
@@ -252,8 +253,7 @@ class _Bound:
             first.draw,
             self.optimizer,
         )
-        looks = any(stage.looks for stage in self.methods[0].stages())
-        ahead = lookahead.view(self.optimizer) if looks else None
+        ahead = lookahead.view(self.optimizer) if self._looks else None
         seen, of_optimizer = flat(ahead)
         parts = (self.params, self.rest, self._numbers, held, fresh, self._ratios, seen)
         edges = [0, *accumulate(map(len, parts))]

@@ -14,6 +14,7 @@ from hypermnesia.core.tensors import Tensors
 from hypermnesia.core.trees import Flat, flat, rebuilt
 from hypermnesia.methods.base import Method
 from hypermnesia.methods.learner import Aux, Batch, Learner, Net, Step
+from hypermnesia.methods.stages import Gradients
 from hypermnesia.training import determinism, threads
 from hypermnesia.training.graphs import Graphs
 from hypermnesia.training.guards import check_tensors
@@ -62,8 +63,6 @@ class StepRequest:
             self.draw = method.draw(self.state, self.learner, self.batch, self.rng)
 
 
-Gradients = tuple[Tensors, Tensor, Aux]
-"""Gradients by name, the loss, its auxiliary outputs."""
 Held = tuple[tuple[Tensors, Tensors], Flat]
 """A net's trained parameters and its `others`, as they are and taken apart: the same tensors in all steps of a phase."""
 EARLY = 10
