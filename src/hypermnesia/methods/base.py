@@ -56,10 +56,11 @@ class Method:
                 f"{type(self).__name__}(memory={memory!r}): expected a number of samples, or MemoryOptions(size=200)"
             )
         check_options(self, "method")
-        policy = getattr(getattr(self, "memory", None), "policy", None)
+        memory = getattr(self, "memory", None)
+        policy = getattr(memory, "policy", None)
         if policy in OWNERS and policy not in self.policies:
             raise of_owner(policy)
-        if getattr(getattr(self, "memory", None), "fill", "step") == "task" and not self.fills_at_task_end:
+        if getattr(memory, "fill", None) == "task" and not self.fills_at_task_end:
             raise HypermnesiaError(
                 f"{type(self).__name__.lower()}: memory.fill=task is for replay that keeps whatever comes by (er, der, derpp, "
                 "er-ace, mir, hcr); this method fills its memory in its own way: leave memory.fill=step"

@@ -62,7 +62,11 @@ def storage_fault(error: BaseException) -> str | None:
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    return str(cause).strip().partition("\n")[0]
+    return _first_line(cause)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _journal(optuna: ModuleType, path: Path) -> Any:
@@ -117,9 +121,7 @@ def _database(optuna: ModuleType, url: str) -> Any:
             "install psycopg2-binary for PostgreSQL, pymysql (mysql+pymysql://) for MySQL"
         ) from error
     except (SQLAlchemyError, RuntimeError) as error:  # the latter of Optuna, for tables of another version
-        raise Unreachable(
-            f"--storage {_shown(parsed)}: {str(error.__cause__ or error).strip().partition(chr(10))[0]}"
-        ) from error
+        raise Unreachable(f"--storage {_shown(parsed)}: {_first_line(error.__cause__ or error)}") from error
 
 
 def _parsed(url: str) -> Any:
